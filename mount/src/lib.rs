@@ -1,0 +1,3 @@
+//! The read-only mount of mirrorctl.
+
+pub mod tree;

@@ -1,0 +1,36 @@
+//! mirrorctl keeps local mirrors of APT repositories and moves staging and production between snapshots.
+//!
+//! The house, and who may import whom (arrows go right only; `tests/boundaries.rs` holds them):
+//!
+//! ```text
+//! cli ──► demo
+//!  │
+//!  └────► sync · publish · retention · view ──► catalog · blobs · upstream · signature · apt · control ──► model
+//!                                        └────► mirrorctl-mount
+//! cli ──► config ──► model
+//! ```
+//!
+//! - [`model`] is the vocabulary; it is pure and knows nobody.
+//! - [`catalog`] is the only room with SQL, [`upstream`] the only one with a network, [`signature`] the only one that
+//!   knows OpenPGP, [`blobs`] owns the content-addressed files, [`apt`] reads the Debian repository format, and
+//!   [`control`] is how a command tells running mounts what changed. None of these imports another.
+//! - [`sync`], [`publish`], [`retention`] and [`view`] are the use cases: only they combine the rooms above.
+//! - [`config`] turns `mirror.toml` into settings, [`cli`] turns arguments into one use-case call and a rendering,
+//!   and [`demo`] makes the small signed archive of `mirrorctl demo`.
+//!
+//! The mount itself is the crate `mirrorctl-mount`, which depends on nothing of this one.
+
+pub mod apt;
+pub mod blobs;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod demo;
+pub mod model;
+pub mod publish;
+pub mod retention;
+pub mod signature;
+pub mod sync;
+pub mod upstream;
+pub mod view;

@@ -1,0 +1,116 @@
+//! Where an upstream archive is: the URL of its root.
+//!
+//! Owns [`BaseUrl`], which keeps credentials out of everything that is shown. It opens no connection.
+
+use std::fmt;
+use std::str::FromStr;
+
+use url::Url;
+
+use super::RepoPath;
+
+/// The URL of an archive root, over http or https. Shown without user name and password.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct BaseUrl(Url);
+
+/// Text that is not the URL of an archive root. Never repeats the text, which may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BaseUrlError {
+    /// Not a URL.
+    #[error("not a URL")]
+    Syntax(#[source] url::ParseError),
+    /// A scheme mirrorctl has no transport for.
+    #[error("the scheme {0:?} is not one of http, https")]
+    Scheme(String),
+    /// A query or fragment cannot be continued by a path.
+    #[error("an archive root has no \"?\" or \"#\" part")]
+    QueryOrFragment,
+}
+
+impl BaseUrl {
+    /// The complete URL with credentials: for the room with the network, never for output.
+    #[must_use]
+    pub fn with_credentials(&self) -> &Url {
+        &self.0
+    }
+
+    /// The complete URL, with credentials, of the file at `path` below this root; every byte of the path that has a
+    /// meaning in URLs is percent-encoded.
+    #[must_use]
+    pub fn file(&self, path: &RepoPath) -> Url {
+        let mut url = self.0.clone();
+        url.path_segments_mut()
+            .expect("http URLs have path segments")
+            .pop_if_empty()
+            .extend(path.components().map(|part| part.replace('%', "%25")));
+        url
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = BaseUrlError;
+
+    fn from_str(text: &str) -> Result<Self, BaseUrlError> {
+        let url = Url::parse(text).map_err(BaseUrlError::Syntax)?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(BaseUrlError::Scheme(url.scheme().to_owned()));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(BaseUrlError::QueryOrFragment);
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.clone();
+        // Both fail only for URLs that cannot have credentials.
+        let (_, _) = (shown.set_username(""), shown.set_password(None));
+        f.pad(shown.as_str())
+    }
+}
+
+impl fmt::Debug for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BaseUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(base: &str, path: &str) -> String {
+        let base: BaseUrl = base.parse().expect("valid URL");
+        base.file(&path.parse().expect("valid path")).to_string()
+    }
+
+    #[test]
+    fn paths_continue_the_root() {
+        assert_eq!(file("http://h/debian", "dists/x"), "http://h/debian/dists/x");
+        assert_eq!(file("http://h/debian/", "dists/x"), "http://h/debian/dists/x");
+        assert_eq!(file("http://h", "a"), "http://h/a");
+    }
+
+    #[test]
+    fn meaningful_bytes_are_encoded() {
+        assert_eq!(file("http://h", "a/%2e%2e?#b"), "http://h/a/%252e%252e%3F%23b");
+        assert_eq!(file("http://h", "g++_1:2~x.deb"), "http://h/g++_1:2~x.deb");
+    }
+
+    #[test]
+    fn credentials_are_never_shown() {
+        let url: BaseUrl = "https://bob:secret@h/x".parse().expect("valid URL");
+        assert_eq!(url.to_string(), "https://h/x");
+        assert_eq!(format!("{url:?}"), "BaseUrl(https://h/x)");
+        assert_eq!(url.with_credentials().password(), Some("secret"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_root_is_refused() {
+        assert!(matches!("ftp://h/".parse::<BaseUrl>(), Err(BaseUrlError::Scheme(_))));
+        assert!(matches!("nonsense".parse::<BaseUrl>(), Err(BaseUrlError::Syntax(_))));
+        assert_eq!("http://h/?x".parse::<BaseUrl>(), Err(BaseUrlError::QueryOrFragment));
+    }
+}

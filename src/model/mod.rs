@@ -1,0 +1,25 @@
+//! The vocabulary of mirrorctl: the values every other room speaks in.
+//!
+//! Owns the types for digests, names, paths, listings and pointers. Pure: it does no I/O, knows no file format and
+//! no SQL, and imports nothing else of this crate. A value that exists here is valid; text becomes a value only by
+//! a fallible `parse`.
+
+mod base_url;
+mod digest;
+mod hash_type;
+mod listing;
+mod names;
+mod pointer;
+mod repo_path;
+mod timestamp;
+mod verified;
+
+pub use base_url::{BaseUrl, BaseUrlError};
+pub use digest::{Digest, DigestError, Hasher};
+pub use hash_type::{HashType, HashTypes};
+pub use listing::{BlobFacts, Entry, IndexHash, Listing, ListingBuilder, ListingError, Role};
+pub use names::{Architecture, Component, MirrorId, NameError, SnapshotName, Suite};
+pub use pointer::{Pointer, PointerError};
+pub use repo_path::{RepoPath, RepoPathError};
+pub use timestamp::Timestamp;
+pub use verified::VerifiedText;
