@@ -1,1 +1,273 @@
-//! (header)
+//! The metadata database: which snapshots exist, what each holds, and where the pointers lead.
+//!
+//! The only room with SQL. Owns the file `catalog.db`, its schema and every statement on it; design in
+//! `docs/formats.md`. It never touches blobs' bytes and never decides policy: it records what the use cases decided.
+//!
+//! - [`Catalog`] writes, [`CatalogReader`] reads; the second has no method that changes anything, so holding it is
+//!   proof that a caller cannot move a pointer. Both serve one thread at a time; threads open their own.
+//! - Every visible change is one IMMEDIATE transaction. A commit that reports an error may still have happened
+//!   ([`CatalogError::CommitUnknown`]): callers read again and report what is.
+//! - A listing's rows live from the listing that brought them to the one that ended them, so an unchanged file costs
+//!   nothing in a new listing, whatever the size of the archive.
+
+#![expect(clippy::disallowed_types, reason = "the one room with SQL")]
+
+mod leases;
+mod live;
+mod manifest;
+mod pointers;
+mod record;
+mod releases;
+mod schema;
+mod snapshots;
+mod sql_types;
+mod sys;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+pub use live::{Condemned, Marked};
+pub use manifest::{Manifest, ManifestError, ManifestFile};
+pub use pointers::{MoveRecord, Moved, PointerTarget, RequestedMove};
+pub use record::{Prepared, Recorded, Recording};
+pub use releases::{ReleaseFacts, SyncedState};
+pub use snapshots::SnapshotRecord;
+pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
+pub use tree::{FileRow, TreeNode};
+
+use crate::model::{Digest, MirrorId, NameError, Pointer, SnapshotName};
+
+/// The oldest SQLite without the bug by which processes that share a write-ahead log can corrupt it (fixed in 3.51.3).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// How long a statement waits for another process's transaction. Ours last milliseconds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the catalog could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The database file could not be opened.
+    #[error("cannot open the catalog {path}")]
+    Open {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The linked SQLite can corrupt databases shared by processes.
+    #[error("SQLite {0} can corrupt a database that processes share; 3.51.3 or newer is needed")]
+    OldSqlite(&'static str),
+    /// The file has no tables yet.
+    #[error("the catalog is empty: nothing was synced here yet")]
+    Empty,
+    /// The file is a database of another program.
+    #[error("the file is not a catalog of mirrorctl")]
+    Foreign,
+    /// The catalog was written by a newer program.
+    #[error("the catalog has format {found}, and this program knows up to {known}; it is left untouched")]
+    Newer {
+        /// The file's format.
+        found: u32,
+        /// The newest format this program knows.
+        known: u32,
+    },
+    /// The catalog is older and this command may not change it.
+    #[error("the catalog has the older format {found}; the next sync brings it to {known}")]
+    Older {
+        /// The file's format.
+        found: u32,
+        /// This program's format.
+        known: u32,
+    },
+    /// A statement failed; nothing was changed.
+    #[error("the catalog could not be read or written")]
+    Sql(#[from] rusqlite::Error),
+    /// A commit reported an error, after which the change may or may not be there.
+    #[error("the catalog could not confirm the change; it may or may not be recorded")]
+    CommitUnknown(#[source] rusqlite::Error),
+    /// No mirror of this id was ever synced.
+    #[error("mirror {0} has never been synced")]
+    UnknownMirror(MirrorId),
+    /// No such snapshot.
+    #[error("mirror {mirror} has no snapshot {name}")]
+    UnknownSnapshot {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The name asked for.
+        name: SnapshotName,
+    },
+    /// The name is taken.
+    #[error("mirror {mirror} already has a snapshot {name}")]
+    SnapshotExists {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The name asked for.
+        name: SnapshotName,
+    },
+    /// A pointer leads to the snapshot, so it cannot go.
+    #[error("{mirror}/{pointer} leads to snapshot {name}")]
+    Pointed {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The pointer.
+        pointer: Pointer,
+        /// The snapshot.
+        name: SnapshotName,
+    },
+    /// The snapshot is protected.
+    #[error("snapshot {name} of {mirror} is protected")]
+    Protected {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The snapshot.
+        name: SnapshotName,
+    },
+    /// The pointer is not set.
+    #[error("{mirror}/{pointer} leads nowhere yet")]
+    NotSet {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The pointer.
+        pointer: Pointer,
+    },
+    /// A generated name and all its numbered forms are taken.
+    #[error("no free snapshot name like {name} is left")]
+    NoFreeName {
+        /// The generated name.
+        name: SnapshotName,
+        /// Why the next form is none.
+        source: NameError,
+    },
+    /// The mirror's last synced state changed between preparing and recording.
+    #[error("mirror {0} was synced by another process meanwhile")]
+    Overtaken(MirrorId),
+    /// A listing names bytes that the catalog has no blob for.
+    #[error("no blob {0} is recorded")]
+    NoBlob(Digest),
+    /// A manifest could not be written or read.
+    #[error("the manifest of {mirror} cannot be made")]
+    Manifest {
+        /// The mirror.
+        mirror: MirrorId,
+        /// Why.
+        source: ManifestError,
+    },
+}
+
+/// Reads the catalog. Cannot change anything.
+#[derive(Debug)]
+pub struct CatalogReader {
+    connection: Connection,
+}
+
+/// Reads and writes the catalog.
+#[derive(Debug)]
+pub struct Catalog {
+    reader: CatalogReader,
+    path: PathBuf,
+}
+
+impl CatalogReader {
+    /// Opens the existing catalog at `path` for reading. Works for any user who can read the file.
+    ///
+    /// # Errors
+    /// When it is missing, empty, or of another format.
+    pub fn open(path: &Path) -> Result<Self, CatalogError> {
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.pragma_update(None, "query_only", true)?;
+        schema::require_current(&connection)?;
+        Ok(Self { connection })
+    }
+
+    /// The random id of this catalog's life: another one means that row ids may denote other things.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn generation(&self) -> Result<String, CatalogError> {
+        let sql = "SELECT lower(hex(generation)) FROM catalog";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// A number that changes whenever another connection has committed to the catalog.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn data_version(&self) -> Result<i64, CatalogError> {
+        Ok(self.connection.pragma_query_value(None, "data_version", |row| row.get(0))?)
+    }
+
+    /// Runs `read` over one unchanging state of the catalog.
+    ///
+    /// # Errors
+    /// Whatever `read` returns, or that the state cannot be read.
+    pub fn at_once<T>(&self, read: impl FnOnce(&Self) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
+        let transaction = self.connection.unchecked_transaction()?;
+        let answer = read(self)?;
+        transaction.finish()?;
+        Ok(answer)
+    }
+}
+
+impl Catalog {
+    /// Opens the catalog at `path`, creating or migrating it as needed. The file must exist (it may be empty), so
+    /// that whoever made it decided on its owner and mode.
+    ///
+    /// # Errors
+    /// When it cannot be opened or has a newer format.
+    pub fn open(path: &Path) -> Result<Self, CatalogError> {
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // WAL lets readers go on while we write; FULL makes an acknowledged commit survive a power cut, which NORMAL
+        // does not in WAL mode. The log stays on close, as other users could not read a database without it.
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        sys::keep_log_on_close(&connection)?;
+        schema::migrate(&mut connection)?;
+        Ok(Self { reader: CatalogReader { connection }, path: path.to_owned() })
+    }
+
+    /// The reading half.
+    #[must_use]
+    pub fn reader(&self) -> &CatalogReader {
+        &self.reader
+    }
+
+    /// A reader of its own for another thread.
+    ///
+    /// # Errors
+    /// When the catalog cannot be opened once more.
+    pub fn another_reader(&self) -> Result<CatalogReader, CatalogError> {
+        CatalogReader::open(&self.path)
+    }
+
+    /// Runs `change` in one IMMEDIATE transaction and commits it, or leaves everything as it was.
+    fn write<T>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, CatalogError>,
+    ) -> Result<T, CatalogError> {
+        let transaction = self.reader.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let outcome = change(&transaction)?;
+        transaction.commit().map_err(CatalogError::CommitUnknown)?;
+        Ok(outcome)
+    }
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection, CatalogError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(CatalogError::OldSqlite(rusqlite::version()));
+    }
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "cell_size_check", true)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        Ok(connection)
+    };
+    open().map_err(|source| CatalogError::Open { path: path.to_owned(), source })
+}

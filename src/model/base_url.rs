@@ -42,7 +42,7 @@ impl BaseUrl {
         url.path_segments_mut()
             .expect("http URLs have path segments")
             .pop_if_empty()
-            .extend(path.components().map(|part| part.replace('%', "%25")));
+            .extend(path.components());
         url
     }
 }

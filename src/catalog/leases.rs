@@ -1,0 +1,152 @@
+//! Blobs on their way into a listing: leases and blob rows.
+//!
+//! Owns the rows that keep fetched bytes from being swept before a listing names them. A lease belongs to a mirror,
+//! not to a process, so the mirror's next sync takes over what a dead one had fetched.
+
+use std::collections::HashSet;
+
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+use super::sql_types::{OPEN, Sql, stored};
+use super::{BlobRow, Catalog, CatalogError, CatalogReader, MirrorRow};
+use crate::model::{BlobFacts, Digest, MirrorId, Timestamp};
+
+impl CatalogReader {
+    /// The blob of these bytes, when the cache has it.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn blob(&self, digest: Digest) -> Result<Option<BlobFacts>, CatalogError> {
+        Ok(find_blob(&self.connection, digest)?.map(|found| found.facts))
+    }
+}
+
+impl Catalog {
+    /// The row of `mirror`, which is made when there is none.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub fn adopt_mirror(&mut self, mirror: &MirrorId) -> Result<MirrorRow, CatalogError> {
+        if let Ok(row) = self.reader.mirror(mirror) {
+            return Ok(row);
+        }
+        self.write(|transaction| {
+            transaction.execute("INSERT OR IGNORE INTO mirror (name) VALUES (?)", [Sql(mirror)])?;
+            let sql = "SELECT id FROM mirror WHERE name = ?";
+            Ok(transaction.query_row(sql, [Sql(mirror)], |row| row.get(0))?)
+        })
+    }
+
+    /// Looks each of `digests` up and makes sure that none that is found can be swept before `mirror` records its
+    /// next listing: those outside the mirror's last synced state get a lease and lose their condemnation. `None`
+    /// stands for bytes that have to be fetched.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub fn claim(
+        &mut self,
+        mirror: MirrorRow,
+        digests: &[Digest],
+        now: Timestamp,
+    ) -> Result<Vec<Option<BlobFacts>>, CatalogError> {
+        self.write(|transaction| {
+            let held = blobs_of_last_state(transaction, mirror)?;
+            digests.iter().map(|digest| claim_one(transaction, mirror, *digest, &held, now)).collect()
+        })
+    }
+
+    /// Records, before the bytes get their final names, that `mirror` will need them.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub fn lease(&mut self, mirror: MirrorRow, digests: &[Digest], now: Timestamp) -> Result<(), CatalogError> {
+        self.write(|transaction| digests.iter().try_for_each(|digest| lease(transaction, mirror, *digest, now)))
+    }
+
+    /// Records blobs whose bytes are whole and durable at their final names. Knowing one already is fine.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub fn add_blobs(&mut self, blobs: &[BlobFacts]) -> Result<(), CatalogError> {
+        self.write(|transaction| {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO blob (sha256, size, mtime) VALUES (?, ?, ?)
+                 ON CONFLICT (sha256) DO UPDATE SET condemned_at = NULL",
+            )?;
+            for blob in blobs {
+                insert.execute(params![Sql(blob.digest), stored(blob.size), Sql(blob.mtime)])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets the row of a blob whose file turned out to be missing or damaged, so that it is fetched again. A blob
+    /// that a listing names keeps its row.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub fn forget_unused_blob(&mut self, digest: Digest) -> Result<(), CatalogError> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM blob WHERE sha256 = ? AND refs = 0", [Sql(digest)])?;
+            Ok(())
+        })
+    }
+}
+
+pub(super) struct FoundBlob {
+    pub(super) row: BlobRow,
+    pub(super) facts: BlobFacts,
+}
+
+pub(super) fn find_blob(
+    connection: &rusqlite::Connection,
+    digest: Digest,
+) -> Result<Option<FoundBlob>, CatalogError> {
+    let mut query = connection.prepare_cached("SELECT id, size, mtime FROM blob WHERE sha256 = ?")?;
+    let found = query.query_row([Sql(digest)], |row| {
+        let Sql(mtime) = row.get(2)?;
+        let facts = BlobFacts { digest, size: row.get::<_, i64>(1)?.cast_unsigned(), mtime };
+        Ok(FoundBlob { row: row.get(0)?, facts })
+    });
+    Ok(found.optional()?)
+}
+
+/// Rows of the blobs that the mirror's last synced state names: nothing can sweep them while its sync runs.
+fn blobs_of_last_state(transaction: &Transaction<'_>, mirror: MirrorRow) -> Result<HashSet<BlobRow>, CatalogError> {
+    let mut query = transaction
+        .prepare_cached("SELECT blob_id FROM entry WHERE mirror_id = ? AND to_seq = ? AND blob_id IS NOT NULL")?;
+    let rows = query.query_map(params![mirror, OPEN], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn claim_one(
+    transaction: &Transaction<'_>,
+    mirror: MirrorRow,
+    digest: Digest,
+    held: &HashSet<BlobRow>,
+    now: Timestamp,
+) -> Result<Option<BlobFacts>, CatalogError> {
+    let Some(found) = find_blob(transaction, digest)? else { return Ok(None) };
+    if !held.contains(&found.row) {
+        lease(transaction, mirror, digest, now)?;
+        transaction
+            .prepare_cached("UPDATE blob SET condemned_at = NULL WHERE id = ? AND condemned_at IS NOT NULL")?
+            .execute([found.row])?;
+    }
+    Ok(Some(found.facts))
+}
+
+fn lease(
+    transaction: &Transaction<'_>,
+    mirror: MirrorRow,
+    digest: Digest,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO lease (mirror_id, sha256, leased_at) VALUES (?, ?, ?)
+             ON CONFLICT (sha256, mirror_id) DO UPDATE SET leased_at = excluded.leased_at",
+        )?
+        .execute(params![mirror, Sql(digest), Sql(now)])?;
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! What the verified Release files of a listing said.
+//!
+//! Owns the rows of table `release` and the question what a mirror's last synced state was made from.
+
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+use super::sql_types::Sql;
+use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq};
+use crate::model::{Suite, Timestamp};
+
+/// One suite of a listing: facts of its Release file, and what a conditional request for it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseFacts {
+    /// The distribution path.
+    pub suite: Suite,
+    /// `Date`.
+    pub date: Option<Timestamp>,
+    /// `Valid-Until`.
+    pub valid_until: Option<Timestamp>,
+    /// `Origin`.
+    pub origin: Option<String>,
+    /// `Label`.
+    pub label: Option<String>,
+    /// `Suite`.
+    pub suite_field: Option<String>,
+    /// `Codename`.
+    pub codename: Option<String>,
+    /// Fingerprints of the keys whose signatures were good.
+    pub signers: Vec<String>,
+    /// Upstream's `ETag` of the file that was verified.
+    pub etag: Option<String>,
+    /// Upstream's `Last-Modified` of it.
+    pub last_modified: Option<String>,
+}
+
+/// What a mirror's last synced state is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncedState {
+    /// The listing.
+    pub seq: Seq,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// When upstream was last asked and had nothing newer, or when it was recorded.
+    pub checked_at: Option<Timestamp>,
+    /// What was selected from the archive, as the sync that recorded it wrote it down.
+    pub selection: String,
+    /// Number of files.
+    pub files: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+    /// One item for each suite.
+    pub releases: Vec<ReleaseFacts>,
+}
+
+impl CatalogReader {
+    /// The last synced state of a mirror; `None` before its first complete sync.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn last_state(&self, mirror: MirrorRow) -> Result<Option<SyncedState>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT seq, recorded_at, checked_at, selection, files, bytes
+             FROM listing JOIN mirror ON mirror.id = mirror_id
+             WHERE mirror_id = ? ORDER BY seq DESC LIMIT 1",
+        )?;
+        let state = query.query_row([mirror], |row| {
+            let Sql(recorded_at) = row.get(1)?;
+            Ok(SyncedState {
+                seq: row.get(0)?,
+                recorded_at,
+                checked_at: row.get::<_, Option<Sql<Timestamp>>>(2)?.map(|Sql(time)| time),
+                selection: row.get(3)?,
+                files: row.get::<_, i64>(4)?.cast_unsigned(),
+                bytes: row.get::<_, i64>(5)?.cast_unsigned(),
+                releases: Vec::new(),
+            })
+        });
+        let Some(mut state) = state.optional()? else { return Ok(None) };
+        state.releases = self.releases(mirror, state.seq)?;
+        Ok(Some(state))
+    }
+
+    /// The Release facts of one listing, sorted by suite.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn releases(&self, mirror: MirrorRow, seq: Seq) -> Result<Vec<ReleaseFacts>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT suite, date, valid_until, origin, label, suite_field, codename, signers, etag, last_modified
+             FROM release WHERE mirror_id = ? AND seq = ? ORDER BY suite",
+        )?;
+        let rows = query.query_map(params![mirror, seq], |row| {
+            let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<Sql<Timestamp>>>(column)?.map(|t| t.0));
+            let suite: String = row.get(0)?;
+            let signers: String = row.get(7)?;
+            Ok(ReleaseFacts {
+                suite: suite.parse().map_err(|error| {
+                    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+                })?,
+                date: time(1)?,
+                valid_until: time(2)?,
+                origin: row.get(3)?,
+                label: row.get(4)?,
+                suite_field: row.get(5)?,
+                codename: row.get(6)?,
+                signers: signers.split_whitespace().map(str::to_owned).collect(),
+                etag: row.get(8)?,
+                last_modified: row.get(9)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+impl Catalog {
+    /// Notes that upstream was asked at `now` and had nothing new: the leases of failed syncs have served their
+    /// purpose.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub fn note_unchanged(&mut self, mirror: MirrorRow, now: Timestamp) -> Result<(), CatalogError> {
+        self.write(|transaction| {
+            transaction.execute("UPDATE mirror SET checked_at = ? WHERE id = ?", params![Sql(now), mirror])?;
+            transaction.execute("DELETE FROM lease WHERE mirror_id = ?", [mirror])?;
+            Ok(())
+        })
+    }
+}
+
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    mirror: MirrorRow,
+    seq: Seq,
+    releases: &[ReleaseFacts],
+) -> Result<(), CatalogError> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO release (mirror_id, seq, suite, date, valid_until, origin, label, suite_field, codename, signers,
+                              etag, last_modified)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for facts in releases {
+        insert.execute(params![
+            mirror,
+            seq,
+            facts.suite.as_str(),
+            facts.date.map(Sql),
+            facts.valid_until.map(Sql),
+            facts.origin,
+            facts.label,
+            facts.suite_field,
+            facts.codename,
+            facts.signers.join(" "),
+            facts.etag,
+            facts.last_modified,
+        ])?;
+    }
+    Ok(())
+}

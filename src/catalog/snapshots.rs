@@ -1,0 +1,229 @@
+//! Names given to listings.
+//!
+//! Owns table `snapshot`, and the forgetting of listings and entries that no snapshot needs any more. It refuses to
+//! forget what a pointer leads to; which snapshots should go is `retention`'s to say.
+
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+
+use super::pointers::{Appender, Moved, newest};
+use super::sql_types::Sql;
+use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq, SnapshotRow, tree};
+use crate::model::{MirrorId, Pointer, SnapshotName, Timestamp};
+
+/// A snapshot and what there is to know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRecord {
+    /// Its row; greater is newer.
+    pub row: SnapshotRow,
+    /// The mirror.
+    pub mirror: MirrorId,
+    /// Its name.
+    pub name: SnapshotName,
+    /// The listing it names.
+    pub seq: Seq,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Number of files.
+    pub files: u64,
+    /// Sum of their sizes in bytes.
+    pub bytes: u64,
+    /// Whether only force deletes it.
+    pub protected: bool,
+    /// Whether `staging` leads to it.
+    pub staged: bool,
+    /// Whether `current` leads to it.
+    pub current: bool,
+}
+
+/// What a pointer can lead to.
+pub(super) struct Target {
+    pub(super) row: SnapshotRow,
+    pub(super) name: SnapshotName,
+    pub(super) seq: Seq,
+}
+
+impl CatalogReader {
+    /// The snapshots of a mirror, newest first.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn snapshots(&self, mirror: MirrorRow) -> Result<Vec<SnapshotRecord>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT snapshot.id, mirror.name, snapshot.name, snapshot.seq, created_at, files, bytes, protected,
+                    snapshot.id IS (SELECT snapshot_id FROM move WHERE mirror_id = ?1 AND pointer = 0
+                                    ORDER BY id DESC LIMIT 1),
+                    snapshot.id IS (SELECT snapshot_id FROM move WHERE mirror_id = ?1 AND pointer = 1
+                                    ORDER BY id DESC LIMIT 1)
+             FROM snapshot
+             JOIN mirror ON mirror.id = snapshot.mirror_id
+             JOIN listing ON listing.mirror_id = snapshot.mirror_id AND listing.seq = snapshot.seq
+             WHERE snapshot.mirror_id = ?1 ORDER BY snapshot.id DESC",
+        )?;
+        let rows = query.query_map([mirror], read_snapshot)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The first of `wanted`, `wanted-2`, `wanted-3` … that is not taken.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read or the numbered name grows too long.
+    pub fn free_name(&self, mirror: MirrorRow, wanted: &SnapshotName) -> Result<SnapshotName, CatalogError> {
+        let mut name = wanted.clone();
+        let mut query = self.connection.prepare_cached("SELECT 1 FROM snapshot WHERE mirror_id = ? AND name = ?")?;
+        for n in 2.. {
+            if !query.exists(params![mirror, Sql(&name)])? {
+                break;
+            }
+            name = wanted
+                .with_suffix(n)
+                .map_err(|source| CatalogError::NoFreeName { name: wanted.clone(), source })?;
+        }
+        Ok(name)
+    }
+}
+
+impl Catalog {
+    /// Names the mirror's last synced state, and moves `pointers` there in the same transaction. With `replace`, a
+    /// snapshot of that name gives way unless it is pointed to or protected.
+    ///
+    /// # Errors
+    /// When the mirror has no synced state, the name is taken and may not be replaced, or the catalog cannot be
+    /// written.
+    pub fn create_snapshot(
+        &mut self,
+        mirror: &MirrorId,
+        name: &SnapshotName,
+        replace: bool,
+        pointers: &[Pointer],
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Moved>, CatalogError> {
+        self.write(|transaction| {
+            let row = tree::mirror_row(transaction, mirror)?;
+            let newest_listing = "SELECT max(seq) FROM listing WHERE mirror_id = ?";
+            let seq: Option<Seq> = transaction.query_row(newest_listing, [row], |found| found.get(0))?;
+            let seq = seq.ok_or_else(|| CatalogError::UnknownMirror(mirror.clone()))?;
+            match find(transaction, row, mirror, name) {
+                Err(CatalogError::UnknownSnapshot { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(_) if !replace => {
+                    return Err(CatalogError::SnapshotExists { mirror: mirror.clone(), name: name.clone() });
+                }
+                Ok(old) => remove(transaction, row, mirror, &old, false)?,
+            }
+            let target = insert(transaction, row, name, seq, now)?;
+            drop_unneeded(transaction, row)?;
+            let mut append = Appender { transaction, act: "stage", actor, now, act_row: None };
+            pointers.iter().map(|pointer| append.lead(row, *pointer, &target)).collect()
+        })
+    }
+
+    /// Forgets snapshots of one mirror, all in one transaction. Blobs stay: sweeping them is garbage collection's
+    /// part. `force` overrides protection, never a pointer.
+    ///
+    /// # Errors
+    /// When one does not exist, is pointed to or protected, or the catalog cannot be written; then none is gone.
+    pub fn delete_snapshots(
+        &mut self,
+        mirror: &MirrorId,
+        names: &[SnapshotName],
+        force: bool,
+    ) -> Result<(), CatalogError> {
+        self.write(|transaction| {
+            let row = tree::mirror_row(transaction, mirror)?;
+            for name in names {
+                let target = find(transaction, row, mirror, name)?;
+                remove(transaction, row, mirror, &target, force)?;
+            }
+            drop_unneeded(transaction, row)
+        })
+    }
+}
+
+pub(super) fn find(
+    connection: &rusqlite::Connection,
+    row: MirrorRow,
+    mirror: &MirrorId,
+    name: &SnapshotName,
+) -> Result<Target, CatalogError> {
+    connection
+        .prepare_cached("SELECT id, seq FROM snapshot WHERE mirror_id = ? AND name = ?")?
+        .query_row(params![row, Sql(name)], |found| {
+            Ok(Target { row: found.get(0)?, name: name.clone(), seq: found.get(1)? })
+        })
+        .optional()?
+        .ok_or_else(|| CatalogError::UnknownSnapshot { mirror: mirror.clone(), name: name.clone() })
+}
+
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    mirror: MirrorRow,
+    name: &SnapshotName,
+    seq: Seq,
+    now: Timestamp,
+) -> Result<Target, CatalogError> {
+    transaction
+        .prepare_cached("INSERT INTO snapshot (mirror_id, name, seq, created_at) VALUES (?, ?, ?, ?)")?
+        .execute(params![mirror, Sql(name), seq, Sql(now)])?;
+    Ok(Target { row: SnapshotRow(transaction.last_insert_rowid()), name: name.clone(), seq })
+}
+
+fn remove(
+    transaction: &Transaction<'_>,
+    row: MirrorRow,
+    mirror: &MirrorId,
+    target: &Target,
+    force: bool,
+) -> Result<(), CatalogError> {
+    for pointer in Pointer::ALL {
+        if newest(transaction, row, pointer)?.is_some_and(|there| there.snapshot_row == target.row) {
+            return Err(CatalogError::Pointed { mirror: mirror.clone(), pointer, name: target.name.clone() });
+        }
+    }
+    let is_protected = "SELECT protected FROM snapshot WHERE id = ?";
+    if !force && transaction.query_row(is_protected, [target.row], |found| found.get(0))? {
+        return Err(CatalogError::Protected { mirror: mirror.clone(), name: target.name.clone() });
+    }
+    transaction.execute("DELETE FROM snapshot WHERE id = ?", [target.row])?;
+    Ok(())
+}
+
+/// Forgets listings that neither a snapshot nor the last synced state needs, and entries that lived only in those.
+pub(super) fn drop_unneeded(transaction: &Transaction<'_>, mirror: MirrorRow) -> Result<(), CatalogError> {
+    let dropped = transaction
+        .prepare_cached(
+            "DELETE FROM listing
+             WHERE mirror_id = ?1
+               AND seq < (SELECT max(seq) FROM listing WHERE mirror_id = ?1)
+               AND NOT EXISTS (SELECT 1 FROM snapshot
+                               WHERE snapshot.mirror_id = ?1 AND snapshot.seq = listing.seq)",
+        )?
+        .execute([mirror])?;
+    if dropped > 0 {
+        transaction
+            .prepare_cached(
+                "DELETE FROM entry
+                 WHERE mirror_id = ?1
+                   AND NOT EXISTS (SELECT 1 FROM listing
+                                   WHERE mirror_id = ?1 AND seq >= from_seq AND seq < to_seq)",
+            )?
+            .execute([mirror])?;
+    }
+    Ok(())
+}
+
+fn read_snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
+    let (Sql(mirror), Sql(name), Sql(created_at)) = (row.get(1)?, row.get(2)?, row.get(4)?);
+    Ok(SnapshotRecord {
+        row: row.get(0)?,
+        mirror,
+        name,
+        seq: row.get(3)?,
+        created_at,
+        files: row.get::<_, i64>(5)?.cast_unsigned(),
+        bytes: row.get::<_, i64>(6)?.cast_unsigned(),
+        protected: row.get(7)?,
+        staged: row.get(8)?,
+        current: row.get(9)?,
+    })
+}

@@ -1,0 +1,241 @@
+//! What stands where in a listing: look-ups and directory contents.
+//!
+//! Owns the reading of `mirror`, `dir` and `entry`. `by-hash/<type>/` directories hold no rows: their names are made
+//! here from the hashes that Release files list.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::sql_types::Sql;
+use super::{BlobRow, CatalogError, CatalogReader, DirRow, MirrorRow, Seq, SnapshotRow};
+use crate::model::{Digest, HashType, HashTypes, MirrorId, Role, SnapshotName, Timestamp};
+
+/// A file with what a reader needs to serve it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileRow {
+    /// Its bytes.
+    pub blob: BlobRow,
+    /// Length in bytes.
+    pub size: u64,
+    /// Modification time of the blob.
+    pub mtime: Timestamp,
+    /// What the archive uses it for; `None` for a name in a `by-hash` directory.
+    pub role: Option<Role>,
+}
+
+/// What stands under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TreeNode {
+    /// A directory.
+    Directory(DirRow),
+    /// A file.
+    File(FileRow),
+}
+
+/// A directory in which a file is named by one of its hashes.
+struct ByHash {
+    kind: HashType,
+    /// The directory of the files' plain names.
+    of: DirRow,
+}
+
+impl CatalogReader {
+    /// The row of a mirror.
+    ///
+    /// # Errors
+    /// When it has never been synced or the catalog cannot be read.
+    pub fn mirror(&self, mirror: &MirrorId) -> Result<MirrorRow, CatalogError> {
+        mirror_row(&self.connection, mirror)
+    }
+
+    /// Every mirror that has a synced state, sorted by id.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn mirrors(&self) -> Result<Vec<(MirrorRow, MirrorId)>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT id, name FROM mirror
+             WHERE EXISTS (SELECT 1 FROM listing WHERE mirror_id = mirror.id) ORDER BY name",
+        )?;
+        let rows = query.query_map([], |row| {
+            let Sql(name) = row.get(1)?;
+            Ok((row.get(0)?, name))
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Mirror, name, listing and creation time of a snapshot.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn snapshot_row(
+        &self,
+        row: SnapshotRow,
+    ) -> Result<Option<(MirrorRow, SnapshotName, Seq, Timestamp)>, CatalogError> {
+        let mut query = self.connection.prepare_cached("SELECT mirror_id, name, seq, created_at FROM snapshot WHERE id = ?")?;
+        let found = query.query_row([row], |found| {
+            let (Sql(name), Sql(created_at)) = (found.get(1)?, found.get(3)?);
+            Ok((found.get(0)?, name, found.get(2)?, created_at))
+        });
+        Ok(found.optional()?)
+    }
+
+    /// Names and rows of a mirror's snapshots, sorted by name.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn snapshot_names(&self, mirror: MirrorRow) -> Result<Vec<(SnapshotName, SnapshotRow)>, CatalogError> {
+        let mut query = self.connection.prepare_cached("SELECT name, id FROM snapshot WHERE mirror_id = ? ORDER BY name")?;
+        let rows = query.query_map([mirror], |row| {
+            let Sql(name) = row.get(0)?;
+            Ok((name, row.get(1)?))
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The row of the snapshot called `name`.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn snapshot_named(&self, mirror: MirrorRow, name: &SnapshotName) -> Result<Option<SnapshotRow>, CatalogError> {
+        let mut query = self.connection.prepare_cached("SELECT id FROM snapshot WHERE mirror_id = ? AND name = ?")?;
+        Ok(query.query_row(params![mirror, Sql(name)], |row| row.get(0)).optional()?)
+    }
+
+    /// What stands under `name` in directory `dir` of listing `seq`.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn child(&self, mirror: MirrorRow, seq: Seq, dir: DirRow, name: &str) -> Result<Option<TreeNode>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT child_dir, blob_id, size, mtime, role, to_seq FROM entry LEFT JOIN blob ON blob.id = blob_id
+             WHERE mirror_id = ? AND dir_id = ? AND name = ? AND from_seq <= ? ORDER BY from_seq DESC LIMIT 1",
+        )?;
+        let found = query
+            .query_row(params![mirror, dir, name, seq], |row| Ok((read_node(row)?, row.get::<_, Seq>(5)?)))
+            .optional()?;
+        match found {
+            Some((node, until)) => Ok((until > seq).then_some(node)),
+            None => self.child_by_hash(mirror, seq, dir, name),
+        }
+    }
+
+    /// Everything in directory `dir` of listing `seq`, sorted by name.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn children(&self, mirror: MirrorRow, seq: Seq, dir: DirRow) -> Result<Vec<(String, TreeNode)>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT child_dir, blob_id, size, mtime, role, name FROM entry LEFT JOIN blob ON blob.id = blob_id
+             WHERE mirror_id = ?1 AND dir_id = ?2 AND from_seq <= ?3 AND to_seq > ?3 ORDER BY name",
+        )?;
+        let rows = query.query_map(params![mirror, dir, seq], |row| Ok((row.get(5)?, read_node(row)?)))?;
+        let children: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
+        if !children.is_empty() {
+            return Ok(children);
+        }
+        match self.by_hash(dir)? {
+            Some(by_hash) => self.children_by_hash(mirror, seq, &by_hash),
+            None => Ok(children),
+        }
+    }
+
+    /// Size and modification time of a blob.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn blob_row(&self, blob: BlobRow) -> Result<Option<(Digest, u64, Timestamp)>, CatalogError> {
+        let mut query = self.connection.prepare_cached("SELECT sha256, size, mtime FROM blob WHERE id = ?")?;
+        let found = query.query_row([blob], |row| {
+            let (Sql(digest), Sql(mtime)) = (row.get(0)?, row.get(2)?);
+            Ok((digest, row.get::<_, i64>(1)?.cast_unsigned(), mtime))
+        });
+        Ok(found.optional()?)
+    }
+
+    /// Number of blobs and their bytes.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn blob_totals(&self) -> Result<(u64, u64), CatalogError> {
+        let sql = "SELECT count(*), coalesce(sum(size), 0) FROM blob";
+        Ok(self.connection.query_row(sql, [], |row| {
+            Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
+        })?)
+    }
+
+    /// Whether `dir` is a `by-hash/<type>` directory.
+    fn by_hash(&self, dir: DirRow) -> Result<Option<ByHash>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT kind.name, by_hash.parent_id FROM dir AS kind JOIN dir AS by_hash ON by_hash.id = kind.parent_id
+             WHERE kind.id = ? AND by_hash.name = 'by-hash'",
+        )?;
+        let found: Option<(String, DirRow)> =
+            query.query_row([dir], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        Ok(found.and_then(|(name, of)| Some(ByHash { kind: HashType::from_name(name.as_bytes())?, of })))
+    }
+
+    fn child_by_hash(
+        &self,
+        mirror: MirrorRow,
+        seq: Seq,
+        dir: DirRow,
+        name: &str,
+    ) -> Result<Option<TreeNode>, CatalogError> {
+        let lower_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        if !name.bytes().all(lower_hex) {
+            return Ok(None);
+        }
+        let Some(by_hash) = self.by_hash(dir)?.filter(|found| found.kind.hex_length() == name.len()) else {
+            return Ok(None);
+        };
+        let children = self.children_by_hash(mirror, seq, &by_hash)?;
+        Ok(children.into_iter().find(|(hex, _)| hex == name).map(|(_, node)| node))
+    }
+
+    fn children_by_hash(
+        &self,
+        mirror: MirrorRow,
+        seq: Seq,
+        by_hash: &ByHash,
+    ) -> Result<Vec<(String, TreeNode)>, CatalogError> {
+        let (value, join) = match by_hash.kind {
+            HashType::Sha256 => ("sha256", ""),
+            HashType::Md5Sum | HashType::Sha1 | HashType::Sha512 => (
+                "blob_hash.value",
+                "JOIN blob_hash ON blob_hash.blob_id = entry.blob_id AND blob_hash.kind = ?4",
+            ),
+        };
+        let mut query = self.connection.prepare_cached(&format!(
+            "SELECT NULL, entry.blob_id, size, mtime, NULL, lower(hex({value})) AS hex
+             FROM entry JOIN blob ON blob.id = entry.blob_id {join}
+             WHERE mirror_id = ?1 AND dir_id = ?2 AND from_seq <= ?3 AND to_seq > ?3 AND by_hash & ?4 <> 0
+             GROUP BY hex ORDER BY hex"
+        ))?;
+        let bit = HashTypes::NONE.with(by_hash.kind).bits();
+        let rows = query
+            .query_map(params![mirror, by_hash.of, seq, bit], |row| Ok((row.get(5)?, read_node(row)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+pub(super) fn mirror_row(connection: &Connection, mirror: &MirrorId) -> Result<MirrorRow, CatalogError> {
+    connection
+        .prepare_cached("SELECT id FROM mirror WHERE name = ?")?
+        .query_row([Sql(mirror)], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| CatalogError::UnknownMirror(mirror.clone()))
+}
+
+/// Reads a node from the columns `child_dir, blob_id, size, mtime, role`.
+fn read_node(row: &Row<'_>) -> rusqlite::Result<TreeNode> {
+    if let Some(dir) = row.get(0)? {
+        return Ok(TreeNode::Directory(dir));
+    }
+    let Sql(mtime) = row.get(3)?;
+    Ok(TreeNode::File(FileRow {
+        blob: row.get(1)?,
+        size: row.get::<_, i64>(2)?.cast_unsigned(),
+        mtime,
+        role: row.get::<_, Option<Sql<Role>>>(4)?.map(|Sql(role)| role),
+    }))
+}
