@@ -5,12 +5,13 @@
 //! ```text
 //! cli ──► demo
 //!  │
-//!  └────► sync · publish · retention · view ──► catalog · blobs · upstream · signature · apt · control ──► model
+//!  └────► sync · publish · retention · view ──► catalog · blobs · state · upstream · signature · apt · control ──► model
 //!                                        └────► mirrorctl-mount
 //! cli ──► config ──► model
 //! ```
 //!
 //! - [`model`] is the vocabulary; it is pure and knows nobody.
+//! - [`state`] owns the state directory: its layout, owners and locks.
 //! - [`catalog`] is the only room with SQL, [`upstream`] the only one with a network, [`signature`] the only one that
 //!   knows OpenPGP, [`blobs`] owns the content-addressed files, [`apt`] reads the Debian repository format, and
 //!   [`control`] is how a command tells running mounts what changed. None of these imports another.
@@ -31,6 +32,7 @@ pub mod model;
 pub mod publish;
 pub mod retention;
 pub mod signature;
+pub mod state;
 pub mod sync;
 pub mod upstream;
 pub mod view;

@@ -51,7 +51,10 @@ impl Catalog {
     ) -> Result<Vec<Option<BlobFacts>>, CatalogError> {
         self.write(|transaction| {
             let held = blobs_of_last_state(transaction, mirror)?;
-            digests.iter().map(|digest| claim_one(transaction, mirror, *digest, &held, now)).collect()
+            digests
+                .iter()
+                .map(|digest| claim_one(transaction, mirror, *digest, &held, now))
+                .collect()
         })
     }
 
@@ -60,7 +63,11 @@ impl Catalog {
     /// # Errors
     /// When the catalog cannot be written.
     pub fn lease(&mut self, mirror: MirrorRow, digests: &[Digest], now: Timestamp) -> Result<(), CatalogError> {
-        self.write(|transaction| digests.iter().try_for_each(|digest| lease(transaction, mirror, *digest, now)))
+        self.write(|transaction| {
+            digests
+                .iter()
+                .try_for_each(|digest| lease(transaction, mirror, *digest, now))
+        })
     }
 
     /// Records blobs whose bytes are whole and durable at their final names. Knowing one already is fine.
@@ -98,15 +105,19 @@ pub(super) struct FoundBlob {
     pub(super) facts: BlobFacts,
 }
 
-pub(super) fn find_blob(
-    connection: &rusqlite::Connection,
-    digest: Digest,
-) -> Result<Option<FoundBlob>, CatalogError> {
+pub(super) fn find_blob(connection: &rusqlite::Connection, digest: Digest) -> Result<Option<FoundBlob>, CatalogError> {
     let mut query = connection.prepare_cached("SELECT id, size, mtime FROM blob WHERE sha256 = ?")?;
     let found = query.query_row([Sql(digest)], |row| {
         let Sql(mtime) = row.get(2)?;
-        let facts = BlobFacts { digest, size: row.get::<_, i64>(1)?.cast_unsigned(), mtime };
-        Ok(FoundBlob { row: row.get(0)?, facts })
+        let facts = BlobFacts {
+            digest,
+            size: row.get::<_, i64>(1)?.cast_unsigned(),
+            mtime,
+        };
+        Ok(FoundBlob {
+            row: row.get(0)?,
+            facts,
+        })
     });
     Ok(found.optional()?)
 }
@@ -126,7 +137,9 @@ fn claim_one(
     held: &HashSet<BlobRow>,
     now: Timestamp,
 ) -> Result<Option<BlobFacts>, CatalogError> {
-    let Some(found) = find_blob(transaction, digest)? else { return Ok(None) };
+    let Some(found) = find_blob(transaction, digest)? else {
+        return Ok(None);
+    };
     if !held.contains(&found.row) {
         lease(transaction, mirror, digest, now)?;
         transaction
@@ -136,12 +149,7 @@ fn claim_one(
     Ok(Some(found.facts))
 }
 
-fn lease(
-    transaction: &Transaction<'_>,
-    mirror: MirrorRow,
-    digest: Digest,
-    now: Timestamp,
-) -> Result<(), CatalogError> {
+fn lease(transaction: &Transaction<'_>, mirror: MirrorRow, digest: Digest, now: Timestamp) -> Result<(), CatalogError> {
     transaction
         .prepare_cached(
             "INSERT INTO lease (mirror_id, sha256, leased_at) VALUES (?, ?, ?)

@@ -46,7 +46,12 @@ impl CatalogReader {
         ))?;
         let rows = query.query_map(params![Sql(until), limit], |row| {
             let (Sql(digest), Sql(since)) = (row.get(1)?, row.get(3)?);
-            Ok(Condemned { row: row.get(0)?, digest, size: row.get::<_, i64>(2)?.cast_unsigned(), since })
+            Ok(Condemned {
+                row: row.get(0)?,
+                digest,
+                size: row.get::<_, i64>(2)?.cast_unsigned(),
+                since,
+            })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -58,7 +63,10 @@ impl CatalogReader {
     pub fn unused(&self) -> Result<Marked, CatalogError> {
         let sql = format!("SELECT count(*), coalesce(sum(size), 0) FROM blob WHERE {UNUSED}");
         let counted = self.connection.query_row(&sql, [], |row| {
-            Ok(Marked { blobs: row.get::<_, i64>(0)?.cast_unsigned(), bytes: row.get::<_, i64>(1)?.cast_unsigned() })
+            Ok(Marked {
+                blobs: row.get::<_, i64>(0)?.cast_unsigned(),
+                bytes: row.get::<_, i64>(1)?.cast_unsigned(),
+            })
         })?;
         Ok(counted)
     }
@@ -117,12 +125,17 @@ impl Catalog {
     ) -> Result<Marked, E> {
         let mut failure = None;
         let swept = self.write(|transaction| {
-            let mut still = transaction
-                .prepare_cached(&format!("SELECT 1 FROM blob WHERE id = ? AND condemned_at <= ? AND {UNUSED}"))?;
+            let mut still = transaction.prepare_cached(&format!(
+                "SELECT 1 FROM blob WHERE id = ? AND condemned_at <= ? AND {UNUSED}"
+            ))?;
             let mut forget = transaction.prepare_cached("DELETE FROM blob WHERE id = ?")?;
             let mut swept = Marked::default();
             for blob in candidates {
-                if still.query_row(params![blob.row, Sql(until)], |_| Ok(())).optional()?.is_none() {
+                if still
+                    .query_row(params![blob.row, Sql(until)], |_| Ok(()))
+                    .optional()?
+                    .is_none()
+                {
                     continue;
                 }
                 if let Err(error) = unlink(blob.digest) {
@@ -141,4 +154,3 @@ impl Catalog {
         }
     }
 }
-

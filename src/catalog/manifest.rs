@@ -96,7 +96,10 @@ impl Manifest {
             recorded_at: self.recorded_at.unix(),
             base: self.base.map(|digest| digest.to_string()),
         };
-        let mut text = format!("{MAGIC}\n{}\n", serde_json::to_string(&header).map_err(ManifestError::Header)?);
+        let mut text = format!(
+            "{MAGIC}\n{}\n",
+            serde_json::to_string(&header).map_err(ManifestError::Header)?
+        );
         for (path, row) in &self.dirs {
             writeln!(text, "d\t{path}\t{}", row.number()).expect("writing to a String cannot fail");
         }
@@ -131,7 +134,11 @@ impl Manifest {
             mirror: header.mirror,
             seq: Seq(header.seq),
             recorded_at: Timestamp::from_unix(header.recorded_at),
-            base: header.base.map(|text| text.parse()).transpose().map_err(|_| ManifestError::Line(2))?,
+            base: header
+                .base
+                .map(|text| text.parse())
+                .transpose()
+                .map_err(|_| ManifestError::Line(2))?,
             files: BTreeMap::new(),
             dirs: BTreeMap::new(),
         };
@@ -159,7 +166,12 @@ impl Manifest {
             };
         }
         dirs.append(&mut self.dirs);
-        Ok(Self { base: None, files, dirs, ..self })
+        Ok(Self {
+            base: None,
+            files,
+            dirs,
+            ..self
+        })
     }
 
     fn read_line(&mut self, line: &str) -> Option<()> {
@@ -193,7 +205,11 @@ fn write_file(text: &mut String, path: &RepoPath, file: Option<&ManifestFile>) {
         Role::Index => 'i',
         Role::Pool => 'p',
     };
-    let by_hash: Vec<String> = file.by_hash.iter().map(|hash| format!("{}:{}", hash.kind, hash.hex)).collect();
+    let by_hash: Vec<String> = file
+        .by_hash
+        .iter()
+        .map(|hash| format!("{}:{}", hash.kind, hash.hex))
+        .collect();
     let BlobFacts { digest, size, mtime } = file.blob;
     writeln!(
         text,
@@ -216,8 +232,18 @@ fn read_file<'a>(fields: &mut impl Iterator<Item = &'a str>) -> Option<ManifestF
         "p" => Role::Pool,
         _ => return None,
     };
-    let by_hash = fields.next()?.split(',').filter(|text| !text.is_empty()).map(read_hash).collect::<Option<_>>()?;
-    Some(ManifestFile { row, blob: BlobFacts { digest, size, mtime }, role, by_hash })
+    let by_hash = fields
+        .next()?
+        .split(',')
+        .filter(|text| !text.is_empty())
+        .map(read_hash)
+        .collect::<Option<_>>()?;
+    Some(ManifestFile {
+        row,
+        blob: BlobFacts { digest, size, mtime },
+        role,
+        by_hash,
+    })
 }
 
 fn read_hash(text: &str) -> Option<IndexHash> {
@@ -231,10 +257,21 @@ mod tests {
     use super::*;
 
     fn file(content: &[u8]) -> ManifestFile {
-        let blob =
-            BlobFacts { digest: Digest::of(content), size: content.len() as u64, mtime: Timestamp::from_unix(7) };
-        let by_hash = vec![IndexHash { kind: HashType::Md5Sum, hex: "00".repeat(16).into() }];
-        ManifestFile { row: BlobRow(3), blob, role: Role::Index, by_hash }
+        let blob = BlobFacts {
+            digest: Digest::of(content),
+            size: content.len() as u64,
+            mtime: Timestamp::from_unix(7),
+        };
+        let by_hash = vec![IndexHash {
+            kind: HashType::Md5Sum,
+            hex: "00".repeat(16).into(),
+        }];
+        ManifestFile {
+            row: BlobRow(3),
+            blob,
+            role: Role::Index,
+            by_hash,
+        }
     }
 
     fn manifest(base: Option<Digest>, files: &[(&str, Option<ManifestFile>)]) -> Manifest {
@@ -255,7 +292,10 @@ mod tests {
         let whole = manifest(None, &[("dists/a b", Some(file(b"x"))), ("pool/c", Some(file(b"y")))]);
         let delta = manifest(Some(Digest::of(b"base")), &[("pool/c", None)]);
         for manifest in [whole, delta] {
-            assert_eq!(Manifest::decode(&manifest.encode().expect("encodes")).expect("decodes"), manifest);
+            assert_eq!(
+                Manifest::decode(&manifest.encode().expect("encodes")).expect("decodes"),
+                manifest
+            );
         }
     }
 
@@ -265,7 +305,10 @@ mod tests {
         let delta = manifest(Some(Digest::of(b"base")), &[("a", None), ("c", Some(file(b"3")))]);
         let whole = delta.clone().onto(Digest::of(b"base"), base.clone()).expect("its base");
         assert_eq!(whole.files.keys().map(RepoPath::as_str).collect::<Vec<_>>(), ["b", "c"]);
-        assert!(matches!(delta.onto(Digest::of(b"other"), base), Err(ManifestError::Base(_))));
+        assert!(matches!(
+            delta.onto(Digest::of(b"other"), base),
+            Err(ManifestError::Base(_))
+        ));
     }
 
     #[test]

@@ -196,7 +196,9 @@ impl CatalogReader {
     /// # Errors
     /// When it cannot be read.
     pub fn data_version(&self) -> Result<i64, CatalogError> {
-        Ok(self.connection.pragma_query_value(None, "data_version", |row| row.get(0))?)
+        Ok(self
+            .connection
+            .pragma_query_value(None, "data_version", |row| row.get(0))?)
     }
 
     /// Runs `read` over one unchanging state of the catalog.
@@ -226,7 +228,10 @@ impl Catalog {
         connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         sys::keep_log_on_close(&connection)?;
         schema::migrate(&mut connection)?;
-        Ok(Self { reader: CatalogReader { connection }, path: path.to_owned() })
+        Ok(Self {
+            reader: CatalogReader { connection },
+            path: path.to_owned(),
+        })
     }
 
     /// The reading half.
@@ -248,7 +253,10 @@ impl Catalog {
         &mut self,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
-        let transaction = self.reader.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self
+            .reader
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let outcome = change(&transaction)?;
         transaction.commit().map_err(CatalogError::CommitUnknown)?;
         Ok(outcome)
@@ -269,5 +277,8 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, CatalogError> {
         connection.pragma_update(None, "trusted_schema", false)?;
         Ok(connection)
     };
-    open().map_err(|source| CatalogError::Open { path: path.to_owned(), source })
+    open().map_err(|source| CatalogError::Open {
+        path: path.to_owned(),
+        source,
+    })
 }

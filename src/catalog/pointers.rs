@@ -75,7 +75,11 @@ impl CatalogReader {
     /// When the catalog cannot be read.
     pub fn pointer_move(&self, row: MoveRow) -> Result<Option<MoveRecord>, CatalogError> {
         let sql = format!("SELECT {COLUMNS} FROM move JOIN mirror ON mirror.id = mirror_id WHERE move.id = ?");
-        Ok(self.connection.prepare_cached(&sql)?.query_row([row], read_move).optional()?)
+        Ok(self
+            .connection
+            .prepare_cached(&sql)?
+            .query_row([row], read_move)
+            .optional()?)
     }
 
     /// Every move of a mirror's pointers, newest first.
@@ -107,7 +111,13 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<Vec<Moved>, CatalogError> {
         self.write(|transaction| {
-            let mut append = Appender { transaction, act, actor, now, act_row: None };
+            let mut append = Appender {
+                transaction,
+                act,
+                actor,
+                now,
+                act_row: None,
+            };
             wishes.iter().map(|wish| append.fulfil(wish)).collect()
         })
     }
@@ -145,9 +155,15 @@ impl Appender<'_> {
         let target = match &wish.target {
             PointerTarget::Snapshot(name) => snapshots::find(self.transaction, mirror, &wish.mirror, name)?,
             PointerTarget::SameAs(pointer) => {
-                let source = newest(self.transaction, mirror, *pointer)?
-                    .ok_or_else(|| CatalogError::NotSet { mirror: wish.mirror.clone(), pointer: *pointer })?;
-                snapshots::Target { row: source.snapshot_row, name: source.snapshot, seq: source.seq }
+                let source = newest(self.transaction, mirror, *pointer)?.ok_or_else(|| CatalogError::NotSet {
+                    mirror: wish.mirror.clone(),
+                    pointer: *pointer,
+                })?;
+                snapshots::Target {
+                    row: source.snapshot_row,
+                    name: source.snapshot,
+                    seq: source.seq,
+                }
             }
         };
         self.lead(mirror, wish.pointer, &target)
@@ -162,9 +178,14 @@ impl Appender<'_> {
     ) -> Result<Moved, CatalogError> {
         let before = newest(self.transaction, mirror, pointer)?;
         if let Some(there) = before.as_ref().filter(|before| before.snapshot_row == target.row) {
-            return Ok(Moved { now: there.clone(), before });
+            return Ok(Moved {
+                now: there.clone(),
+                before,
+            });
         }
-        let serial = before.as_ref().map_or(self.now, |before| self.now.max(before.serial_mtime.plus(1)));
+        let serial = before
+            .as_ref()
+            .map_or(self.now, |before| self.now.max(before.serial_mtime.plus(1)));
         self.transaction
             .prepare_cached(
                 "INSERT INTO move (act_id, mirror_id, pointer, snapshot_id, snapshot_name, seq, moved_at,
@@ -185,7 +206,8 @@ impl Appender<'_> {
             ])?;
         let row = MoveRow(self.transaction.last_insert_rowid());
         if self.act_row.is_none() {
-            self.transaction.execute("UPDATE move SET act_id = id WHERE id = ?", [row])?;
+            self.transaction
+                .execute("UPDATE move SET act_id = id WHERE id = ?", [row])?;
             self.act_row = Some(row);
         }
         let now = newest(self.transaction, mirror, pointer)?.expect("a move was just appended");

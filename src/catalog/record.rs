@@ -87,7 +87,12 @@ pub struct Recorded {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     Directory(DirRow),
-    File { blob: BlobRow, digest: Digest, role: Role, by_hash: HashTypes },
+    File {
+        blob: BlobRow,
+        digest: Digest,
+        role: Role,
+        by_hash: HashTypes,
+    },
 }
 
 /// One name of one directory that changed: what ended and what began.
@@ -126,11 +131,21 @@ impl Catalog {
                 seq,
                 recorded_at: now,
                 base: base.map(|(_, digest, _)| digest),
-                files: if base.is_some() { comparison.delta } else { whole(listing, &comparison.rows) },
-                dirs: if base.is_some() { comparison.new_dirs } else { comparison.dirs },
+                files: if base.is_some() {
+                    comparison.delta
+                } else {
+                    whole(listing, &comparison.rows)
+                },
+                dirs: if base.is_some() {
+                    comparison.new_dirs
+                } else {
+                    comparison.dirs
+                },
             };
-            let manifest =
-                manifest.encode().map_err(|source| CatalogError::Manifest { mirror: mirror.clone(), source })?;
+            let manifest = manifest.encode().map_err(|source| CatalogError::Manifest {
+                mirror: mirror.clone(),
+                source,
+            })?;
             Ok(Prepared {
                 mirror: mirror.clone(),
                 row,
@@ -169,12 +184,30 @@ impl Catalog {
                 });
             }
             let target = snapshots::insert(transaction, mirror, what.name, seq, what.now)?;
-            let mut append = Appender { transaction, act: "sync", actor: what.actor, now: what.now, act_row: None };
-            let moves = what.pointers.iter().map(|pointer| append.lead(mirror, *pointer, &target)).collect::<Result<_, _>>()?;
+            let mut append = Appender {
+                transaction,
+                act: "sync",
+                actor: what.actor,
+                now: what.now,
+                act_row: None,
+            };
+            let moves = what
+                .pointers
+                .iter()
+                .map(|pointer| append.lead(mirror, *pointer, &target))
+                .collect::<Result<_, _>>()?;
             transaction.execute("DELETE FROM lease WHERE mirror_id = ?", [mirror])?;
-            transaction.execute("UPDATE mirror SET checked_at = ? WHERE id = ?", params![Sql(what.now), mirror])?;
+            transaction.execute(
+                "UPDATE mirror SET checked_at = ? WHERE id = ?",
+                params![Sql(what.now), mirror],
+            )?;
             drop_unneeded(transaction, mirror)?;
-            Ok(Recorded { row: target.row, seq, changes: prepared.changes.len(), moves })
+            Ok(Recorded {
+                row: target.row,
+                seq,
+                changes: prepared.changes.len(),
+                moves,
+            })
         })
     }
 }
@@ -214,7 +247,12 @@ impl<'a> Comparison<'a> {
                 None => {
                     let (blob, Sql(digest), Sql(role)) = (row.get(3)?, row.get(4)?, row.get(5)?);
                     rows.insert(digest, blob);
-                    Target::File { blob, digest, role, by_hash: HashTypes::from_bits(row.get(6)?) }
+                    Target::File {
+                        blob,
+                        digest,
+                        role,
+                        by_hash: HashTypes::from_bits(row.get(6)?),
+                    }
                 }
             };
             let name = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
@@ -228,7 +266,12 @@ impl<'a> Comparison<'a> {
             dirs: BTreeMap::new(),
             new_dirs: BTreeMap::new(),
         };
-        Ok(Self { transaction, open, dirs: HashMap::new(), found })
+        Ok(Self {
+            transaction,
+            open,
+            dirs: HashMap::new(),
+            found,
+        })
     }
 
     /// Takes in the next file of the listing.
@@ -237,10 +280,19 @@ impl<'a> Comparison<'a> {
         let dir = self.directory(parent.as_ref())?;
         let blob = self.blob(entry.blob.digest)?;
         let by_hash: HashTypes = entry.by_hash.iter().map(|hash| hash.kind).collect();
-        let target = Target::File { blob, digest: entry.blob.digest, role: entry.role, by_hash };
+        let target = Target::File {
+            blob,
+            digest: entry.blob.digest,
+            role: entry.role,
+            by_hash,
+        };
         if self.confirm(dir, path.file_name(), target) {
-            let file =
-                ManifestFile { row: blob, blob: entry.blob, role: entry.role, by_hash: entry.by_hash.clone() };
+            let file = ManifestFile {
+                row: blob,
+                blob: entry.blob,
+                role: entry.role,
+                by_hash: entry.by_hash.clone(),
+            };
             self.found.delta.insert(path.clone(), Some(file));
         }
         for hash in &entry.by_hash {
@@ -260,13 +312,20 @@ impl<'a> Comparison<'a> {
         let mut ended_files: Vec<RepoPath> = Vec::new();
         for (dir, names) in &self.open {
             for (name, target) in names {
-                self.found.changes.push(Change { dir: *dir, name: name.clone(), ends: true, begins: None });
+                self.found.changes.push(Change {
+                    dir: *dir,
+                    name: name.clone(),
+                    ends: true,
+                    begins: None,
+                });
                 if matches!(target, Target::File { .. }) {
                     ended_files.extend(full_path(self.transaction, &paths, *dir, name));
                 }
             }
         }
-        self.found.delta.extend(ended_files.into_iter().map(|path| (path, None)));
+        self.found
+            .delta
+            .extend(ended_files.into_iter().map(|path| (path, None)));
         self.found.dirs = self.dirs.into_iter().collect();
         self.found
     }
@@ -277,7 +336,12 @@ impl<'a> Comparison<'a> {
         if before == Some(target) {
             return false;
         }
-        let change = Change { dir, name: name.into(), ends: before.is_some(), begins: Some(target) };
+        let change = Change {
+            dir,
+            name: name.into(),
+            ends: before.is_some(),
+            begins: Some(target),
+        };
         self.found.changes.push(change);
         true
     }
@@ -307,7 +371,10 @@ impl<'a> Comparison<'a> {
     }
 
     fn by_hash_directory(&mut self, parent: Option<&RepoPath>, kind: HashType) -> Result<(), CatalogError> {
-        let text = parent.map_or_else(|| format!("by-hash/{kind}"), |parent| format!("{parent}/by-hash/{kind}"));
+        let text = parent.map_or_else(
+            || format!("by-hash/{kind}"),
+            |parent| format!("{parent}/by-hash/{kind}"),
+        );
         // A directory deeper than paths may be is left out: by-hash is an offer, the plain name stays.
         if let Ok(path) = text.parse() {
             self.directory(Some(&path))?;
@@ -332,7 +399,10 @@ fn whole(listing: &Listing, rows: &HashMap<Digest, BlobRow>) -> BTreeMap<RepoPat
         role: entry.role,
         by_hash: entry.by_hash.clone(),
     };
-    listing.iter().map(|(path, entry)| (path.clone(), Some(file(entry)))).collect()
+    listing
+        .iter()
+        .map(|(path, entry)| (path.clone(), Some(file(entry))))
+        .collect()
 }
 
 /// The manifest of the last synced state, when a further delta may be chained to it: row, digest and length of the
@@ -363,7 +433,12 @@ fn insert_listing(
     let depth = prepared.base.map_or(0, |(_, depth)| depth + 1);
     transaction.execute(
         "INSERT INTO manifest (blob_id, base_id, depth, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (blob_id) DO NOTHING",
-        params![manifest.row, prepared.base.map(|(row, _)| row), depth, stored(manifest.facts.size)],
+        params![
+            manifest.row,
+            prepared.base.map(|(row, _)| row),
+            depth,
+            stored(manifest.facts.size)
+        ],
     )?;
     transaction.execute(
         "INSERT INTO listing (mirror_id, seq, recorded_at, files, bytes, selection, manifest_id)
@@ -395,11 +470,24 @@ fn apply_changes(transaction: &Transaction<'_>, prepared: &Prepared, seq: Seq) -
         let (dir, blob, role, by_hash) = match change.begins {
             None => continue,
             Some(Target::Directory(dir)) => (Some(dir), None, None, 0),
-            Some(Target::File { blob, role, by_hash, .. }) => (None, Some(blob), Some(Sql(role)), by_hash.bits()),
+            Some(Target::File {
+                blob, role, by_hash, ..
+            }) => (None, Some(blob), Some(Sql(role)), by_hash.bits()),
         };
-        begin.execute(params![prepared.row, change.dir, change.name, seq, OPEN, dir, blob, role, by_hash])?;
+        begin.execute(params![
+            prepared.row,
+            change.dir,
+            change.name,
+            seq,
+            OPEN,
+            dir,
+            blob,
+            role,
+            by_hash
+        ])?;
     }
-    let mut hash = transaction.prepare_cached("INSERT OR IGNORE INTO blob_hash (blob_id, kind, value) VALUES (?, ?, ?)")?;
+    let mut hash =
+        transaction.prepare_cached("INSERT OR IGNORE INTO blob_hash (blob_id, kind, value) VALUES (?, ?, ?)")?;
     for (blob, kind, value) in &prepared.hashes {
         hash.execute(params![blob, HashTypes::NONE.with(*kind).bits(), value])?;
     }
@@ -429,7 +517,9 @@ fn full_path(
         if let Some(path) = known.get(&at) {
             return path.join(&text).ok();
         }
-        let mut query = transaction.prepare_cached("SELECT parent_id, name FROM dir WHERE id = ?").ok()?;
+        let mut query = transaction
+            .prepare_cached("SELECT parent_id, name FROM dir WHERE id = ?")
+            .ok()?;
         let (parent, name): (DirRow, String) = query.query_row([at], |row| Ok((row.get(0)?, row.get(1)?))).ok()?;
         text = format!("{name}/{text}");
         at = parent;
@@ -439,6 +529,13 @@ fn full_path(
 
 fn hex_bytes(hex: &str) -> Option<Vec<u8>> {
     let digits = hex.as_bytes();
-    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    digits.chunks(2).map(|pair| Some(value(pair[0])? << 4 | value(*pair.get(1)?)?)).collect()
+    let value = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok())
+    };
+    digits
+        .chunks(2)
+        .map(|pair| Some(value(pair[0])? << 4 | value(*pair.get(1)?)?))
+        .collect()
 }

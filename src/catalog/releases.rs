@@ -75,7 +75,9 @@ impl CatalogReader {
                 releases: Vec::new(),
             })
         });
-        let Some(mut state) = state.optional()? else { return Ok(None) };
+        let Some(mut state) = state.optional()? else {
+            return Ok(None);
+        };
         state.releases = self.releases(mirror, state.seq)?;
         Ok(Some(state))
     }
@@ -120,7 +122,10 @@ impl Catalog {
     /// When the catalog cannot be written.
     pub fn note_unchanged(&mut self, mirror: MirrorRow, now: Timestamp) -> Result<(), CatalogError> {
         self.write(|transaction| {
-            transaction.execute("UPDATE mirror SET checked_at = ? WHERE id = ?", params![Sql(now), mirror])?;
+            transaction.execute(
+                "UPDATE mirror SET checked_at = ? WHERE id = ?",
+                params![Sql(now), mirror],
+            )?;
             transaction.execute("DELETE FROM lease WHERE mirror_id = ?", [mirror])?;
             Ok(())
         })

@@ -69,14 +69,17 @@ impl CatalogReader {
     /// When the catalog cannot be read or the numbered name grows too long.
     pub fn free_name(&self, mirror: MirrorRow, wanted: &SnapshotName) -> Result<SnapshotName, CatalogError> {
         let mut name = wanted.clone();
-        let mut query = self.connection.prepare_cached("SELECT 1 FROM snapshot WHERE mirror_id = ? AND name = ?")?;
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT 1 FROM snapshot WHERE mirror_id = ? AND name = ?")?;
         for n in 2.. {
             if !query.exists(params![mirror, Sql(&name)])? {
                 break;
             }
-            name = wanted
-                .with_suffix(n)
-                .map_err(|source| CatalogError::NoFreeName { name: wanted.clone(), source })?;
+            name = wanted.with_suffix(n).map_err(|source| CatalogError::NoFreeName {
+                name: wanted.clone(),
+                source,
+            })?;
         }
         Ok(name)
     }
@@ -107,14 +110,26 @@ impl Catalog {
                 Err(CatalogError::UnknownSnapshot { .. }) => {}
                 Err(error) => return Err(error),
                 Ok(_) if !replace => {
-                    return Err(CatalogError::SnapshotExists { mirror: mirror.clone(), name: name.clone() });
+                    return Err(CatalogError::SnapshotExists {
+                        mirror: mirror.clone(),
+                        name: name.clone(),
+                    });
                 }
                 Ok(old) => remove(transaction, row, mirror, &old, false)?,
             }
             let target = insert(transaction, row, name, seq, now)?;
             drop_unneeded(transaction, row)?;
-            let mut append = Appender { transaction, act: "stage", actor, now, act_row: None };
-            pointers.iter().map(|pointer| append.lead(row, *pointer, &target)).collect()
+            let mut append = Appender {
+                transaction,
+                act: "stage",
+                actor,
+                now,
+                act_row: None,
+            };
+            pointers
+                .iter()
+                .map(|pointer| append.lead(row, *pointer, &target))
+                .collect()
         })
     }
 
@@ -149,10 +164,17 @@ pub(super) fn find(
     connection
         .prepare_cached("SELECT id, seq FROM snapshot WHERE mirror_id = ? AND name = ?")?
         .query_row(params![row, Sql(name)], |found| {
-            Ok(Target { row: found.get(0)?, name: name.clone(), seq: found.get(1)? })
+            Ok(Target {
+                row: found.get(0)?,
+                name: name.clone(),
+                seq: found.get(1)?,
+            })
         })
         .optional()?
-        .ok_or_else(|| CatalogError::UnknownSnapshot { mirror: mirror.clone(), name: name.clone() })
+        .ok_or_else(|| CatalogError::UnknownSnapshot {
+            mirror: mirror.clone(),
+            name: name.clone(),
+        })
 }
 
 pub(super) fn insert(
@@ -165,7 +187,11 @@ pub(super) fn insert(
     transaction
         .prepare_cached("INSERT INTO snapshot (mirror_id, name, seq, created_at) VALUES (?, ?, ?, ?)")?
         .execute(params![mirror, Sql(name), seq, Sql(now)])?;
-    Ok(Target { row: SnapshotRow(transaction.last_insert_rowid()), name: name.clone(), seq })
+    Ok(Target {
+        row: SnapshotRow(transaction.last_insert_rowid()),
+        name: name.clone(),
+        seq,
+    })
 }
 
 fn remove(
@@ -177,12 +203,19 @@ fn remove(
 ) -> Result<(), CatalogError> {
     for pointer in Pointer::ALL {
         if newest(transaction, row, pointer)?.is_some_and(|there| there.snapshot_row == target.row) {
-            return Err(CatalogError::Pointed { mirror: mirror.clone(), pointer, name: target.name.clone() });
+            return Err(CatalogError::Pointed {
+                mirror: mirror.clone(),
+                pointer,
+                name: target.name.clone(),
+            });
         }
     }
     let is_protected = "SELECT protected FROM snapshot WHERE id = ?";
     if !force && transaction.query_row(is_protected, [target.row], |found| found.get(0))? {
-        return Err(CatalogError::Protected { mirror: mirror.clone(), name: target.name.clone() });
+        return Err(CatalogError::Protected {
+            mirror: mirror.clone(),
+            name: target.name.clone(),
+        });
     }
     transaction.execute("DELETE FROM snapshot WHERE id = ?", [target.row])?;
     Ok(())

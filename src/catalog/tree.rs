@@ -71,7 +71,9 @@ impl CatalogReader {
         &self,
         row: SnapshotRow,
     ) -> Result<Option<(MirrorRow, SnapshotName, Seq, Timestamp)>, CatalogError> {
-        let mut query = self.connection.prepare_cached("SELECT mirror_id, name, seq, created_at FROM snapshot WHERE id = ?")?;
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT mirror_id, name, seq, created_at FROM snapshot WHERE id = ?")?;
         let found = query.query_row([row], |found| {
             let (Sql(name), Sql(created_at)) = (found.get(1)?, found.get(3)?);
             Ok((found.get(0)?, name, found.get(2)?, created_at))
@@ -84,7 +86,9 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn snapshot_names(&self, mirror: MirrorRow) -> Result<Vec<(SnapshotName, SnapshotRow)>, CatalogError> {
-        let mut query = self.connection.prepare_cached("SELECT name, id FROM snapshot WHERE mirror_id = ? ORDER BY name")?;
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT name, id FROM snapshot WHERE mirror_id = ? ORDER BY name")?;
         let rows = query.query_map([mirror], |row| {
             let Sql(name) = row.get(0)?;
             Ok((name, row.get(1)?))
@@ -97,21 +101,33 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn snapshot_named(&self, mirror: MirrorRow, name: &SnapshotName) -> Result<Option<SnapshotRow>, CatalogError> {
-        let mut query = self.connection.prepare_cached("SELECT id FROM snapshot WHERE mirror_id = ? AND name = ?")?;
-        Ok(query.query_row(params![mirror, Sql(name)], |row| row.get(0)).optional()?)
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT id FROM snapshot WHERE mirror_id = ? AND name = ?")?;
+        Ok(query
+            .query_row(params![mirror, Sql(name)], |row| row.get(0))
+            .optional()?)
     }
 
     /// What stands under `name` in directory `dir` of listing `seq`.
     ///
     /// # Errors
     /// When the catalog cannot be read.
-    pub fn child(&self, mirror: MirrorRow, seq: Seq, dir: DirRow, name: &str) -> Result<Option<TreeNode>, CatalogError> {
+    pub fn child(
+        &self,
+        mirror: MirrorRow,
+        seq: Seq,
+        dir: DirRow,
+        name: &str,
+    ) -> Result<Option<TreeNode>, CatalogError> {
         let mut query = self.connection.prepare_cached(
             "SELECT child_dir, blob_id, size, mtime, role, to_seq FROM entry LEFT JOIN blob ON blob.id = blob_id
              WHERE mirror_id = ? AND dir_id = ? AND name = ? AND from_seq <= ? ORDER BY from_seq DESC LIMIT 1",
         )?;
         let found = query
-            .query_row(params![mirror, dir, name, seq], |row| Ok((read_node(row)?, row.get::<_, Seq>(5)?)))
+            .query_row(params![mirror, dir, name, seq], |row| {
+                Ok((read_node(row)?, row.get::<_, Seq>(5)?))
+            })
             .optional()?;
         match found {
             Some((node, until)) => Ok((until > seq).then_some(node)),
@@ -144,7 +160,9 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn blob_row(&self, blob: BlobRow) -> Result<Option<(Digest, u64, Timestamp)>, CatalogError> {
-        let mut query = self.connection.prepare_cached("SELECT sha256, size, mtime FROM blob WHERE id = ?")?;
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT sha256, size, mtime FROM blob WHERE id = ?")?;
         let found = query.query_row([blob], |row| {
             let (Sql(digest), Sql(mtime)) = (row.get(0)?, row.get(2)?);
             Ok((digest, row.get::<_, i64>(1)?.cast_unsigned(), mtime))
@@ -159,7 +177,10 @@ impl CatalogReader {
     pub fn blob_totals(&self) -> Result<(u64, u64), CatalogError> {
         let sql = "SELECT count(*), coalesce(sum(size), 0) FROM blob";
         Ok(self.connection.query_row(sql, [], |row| {
-            Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
+            Ok((
+                row.get::<_, i64>(0)?.cast_unsigned(),
+                row.get::<_, i64>(1)?.cast_unsigned(),
+            ))
         })?)
     }
 
@@ -169,9 +190,15 @@ impl CatalogReader {
             "SELECT kind.name, by_hash.parent_id FROM dir AS kind JOIN dir AS by_hash ON by_hash.id = kind.parent_id
              WHERE kind.id = ? AND by_hash.name = 'by-hash'",
         )?;
-        let found: Option<(String, DirRow)> =
-            query.query_row([dir], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        Ok(found.and_then(|(name, of)| Some(ByHash { kind: HashType::from_name(name.as_bytes())?, of })))
+        let found: Option<(String, DirRow)> = query
+            .query_row([dir], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        Ok(found.and_then(|(name, of)| {
+            Some(ByHash {
+                kind: HashType::from_name(name.as_bytes())?,
+                of,
+            })
+        }))
     }
 
     fn child_by_hash(
@@ -212,8 +239,9 @@ impl CatalogReader {
              GROUP BY hex ORDER BY hex"
         ))?;
         let bit = HashTypes::NONE.with(by_hash.kind).bits();
-        let rows = query
-            .query_map(params![mirror, by_hash.of, seq, bit], |row| Ok((row.get(5)?, read_node(row)?)))?;
+        let rows = query.query_map(params![mirror, by_hash.of, seq, bit], |row| {
+            Ok((row.get(5)?, read_node(row)?))
+        })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 }
