@@ -1,0 +1,261 @@
+//! The bridge between the mount and the store: what the mount's port asks, answered from catalog and blobs.
+//!
+//! Owns the meaning of a door (a snapshot, or one move of a pointer), the numbers by which the mount knows mirrors,
+//! directories and blobs, and the times that files show. It changes nothing, and knows nothing of inodes or FUSE.
+
+mod doors;
+mod readers;
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mirrorctl_mount::tree::{
+    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, MirrorNo, NamedDoor, Node, Totals, Tree,
+};
+
+use crate::blobs::BlobStore;
+use crate::catalog::{BlobRow, CatalogError, DirRow, FileRow, MirrorRow, ROOT_DIR, TreeNode};
+use crate::model::{Pointer, Role, SnapshotName, Timestamp};
+use doors::{DoorCache, DoorTarget};
+use readers::Readers;
+
+/// The served tree, read from one catalog and one blob store.
+#[derive(Debug)]
+pub struct View {
+    readers: Readers,
+    blobs: BlobStore,
+    doors: DoorCache,
+}
+
+impl View {
+    /// A view of the catalog at `catalog` and its blobs.
+    ///
+    /// # Errors
+    /// When the catalog cannot be opened.
+    pub fn open(catalog: PathBuf, blobs: BlobStore) -> Result<Self, CatalogError> {
+        Ok(Self {
+            readers: Readers::open(catalog)?,
+            blobs,
+            doors: DoorCache::default(),
+        })
+    }
+
+    /// Forgets what it remembers of doors: to be called when the catalog changed, before the mount is told.
+    pub fn refresh(&self) {
+        self.doors.forget();
+    }
+
+    /// Generation and data version of the catalog: another generation means other numbers, another data version
+    /// that something was committed.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn catalog_version(&self) -> io::Result<(String, i64)> {
+        self.readers
+            .watch(|reader| Ok((reader.generation()?, reader.data_version()?)))
+    }
+
+    fn target(&self, door: Door) -> io::Result<Option<Arc<DoorTarget>>> {
+        self.doors
+            .get(door, || self.readers.read(|reader| doors::load(reader, door)))
+    }
+}
+
+impl Tree for View {
+    fn mirrors(&self) -> io::Result<Vec<(Box<[u8]>, MirrorNo)>> {
+        let mirrors = self.readers.read(|reader| reader.mirrors())?;
+        mirrors
+            .into_iter()
+            .map(|(row, id)| Ok((id.as_str().as_bytes().into(), MirrorNo(number(row.number())?))))
+            .collect()
+    }
+
+    fn pointers(&self, mirror: MirrorNo) -> io::Result<Vec<NamedDoor>> {
+        let mut pointers = Vec::new();
+        for pointer in Pointer::ALL {
+            if let Some(found) = self
+                .readers
+                .read(|reader| reader.pointer(mirror_row(mirror), pointer))?
+            {
+                pointers.push(NamedDoor {
+                    name: pointer.name().as_bytes().into(),
+                    door: doors::of_move(found.row)?,
+                });
+            }
+        }
+        pointers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(pointers)
+    }
+
+    fn snapshots(&self, mirror: MirrorNo) -> io::Result<Vec<NamedDoor>> {
+        let names = self.readers.read(|reader| reader.snapshot_names(mirror_row(mirror)))?;
+        names
+            .into_iter()
+            .map(|(name, row)| {
+                Ok(NamedDoor {
+                    name: name.as_str().as_bytes().into(),
+                    door: doors::of_snapshot(row)?,
+                })
+            })
+            .collect()
+    }
+
+    fn snapshot(&self, mirror: MirrorNo, name: &[u8]) -> io::Result<Option<Door>> {
+        let Some(name) = parse::<SnapshotName>(name) else {
+            return Ok(None);
+        };
+        let row = self
+            .readers
+            .read(|reader| reader.snapshot_named(mirror_row(mirror), &name))?;
+        row.map(doors::of_snapshot).transpose()
+    }
+
+    fn superseded(&self, mirror: MirrorNo, door: Door) -> io::Result<bool> {
+        let Some(row) = doors::move_row(door) else {
+            return Ok(false);
+        };
+        let mirror = mirror_row(mirror);
+        self.readers.read(|reader| {
+            let Some(found) = reader.pointer_move(row)? else {
+                return Ok(false);
+            };
+            let newest = reader.pointer(mirror, found.pointer)?;
+            Ok(reader.mirror(&found.mirror)? == mirror && newest.is_some_and(|newest| newest.row != row))
+        })
+    }
+
+    fn door(&self, door: Door) -> io::Result<Option<DoorFacts>> {
+        let Some(target) = self.target(door)? else {
+            return Ok(None);
+        };
+        Ok(Some(DoorFacts {
+            root: DirNo(number(ROOT_DIR.number())?),
+            mtime: target.mtime.unix(),
+            snapshot: target.snapshot.as_str().as_bytes().into(),
+        }))
+    }
+
+    fn child(&self, door: Door, dir: DirNo, name: &[u8]) -> io::Result<Option<Node>> {
+        let Some(target) = self.target(door)? else {
+            return Ok(None);
+        };
+        let Ok(name) = std::str::from_utf8(name) else {
+            return Ok(None);
+        };
+        let found = self
+            .readers
+            .read(|reader| reader.child(target.mirror, target.seq, dir_row(dir), name))?;
+        found.map(|found| node(found, target.serial)).transpose()
+    }
+
+    fn children(&self, door: Door, dir: DirNo) -> io::Result<Arc<[Child]>> {
+        let Some(target) = self.target(door)? else {
+            return Ok(Arc::new([]));
+        };
+        let found = self
+            .readers
+            .read(|reader| reader.children(target.mirror, target.seq, dir_row(dir)))?;
+        found
+            .into_iter()
+            .map(|(name, found)| {
+                Ok(Child {
+                    name: name.into_bytes().into(),
+                    node: node(found, target.serial)?,
+                })
+            })
+            .collect()
+    }
+
+    fn file(&self, file: FileId) -> io::Result<Option<FileNode>> {
+        let found = self.readers.read(|reader| reader.blob_row(blob_row(file.blob)))?;
+        Ok(found.map(|(_, size, mtime)| FileNode {
+            id: file,
+            size,
+            mtime: shown_mtime(file.serial, mtime),
+        }))
+    }
+
+    fn open(&self, blob: BlobNo) -> io::Result<File> {
+        let found = self.readers.read(|reader| reader.blob_row(blob_row(blob)))?;
+        let (digest, size, _) = found.ok_or(io::ErrorKind::NotFound)?;
+        let file = self.blobs.read(digest).map_err(io::Error::other)?;
+        // A blob that lost or gained bytes must not be served as if it were whole.
+        if file.metadata()?.len() != size {
+            tracing::error!(%digest, "a blob has the wrong length");
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(file)
+    }
+
+    fn totals(&self) -> io::Result<Totals> {
+        let (bytes, free_bytes) = self.blobs.space().map_err(io::Error::other)?;
+        let (files, _) = self.readers.read(|reader| reader.blob_totals())?;
+        Ok(Totals {
+            bytes,
+            free_bytes,
+            files,
+        })
+    }
+}
+
+/// A node with the time it shows: plain index names below a pointer carry that pointer's serial time.
+fn node(found: TreeNode, serial: Option<Timestamp>) -> io::Result<Node> {
+    Ok(match found {
+        TreeNode::Directory(row) => Node::Directory(DirNo(number(row.number())?)),
+        TreeNode::File(file) => Node::File(file_node(&file, serial)?),
+    })
+}
+
+fn file_node(file: &FileRow, serial: Option<Timestamp>) -> io::Result<FileNode> {
+    let serial = match (file.role, serial) {
+        (Some(Role::Release | Role::Index), Some(serial)) => u64::try_from(serial.unix()).unwrap_or(0),
+        (Some(Role::Pool) | None, _) | (_, None) => 0,
+    };
+    let id = FileId {
+        blob: BlobNo(number(file.blob.number())?),
+        serial,
+    };
+    if id.blob.0 > BlobNo::MAX {
+        return Err(out_of_numbers());
+    }
+    Ok(FileNode {
+        id,
+        size: file.size,
+        mtime: shown_mtime(serial, file.mtime),
+    })
+}
+
+fn shown_mtime(serial: u64, mtime: Timestamp) -> i64 {
+    if serial == 0 {
+        mtime.unix()
+    } else {
+        serial.cast_signed()
+    }
+}
+
+fn number(row: i64) -> io::Result<u32> {
+    u32::try_from(row).map_err(|_| out_of_numbers())
+}
+
+/// The catalog has handed out more rows than inode numbers have room for.
+fn out_of_numbers() -> io::Error {
+    io::Error::other("the catalog's row numbers exceed what the mount can show")
+}
+
+fn mirror_row(mirror: MirrorNo) -> MirrorRow {
+    MirrorRow::from_number(i64::from(mirror.0))
+}
+
+fn dir_row(dir: DirNo) -> DirRow {
+    DirRow::from_number(i64::from(dir.0))
+}
+
+fn blob_row(blob: BlobNo) -> BlobRow {
+    BlobRow::from_number(i64::from(blob.0))
+}
+
+fn parse<T: std::str::FromStr>(name: &[u8]) -> Option<T> {
+    std::str::from_utf8(name).ok()?.parse().ok()
+}
