@@ -62,6 +62,15 @@ pub enum BlobError {
 }
 
 impl BlobError {
+    /// Whether our own file system is at fault, and not the bytes that came.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Io { .. } => true,
+            Self::TooLong(_) | Self::TooShort { .. } | Self::Different { .. } => false,
+        }
+    }
+
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }

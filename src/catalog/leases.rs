@@ -11,6 +11,17 @@ use super::sql_types::{OPEN, Sql, stored};
 use super::{BlobRow, Catalog, CatalogError, CatalogReader, MirrorRow};
 use crate::model::{BlobFacts, Digest, MirrorId, Timestamp};
 
+/// What the catalog knows of wanted bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The mirror's last synced state has them.
+    Held(BlobFacts),
+    /// The cache has them for another reason; a lease keeps them now.
+    Leased(BlobFacts),
+    /// They have to be fetched.
+    Absent,
+}
+
 impl CatalogReader {
     /// The blob of these bytes, when the cache has it.
     ///
@@ -38,17 +49,11 @@ impl Catalog {
     }
 
     /// Looks each of `digests` up and makes sure that none that is found can be swept before `mirror` records its
-    /// next listing: those outside the mirror's last synced state get a lease and lose their condemnation. `None`
-    /// stands for bytes that have to be fetched.
+    /// next listing: those outside the mirror's last synced state get a lease and lose their condemnation.
     ///
     /// # Errors
     /// When the catalog cannot be written.
-    pub fn claim(
-        &mut self,
-        mirror: MirrorRow,
-        digests: &[Digest],
-        now: Timestamp,
-    ) -> Result<Vec<Option<BlobFacts>>, CatalogError> {
+    pub fn claim(&mut self, mirror: MirrorRow, digests: &[Digest], now: Timestamp) -> Result<Vec<Claim>, CatalogError> {
         self.write(|transaction| {
             let held = blobs_of_last_state(transaction, mirror)?;
             digests
@@ -136,17 +141,18 @@ fn claim_one(
     digest: Digest,
     held: &HashSet<BlobRow>,
     now: Timestamp,
-) -> Result<Option<BlobFacts>, CatalogError> {
+) -> Result<Claim, CatalogError> {
     let Some(found) = find_blob(transaction, digest)? else {
-        return Ok(None);
+        return Ok(Claim::Absent);
     };
-    if !held.contains(&found.row) {
-        lease(transaction, mirror, digest, now)?;
-        transaction
-            .prepare_cached("UPDATE blob SET condemned_at = NULL WHERE id = ? AND condemned_at IS NOT NULL")?
-            .execute([found.row])?;
+    if held.contains(&found.row) {
+        return Ok(Claim::Held(found.facts));
     }
-    Ok(Some(found.facts))
+    lease(transaction, mirror, digest, now)?;
+    transaction
+        .prepare_cached("UPDATE blob SET condemned_at = NULL WHERE id = ? AND condemned_at IS NOT NULL")?
+        .execute([found.row])?;
+    Ok(Claim::Leased(found.facts))
 }
 
 fn lease(transaction: &Transaction<'_>, mirror: MirrorRow, digest: Digest, now: Timestamp) -> Result<(), CatalogError> {

@@ -6,8 +6,8 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::sql_types::Sql;
-use super::{BlobRow, CatalogError, CatalogReader, DirRow, MirrorRow, Seq, SnapshotRow};
-use crate::model::{Digest, HashType, HashTypes, MirrorId, Role, SnapshotName, Timestamp};
+use super::{BlobRow, CatalogError, CatalogReader, DirRow, MirrorRow, ROOT_DIR, Seq, SnapshotRow};
+use crate::model::{Digest, HashType, HashTypes, MirrorId, RepoPath, Role, SnapshotName, Timestamp};
 
 /// A file with what a reader needs to serve it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,36 @@ impl CatalogReader {
             let Sql(name) = row.get(1)?;
             Ok((row.get(0)?, name))
         })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Every mirror that a sync was ever begun for, sorted by id.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn known_mirrors(&self) -> Result<Vec<MirrorId>, CatalogError> {
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT name FROM mirror ORDER BY name")?;
+        let rows = query.query_map([], |row| row.get(0).map(|Sql(name)| name))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Digests of the manifests that a listing is made from: its own first, then each one's base.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn manifest_chain(&self, mirror: MirrorRow, seq: Seq) -> Result<Vec<Digest>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "WITH RECURSIVE chain (blob_id, base_id, depth) AS (
+                 SELECT manifest.blob_id, base_id, depth FROM listing JOIN manifest ON manifest.blob_id = manifest_id
+                 WHERE mirror_id = ? AND seq = ?
+                 UNION ALL
+                 SELECT manifest.blob_id, manifest.base_id, manifest.depth
+                 FROM chain JOIN manifest ON manifest.blob_id = chain.base_id)
+             SELECT sha256 FROM chain JOIN blob ON blob.id = blob_id ORDER BY depth DESC",
+        )?;
+        let rows = query.query_map(params![mirror, seq], |row| row.get(0).map(|Sql(digest)| digest))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -133,6 +163,22 @@ impl CatalogReader {
             Some((node, until)) => Ok((until > seq).then_some(node)),
             None => self.child_by_hash(mirror, seq, dir, name),
         }
+    }
+
+    /// Digest of the file at `path` in listing `seq`; `None` when there is no file.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn digest_at(&self, mirror: MirrorRow, seq: Seq, path: &RepoPath) -> Result<Option<Digest>, CatalogError> {
+        let mut dir = ROOT_DIR;
+        for name in path.components() {
+            match self.child(mirror, seq, dir, name)? {
+                Some(TreeNode::Directory(row)) => dir = row,
+                Some(TreeNode::File(file)) => return Ok(self.blob_row(file.blob)?.map(|(digest, _, _)| digest)),
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     /// Everything in directory `dir` of listing `seq`, sorted by name.

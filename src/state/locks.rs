@@ -4,10 +4,15 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{StateDir, StateError};
 use crate::model::MirrorId;
+
+/// How long a lock that seems taken is waited for: garbage collection looks at sync locks by taking them briefly.
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// The right to sync one mirror.
 #[derive(Debug)]
@@ -38,8 +43,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError::SyncBusy`] at once when another process has it.
     pub fn lock_sync(&self, mirror: &MirrorId) -> Result<SyncLock, StateError> {
-        let path = self.root.join("locks").join(format!("{mirror}.sync"));
-        match self.lock(&path)? {
+        match self.lock(&self.sync_lock(mirror), PATIENCE)? {
             Ok(file) => Ok(SyncLock {
                 mirror: mirror.clone(),
                 _file: file,
@@ -56,7 +60,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError::GcBusy`] at once when another process has it.
     pub fn lock_gc(&self) -> Result<GcLock, StateError> {
-        match self.lock(&self.root.join("locks").join("gc"))? {
+        match self.lock(&self.root.join("locks").join("gc"), PATIENCE)? {
             Ok(file) => Ok(GcLock { _file: file }),
             Err(holder) => Err(StateError::GcBusy { holder }),
         }
@@ -69,17 +73,20 @@ impl StateDir {
     pub fn syncing(&self, mirrors: impl IntoIterator<Item = MirrorId>) -> Result<Vec<MirrorId>, StateError> {
         let mut syncing = Vec::new();
         for mirror in mirrors {
-            match self.lock_sync(&mirror) {
-                Ok(_) => {}
-                Err(StateError::SyncBusy { .. }) => syncing.push(mirror),
-                Err(error) => return Err(error),
+            // Taken and given back at once, which whoever really wants the lock waits out.
+            if self.lock(&self.sync_lock(&mirror), Duration::ZERO)?.is_err() {
+                syncing.push(mirror);
             }
         }
         Ok(syncing)
     }
 
-    /// The locked file, or who holds the lock.
-    fn lock(&self, path: &Path) -> Result<Result<File, String>, StateError> {
+    fn sync_lock(&self, mirror: &MirrorId) -> PathBuf {
+        self.root.join("locks").join(format!("{mirror}.sync"))
+    }
+
+    /// The locked file, or who still holds the lock after `patience`.
+    fn lock(&self, path: &Path, patience: Duration) -> Result<Result<File, String>, StateError> {
         self.make_file(path)?;
         let io = |action| {
             move |source| StateError::Io {
@@ -93,21 +100,24 @@ impl StateDir {
             .write(true)
             .open(path)
             .map_err(|source| super::refused_or("open", path, source))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(path).unwrap_or_default();
-                let holder = holder.trim();
-                return Ok(Err(if holder.is_empty() { "unknown" } else { holder }.to_owned()));
+        let until = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(PATIENCE / 20),
+                Err(TryLockError::WouldBlock) => {
+                    let holder = fs::read_to_string(path).unwrap_or_default();
+                    let holder = holder.trim();
+                    return Ok(Err(if holder.is_empty() { "unknown" } else { holder }.to_owned()));
+                }
+                Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
         }
-        let write = || -> std::io::Result<()> {
+        let mut write = || -> std::io::Result<()> {
             file.set_len(0)?;
             file.rewind()?;
             write!(file, "{}", std::process::id())
         };
-        let mut write = write;
         write().map_err(io("write"))?;
         Ok(Ok(file))
     }

@@ -4,6 +4,7 @@
 //! directories and blobs, and the times that files show. It changes nothing, and knows nothing of inodes or FUSE.
 
 mod doors;
+mod last_known;
 mod readers;
 
 use std::fs::File;
@@ -17,8 +18,9 @@ use mirrorctl_mount::tree::{
 
 use crate::blobs::BlobStore;
 use crate::catalog::{BlobRow, CatalogError, DirRow, FileRow, MirrorRow, ROOT_DIR, TreeNode};
-use crate::model::{Pointer, Role, SnapshotName, Timestamp};
+use crate::model::{Digest, Pointer, Role, SnapshotName, Timestamp};
 use doors::{DoorCache, DoorTarget};
+use last_known::{LastKnown, ManifestTree};
 use readers::Readers;
 
 /// The served tree, read from one catalog and one blob store.
@@ -27,6 +29,7 @@ pub struct View {
     readers: Readers,
     blobs: BlobStore,
     doors: DoorCache,
+    last_known: LastKnown,
 }
 
 impl View {
@@ -35,16 +38,23 @@ impl View {
     /// # Errors
     /// When the catalog cannot be opened.
     pub fn open(catalog: PathBuf, blobs: BlobStore) -> Result<Self, CatalogError> {
-        Ok(Self {
+        let view = Self {
             readers: Readers::open(catalog)?,
             blobs,
             doors: DoorCache::default(),
-        })
+            last_known: LastKnown::default(),
+        };
+        view.refresh();
+        Ok(view)
     }
 
     /// Forgets what it remembers of doors: to be called when the catalog changed, before the mount is told.
     pub fn refresh(&self) {
         self.doors.forget();
+        // A catalog that cannot be read leaves what was known before, which is what it is for.
+        let _ = self
+            .readers
+            .read(|reader| reader.at_once(|reader| self.last_known.remember(reader)));
     }
 
     /// Generation and data version of the catalog: another generation means other numbers, another data version
@@ -58,27 +68,47 @@ impl View {
     }
 
     fn target(&self, door: Door) -> io::Result<Option<Arc<DoorTarget>>> {
-        self.doors
-            .get(door, || self.readers.read(|reader| doors::load(reader, door)))
+        let from_catalog = self.doors.get(door, || self.readers.read(|reader| doors::load(reader, door)));
+        from_catalog.or_else(|error| self.last_known.target(door).map(|known| Some(Arc::new(known))).ok_or(error))
+    }
+
+    /// Digest, size and modification time of a blob.
+    fn blob(&self, blob: BlobNo) -> io::Result<Option<(Digest, u64, Timestamp)>> {
+        let from_catalog = self.readers.read(|reader| reader.blob_row(blob_row(blob)));
+        from_catalog.or_else(|error| self.last_known.blob(blob_row(blob)).map(Some).ok_or(error))
+    }
+
+    /// The listing behind `door` from its manifests, after the catalog has failed with `error`.
+    fn fallback(&self, door: Door, error: io::Error) -> io::Result<Arc<ManifestTree>> {
+        match self.last_known.tree(door, &self.blobs) {
+            Ok(Some(tree)) => Ok(tree),
+            Ok(None) => Err(error),
+            Err(unreadable) => {
+                tracing::error!(%unreadable, "the manifests of a listing cannot be read either");
+                Err(error)
+            }
+        }
     }
 }
 
 impl Tree for View {
     fn mirrors(&self) -> io::Result<Vec<(Box<[u8]>, MirrorNo)>> {
-        let mirrors = self.readers.read(|reader| reader.mirrors())?;
+        let Ok(mirrors) = self.readers.read(|reader| reader.mirrors()) else {
+            return Ok(self.last_known.mirrors());
+        };
         mirrors
             .into_iter()
-            .map(|(row, id)| Ok((id.as_str().as_bytes().into(), MirrorNo(number(row.number())?))))
+            .map(|(row, id)| Ok((id.as_str().as_bytes().into(), mirror_number(row)?)))
             .collect()
     }
 
     fn pointers(&self, mirror: MirrorNo) -> io::Result<Vec<NamedDoor>> {
         let mut pointers = Vec::new();
         for pointer in Pointer::ALL {
-            if let Some(found) = self
-                .readers
-                .read(|reader| reader.pointer(mirror_row(mirror), pointer))?
-            {
+            let Ok(found) = self.readers.read(|reader| reader.pointer(mirror_row(mirror), pointer)) else {
+                return Ok(self.last_known.pointers(mirror));
+            };
+            if let Some(found) = found {
                 pointers.push(NamedDoor {
                     name: pointer.name().as_bytes().into(),
                     door: doors::of_move(found.row)?,
@@ -146,7 +176,8 @@ impl Tree for View {
         };
         let found = self
             .readers
-            .read(|reader| reader.child(target.mirror, target.seq, dir_row(dir), name))?;
+            .read(|reader| reader.child(target.mirror, target.seq, dir_row(dir), name))
+            .or_else(|error| Ok::<_, io::Error>(self.fallback(door, error)?.child(dir_row(dir), name)))?;
         found.map(|found| node(found, target.serial)).transpose()
     }
 
@@ -156,7 +187,8 @@ impl Tree for View {
         };
         let found = self
             .readers
-            .read(|reader| reader.children(target.mirror, target.seq, dir_row(dir)))?;
+            .read(|reader| reader.children(target.mirror, target.seq, dir_row(dir)))
+            .or_else(|error| Ok::<_, io::Error>(self.fallback(door, error)?.children(dir_row(dir)).to_vec()))?;
         found
             .into_iter()
             .map(|(name, found)| {
@@ -169,8 +201,7 @@ impl Tree for View {
     }
 
     fn file(&self, file: FileId) -> io::Result<Option<FileNode>> {
-        let found = self.readers.read(|reader| reader.blob_row(blob_row(file.blob)))?;
-        Ok(found.map(|(_, size, mtime)| FileNode {
+        Ok(self.blob(file.blob)?.map(|(_, size, mtime)| FileNode {
             id: file,
             size,
             mtime: shown_mtime(file.serial, mtime),
@@ -178,8 +209,7 @@ impl Tree for View {
     }
 
     fn open(&self, blob: BlobNo) -> io::Result<File> {
-        let found = self.readers.read(|reader| reader.blob_row(blob_row(blob)))?;
-        let (digest, size, _) = found.ok_or(io::ErrorKind::NotFound)?;
+        let (digest, size, _) = self.blob(blob)?.ok_or(io::ErrorKind::NotFound)?;
         let file = self.blobs.read(digest).map_err(io::Error::other)?;
         // A blob that lost or gained bytes must not be served as if it were whole.
         if file.metadata()?.len() != size {
@@ -242,6 +272,10 @@ fn number(row: i64) -> io::Result<u32> {
 /// The catalog has handed out more rows than inode numbers have room for.
 fn out_of_numbers() -> io::Error {
     io::Error::other("the catalog's row numbers exceed what the mount can show")
+}
+
+fn mirror_number(row: MirrorRow) -> io::Result<MirrorNo> {
+    number(row.number()).map(MirrorNo)
 }
 
 fn mirror_row(mirror: MirrorNo) -> MirrorRow {
