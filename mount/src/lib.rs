@@ -1,3 +1,87 @@
-//! The read-only mount of mirrorctl.
+//! The read-only mount of mirrorctl: a tree of doors, shown by the kernel.
+//!
+//! Owns everything about being a file system, and nothing about what is shown: that is asked of a [`Tree`] which
+//! whoever mounts brings along. It knows no database, no network and no asynchronous code.
+//!
+//! ```text
+//! /<mirror>/current/…             what the pointer `current` leads to now
+//! /<mirror>/staging/…             what the pointer `staging` leads to now
+//! /<mirror>/snapshots/<name>/…    every snapshot
+//! ```
+//!
+//! # What is promised
+//! - **One snapshot per walk.** A pointer's directory is a *door*, a new one with every move, and the directories behind
+//!   a door are its own. Whoever stands in one, or holds it open, stays in the tree it belongs to.
+//! - **Told changes.** When [`Session::reconcile`] has returned, no walk begun later sees a pointer, snapshot or mirror
+//!   as it was. The kernel remembers everything else for ever, so that what is in use is served without asking.
+//! - **Numbers that stay.** The inode number of a file is its content (and, for an index below a pointer, the time of the
+//!   pointer's move), whatever path leads to it, so that all paths share one copy in memory. That of a directory
+//!   is its one path behind its one door. A restart changes neither.
+//! - **Read-only**, in the mount's options and once more in the answers. Everybody may read: modes 0444 and 0555.
+//! - **Nothing made up.** A listed file whose bytes are missing or of the wrong length is an input/output error; so is
+//!   whatever cannot be known at the moment. "No such file" is said only of what is known not to exist.
+//! - **One bad request stops nothing.** A panic while a request is answered costs that request.
+//!
+//! # How it is arranged
+//! [`tree`] is the port. [`ino`] makes numbers, [`attr`] attributes and times to live, [`error`] error numbers;
+//! [`filesystem`] has the semantics, without requests or replies. `adapter` connects it to the kernel, `reconcile` tells
+//! the kernel what changed, `session` mounts and unmounts.
 
+mod adapter;
+pub mod attr;
+mod blobs;
+mod cache;
+pub mod error;
+pub mod filesystem;
+mod handed;
+pub mod ino;
+mod kernel;
+mod mount_table;
+mod reconcile;
+mod session;
+mod sys;
 pub mod tree;
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+
+pub use error::FsError;
+pub use mount_table::{Existing, FILE_SYSTEM_TYPE, existing};
+pub use session::{MountError, Session, Unmounter, detach, mount};
+pub use tree::Tree;
+
+/// How to mount.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What the table of mounts shows as mounted: the state directory.
+    pub fsname: OsString,
+    /// Modification time of the directories that are the mount's own (the root, a mirror's, `snapshots`), in seconds
+    /// since 1970.
+    pub own_time: i64,
+    /// Threads that serve requests. More than one, so that a read from disk does not make look-ups wait.
+    pub threads: NonZeroUsize,
+    /// Bytes that cached listings of directories may take.
+    pub listing_cache_bytes: usize,
+    /// Blobs held open at most; fewer where this process may not have so many descriptors.
+    pub open_blobs: NonZeroUsize,
+    /// How far the kernel reads ahead, in KiB.
+    pub read_ahead_kib: u32,
+    /// Whether telling a change waits for answers in flight. Only the test that proves the need of it says no.
+    #[doc(hidden)]
+    pub barrier: bool,
+}
+
+impl Options {
+    /// The usual way to mount: `fsname` and `own_time` as in the fields of those names.
+    pub fn new(fsname: impl Into<OsString>, own_time: i64) -> Self {
+        Self {
+            fsname: fsname.into(),
+            own_time,
+            threads: NonZeroUsize::new(4).expect("not zero"),
+            listing_cache_bytes: 16 << 20,
+            open_blobs: NonZeroUsize::new(1024).expect("not zero"),
+            read_ahead_kib: 4096,
+            barrier: true,
+        }
+    }
+}

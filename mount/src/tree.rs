@@ -11,9 +11,14 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-/// One mirror: a directory directly below the mount's root.
+/// One mirror: a directory directly below the mount's root. At most [`MirrorNo::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MirrorNo(pub u32);
+
+impl MirrorNo {
+    /// Largest mirror number: the inode number of a mirror's own directories keeps 30 bits for it, counted from 1.
+    pub const MAX: u32 = (1 << 30) - 2;
+}
 
 /// One way into a tree of files. At most [`Door::MAX`], never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +99,9 @@ pub struct DoorFacts {
     pub mtime: i64,
     /// The snapshot's name: the value of the extended attribute `user.mirrorctl.snapshot` of the door's root.
     pub snapshot: Box<[u8]>,
+    /// Whether a name that is absent behind the door stays absent for as long as the door exists, so that the
+    /// kernel may remember its absence. True for a snapshot; false where an earlier publication can lend names.
+    pub absences_last: bool,
 }
 
 /// Sizes for `statfs`.
@@ -153,7 +161,7 @@ pub trait Tree: Send + Sync + 'static {
     /// When it cannot be known now.
     fn child(&self, door: Door, dir: DirNo, name: &[u8]) -> io::Result<Option<Node>>;
 
-    /// Everything in the directory `dir` behind `door`, sorted by name. Empty when there is no such directory.
+    /// Everything in the directory `dir` behind `door`, sorted by name in byte order. Empty when there is no such directory.
     ///
     /// # Errors
     /// When it cannot be known now.

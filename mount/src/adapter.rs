@@ -1,0 +1,338 @@
+//! The kernel's requests: each is decoded, asked of [`Filesystem`] in one call, and replied to.
+//!
+//! Owns the library's trait and nothing of the semantics. Two promises of the whole crate stand here. Whatever would
+//! modify is refused, although the kernel refuses it before. And a panic in one request costs that request only: it
+//! is caught, the dropped reply answers with an input/output error, and the thread serves on.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fuser::{
+    AccessFlags, BsdFileFlags, Errno, FileHandle, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use crate::attr::{self, BLOCK_SIZE, NAME_MAX};
+use crate::error::FsError;
+use crate::filesystem::{Filesystem, Lookup, Room};
+use crate::tree::Totals;
+
+/// A number stands for one thing for ever, so no second generation of it exists.
+const GENERATION: Generation = Generation(0);
+
+/// Requests the kernel may have waiting on its own account (read-ahead): with the default of 16, one big sequential
+/// reader makes others wait.
+const MAX_BACKGROUND: u16 = 64;
+
+/// What is asked of the kernel, each only where it can: look-ups and listings of one directory side by side; listings
+/// that bring attributes with them; files and directories without opening (it asks once and is told not to).
+const WANTED: [InitFlags; 4] = [
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    InitFlags::FUSE_DO_READDIRPLUS,
+    InitFlags::FUSE_NO_OPEN_SUPPORT,
+    InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+];
+
+thread_local! {
+    /// Where a serving thread reads blobs into: as large as the largest read so far.
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The kernel's side of a [`Filesystem`].
+#[derive(Debug)]
+pub(crate) struct Adapter(pub(crate) Arc<Filesystem>);
+
+/// Does `work` for one request. A panic in it ends here; the reply it held has answered by being dropped.
+fn shielded(operation: &'static str, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!(
+            operation,
+            "a request panicked; it was answered with an input/output error"
+        );
+    }
+}
+
+/// The error number for `error`, which is reported if it is trouble.
+fn refusal(operation: &'static str, ino: INodeNo, error: &FsError) -> Errno {
+    if error.is_trouble() {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::warn!(operation, inode = ino.0, cause, "{error}");
+    }
+    error.errno()
+}
+
+/// Replies with an extended attribute's `value` the way its asker wants it: first its size, then itself.
+fn reply_extended(value: &[u8], room: u32, reply: ReplyXattr) {
+    match u32::try_from(value.len()) {
+        Ok(size) if room == 0 => reply.size(size),
+        Ok(size) if size <= room => reply.data(value),
+        _ => reply.error(Errno::ERANGE),
+    }
+}
+
+impl fuser::Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for wanted in WANTED {
+            if let Err(missing) = config.add_capabilities(wanted) {
+                tracing::info!(?missing, "the kernel lacks something that would make the mount faster");
+            }
+        }
+        config
+            .set_max_background(MAX_BACKGROUND)
+            .map_err(|least| io::Error::other(format!("at least {least} requests must be able to wait")))?;
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        shielded("lookup", || match self.0.lookup(parent.0, name.as_bytes()) {
+            Ok(Lookup::Present { attr, ttl }) => reply.entry(&ttl, &attr, GENERATION),
+            Ok(Lookup::Absent { ttl }) => reply.entry(&ttl, &attr::absent(), GENERATION),
+            Err(error) => reply.error(refusal("lookup", parent, &error)),
+        });
+    }
+
+    /// Numbers are computed, not kept: there is nothing to forget.
+    fn forget(&self, _: &Request, _: INodeNo, _: u64) {}
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        shielded("getattr", || match self.0.attributes(ino.0) {
+            Ok((attr, ttl)) => reply.attr(&ttl, &attr),
+            Err(error) => reply.error(refusal("getattr", ino, &error)),
+        });
+    }
+
+    /// "Not implemented" makes the kernel stop asking: from then on files are opened without us and stay cached.
+    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        shielded("read", || {
+            READ_BUFFER.with_borrow_mut(|buffer| {
+                let size = usize::try_from(size).expect("32 bits fit");
+                if buffer.len() < size {
+                    buffer.resize(size, 0);
+                }
+                match self.0.read(ino.0, offset, &mut buffer[..size]) {
+                    Ok(length) => reply.data(&buffer[..length]),
+                    Err(error) => reply.error(refusal("read", ino, &error)),
+                }
+            });
+        });
+    }
+
+    /// Nothing was written that could be flushed; "not implemented" makes the kernel stop asking.
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    /// As for files: and listings are then cached by the kernel.
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        shielded("readdir", || {
+            let listed = self.0.list(ino.0, offset, |entry| {
+                room(reply.add(
+                    entry.attr.ino,
+                    entry.next,
+                    entry.attr.kind,
+                    OsStr::from_bytes(entry.name),
+                ))
+            });
+            match listed {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(refusal("readdir", ino, &error)),
+            }
+        });
+    }
+
+    fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        shielded("readdirplus", || {
+            let listed = self.0.list(ino.0, offset, |entry| {
+                let attr = if entry.counts_as_lookup {
+                    entry.attr
+                } else {
+                    attr::name_only(entry.attr)
+                };
+                let name = OsStr::from_bytes(entry.name);
+                room(reply.add(attr.ino, entry.next, name, &attr::FOR_EVER, &attr, GENERATION))
+            });
+            match listed {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(refusal("readdirplus", ino, &error)),
+            }
+        });
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        shielded("statfs", || match self.0.totals() {
+            Ok(Totals {
+                bytes,
+                free_bytes,
+                files,
+            }) => {
+                let block = u64::from(BLOCK_SIZE);
+                // Never 0 blocks: programs divide by it.
+                let blocks = bytes.div_ceil(block).max(1);
+                let free = (free_bytes / block).min(blocks);
+                let longest = u32::try_from(NAME_MAX).expect("255 fits");
+                reply.statfs(blocks, free, free, files, 0, BLOCK_SIZE, longest, BLOCK_SIZE);
+            }
+            Err(error) => reply.error(refusal("statfs", ino, &error)),
+        });
+    }
+
+    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        shielded("getxattr", || match self.0.extended_attribute(ino.0, name.as_bytes()) {
+            Ok(value) => reply_extended(&value, size, reply),
+            Err(error) => reply.error(refusal("getxattr", ino, &error)),
+        });
+    }
+
+    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        shielded("listxattr", || match self.0.extended_attributes(ino.0) {
+            Ok(names) => reply_extended(&names, size, reply),
+            Err(error) => reply.error(refusal("listxattr", ino, &error)),
+        });
+    }
+
+    /// The kernel checks permissions itself (`default_permissions`).
+    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    /// There are no symbolic links.
+    fn readlink(&self, _: &Request, _: INodeNo, reply: ReplyData) {
+        reply.error(Errno::EINVAL);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    /// "Not implemented" makes the kernel find holes and ends of files by itself.
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: Option<u32>,
+        _: Option<u32>,
+        _: Option<u32>,
+        _: Option<u64>,
+        _: Option<TimeOrNow>,
+        _: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn mknod(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn mkdir(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn unlink(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn rmdir(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn symlink(&self, _: &Request, _: INodeNo, _: &OsStr, _: &Path, reply: ReplyEntry) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn rename(&self, _: &Request, _: INodeNo, _: &OsStr, _: INodeNo, _: &OsStr, _: RenameFlags, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn create(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+}
+
+fn room(full: bool) -> Room {
+    if full { Room::Full } else { Room::Left }
+}

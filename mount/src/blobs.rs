@@ -1,0 +1,91 @@
+//! Open blobs: what serves reads that come without an open.
+//!
+//! Owns the descriptors of the blobs read last. The kernel is told that files need no opening, so a read names only
+//! the file; which descriptor serves it is decided here. Bytes are answered only if the blob has the recorded
+//! length: a shorter one would reach the reader as zeros. No lock is held while a blob is opened or read.
+
+use std::fs::File;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
+
+use lru::LruCache;
+
+use crate::cache::lock;
+use crate::error::{FsError, out_of_descriptors};
+use crate::tree::{BlobNo, FileId, Tree};
+
+/// The open blobs, least recently read ones closed first.
+#[derive(Debug)]
+pub(crate) struct Blobs(Mutex<LruCache<BlobNo, Arc<OpenBlob>>>);
+
+#[derive(Debug)]
+struct OpenBlob {
+    file: File,
+    size: u64,
+}
+
+impl Blobs {
+    /// Room for `limit` open blobs.
+    pub(crate) fn new(limit: NonZeroUsize) -> Self {
+        Self(Mutex::new(LruCache::new(limit)))
+    }
+
+    /// The blobs held open.
+    pub(crate) fn held(&self) -> Vec<BlobNo> {
+        lock(&self.0).iter().map(|(blob, _)| *blob).collect()
+    }
+
+    /// Fills `buffer` from `offset` of `blob` on and returns how many bytes that were: fewer only at the blob's end.
+    pub(crate) fn read(&self, tree: &dyn Tree, blob: BlobNo, offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
+        let open = self.open(tree, blob)?;
+        let left = usize::try_from(open.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let wanted = left.min(buffer.len());
+        match open.file.read_exact_at(&mut buffer[..wanted], offset) {
+            Ok(()) => Ok(wanted),
+            Err(error) => {
+                // A repaired blob is another file: the next read must open it anew.
+                lock(&self.0).pop(&blob);
+                Err(if error.kind() == io::ErrorKind::UnexpectedEof {
+                    FsError::Damaged
+                } else {
+                    error.into()
+                })
+            }
+        }
+    }
+
+    fn open(&self, tree: &dyn Tree, blob: BlobNo) -> Result<Arc<OpenBlob>, FsError> {
+        if let Some(open) = lock(&self.0).get(&blob) {
+            return Ok(Arc::clone(open));
+        }
+        let recorded = tree.file(FileId { blob, serial: 0 })?.ok_or(FsError::NotFound)?;
+        let file = match tree.open(blob) {
+            Err(error) if out_of_descriptors(&error) => {
+                self.close_half();
+                tree.open(blob)?
+            }
+            other => other?,
+        };
+        if file.metadata()?.len() != recorded.size {
+            return Err(FsError::Damaged);
+        }
+        let open = Arc::new(OpenBlob {
+            file,
+            size: recorded.size,
+        });
+        let closed = lock(&self.0).push(blob, Arc::clone(&open));
+        // Closing may take its time: not under the lock.
+        drop(closed);
+        Ok(open)
+    }
+
+    fn close_half(&self) {
+        let closed: Vec<_> = {
+            let mut blobs = lock(&self.0);
+            (0..blobs.len().div_ceil(2)).map_while(|_| blobs.pop_lru()).collect()
+        };
+        drop(closed);
+    }
+}

@@ -1,0 +1,98 @@
+//! What can be asked of and told to the kernel about a mount of ours, beside answering its requests.
+//!
+//! Owns the descriptor of the mount's root, the notifications, and the fact that both come to an end. Everything here
+//! may wait for a serving thread, so it must be called neither on one nor with a lock held that one needs.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex};
+
+use fuser::{INodeNo, Notifier};
+
+use crate::cache::lock;
+use crate::sys;
+
+/// The kernel's side of one mount.
+#[derive(Debug, Default)]
+pub(crate) struct Kernel {
+    /// The mount's root, never reached by a path: whatever is mounted where meanwhile, a walk from it ends in our
+    /// mount. `None` once the mount has left this process's view.
+    root: Mutex<Option<Arc<OwnedFd>>>,
+    /// `None` once nobody serves any more.
+    notifier: Mutex<Option<Notifier>>,
+}
+
+impl Kernel {
+    pub(crate) fn serve(&self, notifier: Notifier) {
+        *lock(&self.notifier) = Some(notifier);
+    }
+
+    pub(crate) fn hold_root(&self, root: OwnedFd) {
+        *lock(&self.root) = Some(Arc::new(root));
+    }
+
+    /// Lets go of the root, so that the kernel can end the mount when its last user leaves.
+    pub(crate) fn release_root(&self) {
+        let root = lock(&self.root).take();
+        drop(root);
+    }
+
+    /// Lets go of everything: nobody serves any more.
+    pub(crate) fn end(&self) {
+        self.release_root();
+        let notifier = lock(&self.notifier).take();
+        drop(notifier);
+    }
+
+    pub(crate) fn root(&self) -> Option<Arc<OwnedFd>> {
+        lock(&self.root).clone()
+    }
+
+    pub(crate) fn is_served(&self) -> bool {
+        lock(&self.notifier).is_some()
+    }
+
+    /// Waits until no look-up and no listing is in flight in the directory at `path` (numbered `directory`).
+    ///
+    /// The kernel processes an answer under a shared lock of the directory. Making a directory takes that lock for
+    /// itself alone, even where it is then refused because nothing can be made in a read-only mount. `name` must
+    /// be one that never exists. Where the walk fails, a notification about that name takes the same lock.
+    pub(crate) fn barrier(&self, path: &[u8], directory: u64, name: &[u8]) -> io::Result<()> {
+        if let Some(root) = self.root() {
+            let refused = sys::make_directory(root.as_fd(), &join(path, name));
+            if refused.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem) {
+                return Ok(());
+            }
+        }
+        self.forget_name(directory, name)
+    }
+
+    /// Makes the kernel forget where `name` in `directory` leads, and what it knows below.
+    pub(crate) fn forget_name(&self, directory: u64, name: &[u8]) -> io::Result<()> {
+        self.notifier()?
+            .inval_entry(INodeNo(directory), OsStr::from_bytes(name))
+    }
+
+    /// Makes the kernel forget the listing and the attributes of `directory`.
+    pub(crate) fn forget_listing(&self, directory: u64) -> io::Result<()> {
+        // From offset 0 to the end, which a length of 0 means.
+        self.notifier()?.inval_inode(INodeNo(directory), 0, 0)
+    }
+
+    fn notifier(&self) -> io::Result<Notifier> {
+        lock(&self.notifier)
+            .clone()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
+    }
+}
+
+/// The path of `name` in the directory at `path`, which is empty for the root.
+pub(crate) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    if path.is_empty() {
+        name.to_vec()
+    } else {
+        [path, name].join(&b'/')
+    }
+}

@@ -1,0 +1,565 @@
+//! The life of a mount: checks, mounting, serving threads, readiness, unmounting.
+//!
+//! Owns [`mount`], [`Session`] and what can go wrong before there is one. It knows nothing of what is shown.
+//!
+//! Two descriptors must not keep a mount alive that everybody else has left. The root's is of a nameless second mount
+//! of the same file system, so that a plain `umount` does not find ours busy; and a thread watches the table of
+//! mounts and lets go of it when the mount has left the table. When its last user has left, the kernel ends the
+//! connection, the serving threads return, and [`Session::wait`] with them.
+
+use std::ffi::{CString, OsString};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, PipeReader, Read as _, Seek as _};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fuser::SessionACL;
+
+use crate::Options;
+use crate::adapter::Adapter;
+use crate::cache::lock;
+use crate::filesystem::{Filesystem, HiddenNames, SECRET_BYTES};
+use crate::ino::ROOT;
+use crate::kernel::Kernel;
+use crate::mount_table::{self, FILE_SYSTEM_TYPE};
+use crate::reconcile::reconcile;
+use crate::sys;
+use crate::tree::{BlobNo, Tree};
+
+/// The kernel's end of a mount of this kind.
+const DEVICE: &str = "/dev/fuse";
+
+/// Descriptors left to everything but open blobs: the tree's own files, sockets, the serving threads.
+const DESCRIPTORS_LEFT: u64 = 128;
+
+/// Fewest open blobs that are of use.
+const LEAST_OPEN_BLOBS: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
+
+/// Why there is no mount.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum MountError {
+    /// The mount point does not exist.
+    Missing {
+        /// Where.
+        mountpoint: PathBuf,
+    },
+    /// The mount point is no directory.
+    NotADirectory {
+        /// Where.
+        mountpoint: PathBuf,
+    },
+    /// The mount point has files of its own, which the mount would hide.
+    NotEmpty {
+        /// Where.
+        mountpoint: PathBuf,
+    },
+    /// A mount of this program's stands there already.
+    AlreadyServed {
+        /// Where.
+        mountpoint: PathBuf,
+        /// What it shows.
+        fsname: OsString,
+    },
+    /// A mount of this program's stands there whose process has gone: [`detach`] it first.
+    Dead {
+        /// Where.
+        mountpoint: PathBuf,
+        /// What it showed.
+        fsname: OsString,
+    },
+    /// Something else is mounted there.
+    Foreign {
+        /// Where.
+        mountpoint: PathBuf,
+        /// Its file system type.
+        kind: String,
+        /// What it is.
+        fsname: OsString,
+    },
+    /// The mount point cannot be looked at.
+    Inspect {
+        /// Where.
+        mountpoint: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel's device for such mounts cannot be opened.
+    Device {
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel refused to mount.
+    Refused {
+        /// Where.
+        mountpoint: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The mount was made but does not answer.
+    NotReady {
+        /// Where.
+        mountpoint: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something a mount needs from the system is not to be had.
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for MountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { mountpoint } => write!(f, "the mount point {} does not exist", mountpoint.display()),
+            Self::NotADirectory { mountpoint } => {
+                write!(f, "the mount point {} is not a directory", mountpoint.display())
+            }
+            Self::NotEmpty { mountpoint } => {
+                write!(
+                    f,
+                    "the mount point {} is not empty: a mount would hide what is in it",
+                    mountpoint.display()
+                )
+            }
+            Self::AlreadyServed { mountpoint, fsname } => {
+                write!(f, "{} already shows {}", mountpoint.display(), fsname.display())
+            }
+            Self::Dead { mountpoint, fsname } => {
+                write!(
+                    f,
+                    "{} is a dead mount of {}: its process has gone",
+                    mountpoint.display(),
+                    fsname.display()
+                )
+            }
+            Self::Foreign {
+                mountpoint,
+                kind,
+                fsname,
+            } => {
+                write!(
+                    f,
+                    "{} is already the mount point of {} ({kind})",
+                    mountpoint.display(),
+                    fsname.display()
+                )
+            }
+            Self::Inspect { mountpoint, .. } => write!(f, "cannot look at the mount point {}", mountpoint.display()),
+            Self::Device { .. } => {
+                write!(
+                    f,
+                    "cannot open {DEVICE}: it needs the kernel's fuse module and the right to use it"
+                )
+            }
+            Self::Refused { mountpoint, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+                write!(
+                    f,
+                    "the kernel refused to mount at {}: mounting needs root",
+                    mountpoint.display()
+                )
+            }
+            Self::Refused { mountpoint, .. } => write!(f, "the kernel refused to mount at {}", mountpoint.display()),
+            Self::NotReady { mountpoint, .. } => write!(f, "the mount at {} does not answer", mountpoint.display()),
+            Self::System { what, .. } => write!(f, "cannot {what}"),
+        }
+    }
+}
+
+impl std::error::Error for MountError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Inspect { source, .. }
+            | Self::Device { source }
+            | Self::Refused { source, .. }
+            | Self::NotReady { source, .. }
+            | Self::System { source, .. } => Some(source),
+            Self::Missing { .. }
+            | Self::NotADirectory { .. }
+            | Self::NotEmpty { .. }
+            | Self::AlreadyServed { .. }
+            | Self::Dead { .. }
+            | Self::Foreign { .. } => None,
+        }
+    }
+}
+
+/// A mount being served. Dropping it unmounts.
+#[derive(Debug)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+/// Unmounts a [`Session`] from anywhere.
+#[derive(Debug, Clone)]
+pub struct Unmounter {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Absolute and without links.
+    mountpoint: PathBuf,
+    /// `major:minor` of the mounted file system, which tells it from any other mounted at the same place.
+    device: Mutex<Option<String>>,
+    filesystem: Arc<Filesystem>,
+    kernel: Kernel,
+    with_barriers: bool,
+    /// Held while changes are told: one telling must not meet another's half-done moves. No serving thread takes it.
+    telling: Mutex<()>,
+    serving: Mutex<Serving>,
+    serving_ended: Condvar,
+}
+
+#[derive(Debug)]
+enum Serving {
+    Goes,
+    Ended(Result<(), String>),
+}
+
+/// Mounts what `tree` shows at `mountpoint` and serves it from threads of its own. Returns once the mount answers.
+///
+/// # Errors
+/// When the mount point is unfit, or the kernel or the system refuses; nothing is left mounted then.
+pub fn mount(tree: Arc<dyn Tree>, mountpoint: &Path, options: &Options) -> Result<Session, MountError> {
+    let mountpoint = fit_mountpoint(mountpoint)?;
+    let mut options = options.clone();
+    options.open_blobs = affordable(options.open_blobs)?;
+    let secret = secret().map_err(|source| MountError::System {
+        what: "read random bytes",
+        source,
+    })?;
+    let filesystem = Arc::new(Filesystem::new(tree, HiddenNames::new(secret), &options));
+    let device = OpenOptions::new().read(true).write(true).open(DEVICE);
+    let device = device.map_err(|source| MountError::Device { source })?;
+    mount_device(&device, &mountpoint, &options)?;
+
+    let shared = Arc::new(Shared {
+        mountpoint,
+        device: Mutex::default(),
+        filesystem,
+        kernel: Kernel::default(),
+        with_barriers: options.barrier,
+        telling: Mutex::default(),
+        serving: Mutex::new(Serving::Goes),
+        serving_ended: Condvar::new(),
+    });
+    serve(&shared, device.into(), &options).map_err(|source| {
+        // The mount has no device yet by which it could be told from others, but nobody else has had it either.
+        if let Err(error) = sys::detach(&shared.mountpoint) {
+            tracing::warn!(%error, "a mount that does not answer could not be taken away");
+        }
+        shared.kernel.end();
+        MountError::NotReady {
+            mountpoint: shared.mountpoint.clone(),
+            source,
+        }
+    })?;
+    Ok(Session { shared })
+}
+
+/// Takes whatever is mounted topmost at `mountpoint` away, at once for new users; who has files open there keeps them.
+/// For a dead mount of an earlier process; a [`Session`]'s own is taken away by [`Session::unmount`].
+///
+/// # Errors
+/// When nothing is mounted there, or the kernel refuses.
+pub fn detach(mountpoint: &Path) -> io::Result<()> {
+    sys::detach(&mount_table::resolve(mountpoint)?)
+}
+
+impl Session {
+    /// Where the mount is: absolute, without links.
+    pub fn mountpoint(&self) -> &Path {
+        &self.shared.mountpoint
+    }
+
+    /// Brings the kernel in line with the tree as it is now: when this has returned, no walk that begins later sees a
+    /// pointer, snapshot or mirror as it was before. To be called after every change of those; repeating it is
+    /// safe. Calls from several threads wait for each other. Must not be called from a method of the [`Tree`].
+    ///
+    /// Returns at once when the mount has ended.
+    ///
+    /// # Errors
+    /// When the tree cannot be asked or the kernel does not follow. Some names may then still lead where they did.
+    pub fn reconcile(&self) -> io::Result<()> {
+        let _turn = lock(&self.shared.telling);
+        if !self.shared.kernel.is_served() {
+            return Ok(());
+        }
+        reconcile(&self.shared.filesystem, &self.shared.kernel, self.shared.with_barriers)
+    }
+
+    /// The blobs held open: those read last, which somebody may go on reading.
+    pub fn held_blobs(&self) -> Vec<BlobNo> {
+        self.shared.filesystem.held_blobs()
+    }
+
+    /// Takes the mount away, at once for new users. Who has files open in it keeps them, as long as this process lives.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or something else has been mounted over it.
+    pub fn unmount(&self) -> io::Result<()> {
+        self.shared.unmount()
+    }
+
+    /// Something that unmounts from another thread, such as one that waits for signals.
+    pub fn unmounter(&self) -> Unmounter {
+        Unmounter {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Waits until the mount has ended: it was taken away, by us or somebody else, and its last user has left.
+    ///
+    /// # Errors
+    /// When serving ended because of an error.
+    pub fn wait(&self) -> io::Result<()> {
+        let ended = lock(&self.shared.serving);
+        let goes = |serving: &mut Serving| matches!(serving, Serving::Goes);
+        let ended = self
+            .shared
+            .serving_ended
+            .wait_while(ended, goes)
+            .unwrap_or_else(PoisonError::into_inner);
+        ended.result()
+    }
+
+    /// Like [`Session::wait`], but at most for `limit`; `None` if the mount has not ended by then.
+    ///
+    /// # Errors
+    /// When serving ended because of an error.
+    pub fn wait_at_most(&self, limit: Duration) -> io::Result<Option<()>> {
+        let until = Instant::now() + limit;
+        let mut serving = lock(&self.shared.serving);
+        while matches!(*serving, Serving::Goes) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let waited = self.shared.serving_ended.wait_timeout(serving, left);
+            serving = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        serving.result().map(Some)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Err(error) = self.shared.unmount() {
+            tracing::warn!(mountpoint = %self.shared.mountpoint.display(), %error, "cannot unmount");
+        }
+    }
+}
+
+impl Unmounter {
+    /// As [`Session::unmount`].
+    ///
+    /// # Errors
+    /// When the kernel refuses, or something else has been mounted over it.
+    pub fn unmount(&self) -> io::Result<()> {
+        self.shared.unmount()
+    }
+}
+
+impl Serving {
+    fn result(&self) -> io::Result<()> {
+        match self {
+            Self::Goes | Self::Ended(Ok(())) => Ok(()),
+            Self::Ended(Err(text)) => Err(io::Error::other(text.clone())),
+        }
+    }
+}
+
+impl Shared {
+    fn unmount(&self) -> io::Result<()> {
+        // Whoever unmounts next finds the mount gone: two must not take away two mounts.
+        let device = lock(&self.device);
+        let Some(device) = device.as_ref() else { return Ok(()) };
+        match mount_table::at(&self.mountpoint)? {
+            Some(entry) if entry.device == *device => sys::detach(&self.mountpoint)?,
+            Some(entry) if mount_table::lists(&fs::read(mount_table::TABLE)?, device) => {
+                let over = format!("{} ({}) is mounted over it", entry.source.display(), entry.kind);
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, over));
+            }
+            Some(_) | None => {}
+        }
+        self.kernel.release_root();
+        Ok(())
+    }
+
+    fn serving_ended(&self, result: Result<(), String>) {
+        self.kernel.end();
+        *lock(&self.serving) = Serving::Ended(result);
+        self.serving_ended.notify_all();
+    }
+}
+
+/// Starts the serving threads and returns once they are seen to answer.
+fn serve(shared: &Arc<Shared>, device: OwnedFd, options: &Options) -> io::Result<()> {
+    let mut config = fuser::Config::default();
+    // Everybody may read (the kernel checks the modes); without this only who mounted could.
+    config.acl = SessionACL::All;
+    config.n_threads = Some(options.threads.get());
+    // A descriptor for every thread: their requests wait in queues of their own.
+    config.clone_fd = true;
+    let session = fuser::Session::from_fd(Adapter(Arc::clone(&shared.filesystem)), device, config.acl, config)?;
+    shared.kernel.serve(session.notifier());
+
+    let (stop, serving) = io::pipe()?;
+    let runner = Arc::clone(shared);
+    thread::Builder::new().name("mount".to_owned()).spawn(move || {
+        let result = session.run().map_err(|error| error.to_string());
+        runner.serving_ended(result);
+        // Hangs up on the thread that watches the table of mounts.
+        drop(serving);
+    })?;
+
+    let root = open_root(&shared.mountpoint)?;
+    let found = root.metadata()?;
+    answers(&root, &found, &shared.filesystem)?;
+    let device = format!("{}:{}", libc::major(found.dev()), libc::minor(found.dev()));
+    set_read_ahead(&device, options.read_ahead_kib);
+    *lock(&shared.device) = Some(device.clone());
+    let held = sys::clone_mount(root.as_fd()).unwrap_or_else(|error| {
+        tracing::info!(%error, "the mount will be busy for a plain umount as long as it is served");
+        root.into()
+    });
+    shared.kernel.hold_root(held);
+
+    let watcher = Arc::clone(shared);
+    thread::Builder::new().name("mount-watch".to_owned()).spawn(move || {
+        if let Err(error) = watch(&watcher, &device, &stop) {
+            tracing::warn!(%error, "an unmount by somebody else will not be noticed");
+        }
+    })?;
+    Ok(())
+}
+
+/// Lets go of the root when no mount of `device` is listed any more; returns then, or when serving has ended.
+fn watch(shared: &Shared, device: &str, stop: &PipeReader) -> io::Result<()> {
+    let mut table = File::open(mount_table::TABLE)?;
+    loop {
+        let mut lines = Vec::new();
+        table.rewind()?;
+        table.read_to_end(&mut lines)?;
+        if !mount_table::lists(&lines, device) {
+            shared.kernel.release_root();
+            return Ok(());
+        }
+        if sys::mounts_changed_or_stopped(&table, stop)? {
+            return Ok(());
+        }
+    }
+}
+
+/// The root of the mount at `mountpoint`, without asking anybody anything.
+fn open_root(mountpoint: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(mountpoint)
+}
+
+/// Asks the mount two things: its root's attributes, which `found` answers, and a name that is not there.
+fn answers(root: &File, found: &fs::Metadata, filesystem: &Filesystem) -> io::Result<()> {
+    if found.ino() != ROOT {
+        return Err(io::Error::other("another mount answers in its place"));
+    }
+    match sys::inode_number(root.as_fd(), &filesystem.hidden().barrier) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::other("another mount answers in its place")),
+    }
+}
+
+fn mount_device(device: &File, mountpoint: &Path, options: &Options) -> Result<(), MountError> {
+    let refused = |source| MountError::Refused {
+        mountpoint: mountpoint.to_owned(),
+        source,
+    };
+    let name = CString::new(options.fsname.as_bytes()).map_err(|error| refused(error.into()))?;
+    let kind = CString::new(FILE_SYSTEM_TYPE).expect("a constant without a zero byte");
+    let (user, group) = sys::effective_ids();
+    // The root is a directory whatever the mount point's mode is; `allow_other` lets everybody in, and
+    // `default_permissions` makes the kernel check the modes we show.
+    let data = format!(
+        "fd={},rootmode=40555,user_id={user},group_id={group},allow_other,default_permissions",
+        device.as_raw_fd()
+    );
+    let data = CString::new(data).expect("numbers and constants have no zero byte");
+    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME;
+    sys::mount(&name, mountpoint, &kind, flags, &data).map_err(refused)
+}
+
+/// `mountpoint` without links, if something can be mounted there.
+fn fit_mountpoint(mountpoint: &Path) -> Result<PathBuf, MountError> {
+    let inspect = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => MountError::Missing {
+            mountpoint: mountpoint.to_owned(),
+        },
+        io::ErrorKind::NotADirectory => MountError::NotADirectory {
+            mountpoint: mountpoint.to_owned(),
+        },
+        _ => MountError::Inspect {
+            mountpoint: mountpoint.to_owned(),
+            source,
+        },
+    };
+    let place = mount_table::resolve(mountpoint).map_err(inspect)?;
+    if let Some(existing) = mount_table::existing(&place).map_err(inspect)? {
+        let (mountpoint, fsname) = (place, existing.fsname);
+        return Err(match (existing.ours, existing.dead) {
+            (true, true) => MountError::Dead { mountpoint, fsname },
+            (true, false) => MountError::AlreadyServed { mountpoint, fsname },
+            (false, _) => MountError::Foreign {
+                mountpoint,
+                kind: existing.kind,
+                fsname,
+            },
+        });
+    }
+    if fs::read_dir(&place).map_err(inspect)?.next().is_some() {
+        return Err(MountError::NotEmpty { mountpoint: place });
+    }
+    Ok(place)
+}
+
+/// As many open blobs as wanted, or as many as this process's limit on descriptors leaves room for.
+fn affordable(wanted: NonZeroUsize) -> Result<NonZeroUsize, MountError> {
+    let limit = sys::descriptor_limit();
+    let limit = limit.map_err(|source| MountError::System {
+        what: "read the limit on open files",
+        source,
+    })?;
+    let room = usize::try_from(limit.saturating_sub(DESCRIPTORS_LEFT)).unwrap_or(usize::MAX);
+    Ok(NonZeroUsize::new(room)
+        .unwrap_or(LEAST_OPEN_BLOBS)
+        .max(LEAST_OPEN_BLOBS)
+        .min(wanted))
+}
+
+/// Lets the kernel read ahead further than the 128 KiB that the protocol's own setting is capped at. Where it may not be
+/// set, in a container mostly, big files are read a little more slowly.
+fn set_read_ahead(device: &str, kib: u32) {
+    let setting = format!("/sys/class/bdi/{device}/read_ahead_kb");
+    if let Err(error) = fs::write(&setting, kib.to_string()) {
+        tracing::info!(%setting, %error, "the read-ahead stays at the kernel's default");
+    }
+}
+
+fn secret() -> io::Result<[u8; SECRET_BYTES]> {
+    let mut secret = [0; SECRET_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut secret)?;
+    Ok(secret)
+}

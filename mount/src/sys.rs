@@ -1,0 +1,123 @@
+//! The system calls that the standard library does not offer.
+//!
+//! Owns all of the crate's `unsafe`, one call per function, each turned into an ordinary result. It decides nothing.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Mounts `source` of the file system `kind` at `target`.
+#[expect(unsafe_code, reason = "the standard library cannot mount")]
+pub(crate) fn mount(source: &CStr, target: &Path, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> io::Result<()> {
+    let target = c_string(target.as_os_str().as_bytes())?;
+    // SAFETY: all four pointers are to strings that end in a zero byte and outlive the call, which only reads them.
+    let result = unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            data.as_ptr().cast(),
+        )
+    };
+    done(result)
+}
+
+/// Takes the topmost mount at `target` out of the tree at once; it ends when its last user leaves.
+#[expect(unsafe_code, reason = "the standard library cannot unmount")]
+pub(crate) fn detach(target: &Path) -> io::Result<()> {
+    let target = c_string(target.as_os_str().as_bytes())?;
+    // SAFETY: the pointer is to a string that ends in a zero byte and outlives the call, which only reads it.
+    done(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) })
+}
+
+/// A second, nameless mount of what `directory` shows. Holding it does not make the first one busy.
+#[expect(unsafe_code, reason = "the standard library cannot clone a mount")]
+pub(crate) fn clone_mount(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::c_long::from(libc::OPEN_TREE_CLONE)
+        | libc::c_long::from(libc::OPEN_TREE_CLOEXEC)
+        | libc::c_long::from(libc::AT_EMPTY_PATH);
+    // SAFETY: the descriptor is open, and the path is an empty string that outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), c"".as_ptr(), flags) };
+    let descriptor = i32::try_from(result).map_err(io::Error::other)?;
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just made this descriptor, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Makes the directory `path` below `directory`.
+#[expect(unsafe_code, reason = "the standard library has no calls relative to a descriptor")]
+pub(crate) fn make_directory(directory: BorrowedFd<'_>, path: &[u8]) -> io::Result<()> {
+    let path = c_string(path)?;
+    // SAFETY: the descriptor is open; the pointer is to a string that ends in a zero byte and outlives the call.
+    done(unsafe { libc::mkdirat(directory.as_raw_fd(), path.as_ptr(), 0o555) })
+}
+
+/// The inode number of `path` below `directory`, links not followed.
+#[expect(unsafe_code, reason = "the standard library has no calls relative to a descriptor")]
+pub(crate) fn inode_number(directory: BorrowedFd<'_>, path: &[u8]) -> io::Result<u64> {
+    let path = c_string(path)?;
+    let mut found = std::mem::MaybeUninit::<libc::stat>::uninit();
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the descriptor is open, the path ends in a zero byte, and `found` has room for what the call writes.
+    done(unsafe { libc::fstatat(directory.as_raw_fd(), path.as_ptr(), found.as_mut_ptr(), flags) })?;
+    // SAFETY: the call has succeeded, so it has filled `found`.
+    Ok(unsafe { found.assume_init() }.st_ino)
+}
+
+/// How many descriptors this process may have open.
+#[expect(unsafe_code, reason = "the standard library does not know resource limits")]
+pub(crate) fn descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a value of the type that the call writes.
+    done(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    Ok(limit.rlim_cur)
+}
+
+/// The user and group this process acts as.
+#[expect(unsafe_code, reason = "the standard library does not tell who we are")]
+pub(crate) fn effective_ids() -> (u32, u32) {
+    // SAFETY: the two calls take nothing, touch no memory of ours and cannot fail.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
+/// Waits until the table of mounts behind `mounts` changes, or `stop` is hung up, and tells whether it was `stop`.
+#[expect(unsafe_code, reason = "the standard library cannot wait for two things")]
+pub(crate) fn mounts_changed_or_stopped(mounts: impl AsFd, stop: impl AsFd) -> io::Result<bool> {
+    let wait_for = |fd: BorrowedFd<'_>, events| libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events,
+        revents: 0,
+    };
+    let mut waited = [wait_for(mounts.as_fd(), libc::POLLPRI), wait_for(stop.as_fd(), 0)];
+    // SAFETY: the pointer and the count describe `waited`, whose descriptors stay open during the call.
+    let result = unsafe { libc::poll(waited.as_mut_ptr(), 2, -1) };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::Interrupted {
+            Ok(false)
+        } else {
+            Err(error)
+        };
+    }
+    Ok(waited[1].revents != 0)
+}
+
+fn done(result: libc::c_int) -> io::Result<()> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(io::Error::from)
+}
