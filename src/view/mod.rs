@@ -164,6 +164,8 @@ impl Tree for View {
             root: DirNo(number(ROOT_DIR.number())?),
             mtime: target.mtime.unix(),
             snapshot: target.snapshot.as_str().as_bytes().into(),
+            // Below a pointer, earlier publications may come to lend names.
+            absences_last: target.serial.is_none(),
         }))
     }
 
