@@ -196,6 +196,9 @@ fn append_entry(
     header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
     header.set_uid(0);
     header.set_gid(0);
+    for set_name in [Header::set_username, Header::set_groupname] {
+        set_name(&mut header, "root").expect("short enough for a GNU header");
+    }
     header.set_mtime(FILE_TIME);
     header.set_size(contents.len() as u64);
     // `Header::set_path` normalises "./" away, which dpkg needs for the root entry; the name field is plain bytes.
