@@ -1,4 +1,4 @@
-//! Running programs.
+//! Running programs and judging what they did.
 //!
 //! Owns the one way in which tests start a process: a cleared environment, a time limit, both outputs captured, and
 //! assertions that show them. A missing program is a panic that names its Debian package.
