@@ -17,6 +17,11 @@ pub struct TestEnv {
 }
 
 impl TestEnv {
+    /// A user in the group `mirrorctl`, made by `tests/run`; for [`Program::user`].
+    pub const MEMBER: &str = "mirrorctl-test-member";
+    /// A user with no rights, made by `tests/run`; for [`Program::user`].
+    pub const OTHER: &str = "mirrorctl-test-other";
+
     /// An empty installation of the binary at `path`: `env!("CARGO_BIN_EXE_mirrorctl")`.
     pub fn new(binary: impl AsRef<Path>) -> Self {
         let env = Self {

@@ -156,6 +156,9 @@ fn programs_are_judged_by_what_they_did() {
     sleeping.wait_until("ready", |running| running.stdout().contains("ready"));
     assert!(sleeping.is_running());
     sleeping.kill().killed_by(Signal::Kill);
+    let groups = |user: &str| Program::new("id", "coreutils").arg("-nG").user(user).run().success();
+    groups(TestEnv::MEMBER).stdout_has(" mirrorctl\n");
+    groups(TestEnv::OTHER).stdout_lacks(" mirrorctl\n");
     // A daemon left behind keeps the outputs open; that must not look like a program that runs on.
     let started = Instant::now();
     shell("sleep 30 & echo done").run().success().stdout_has("done");
