@@ -1,1 +1,44 @@
-//! Test kit of mirrorctl.
+//! The test kit of mirrorctl: everything a test needs around the program.
+//!
+//! Owns upstreams (good ones, hostile ones, and ones made by Debian's own tools), a private installation to run the
+//! real binary in, and the clients: nginx, apt, gpg. A fixture that cannot be had is a panic that names the Debian package
+//! to install, never a skipped test. Archives come from [`mirrorctl::demo`]; nothing here knows how mirrorctl works inside.
+//!
+//! ```no_run
+//! use mirrorctl_testkit::{ArchiveBuilder, Config, Deb, Mirror, SuiteSpec, TestEnv, Upstream, now};
+//!
+//! let env = TestEnv::new("/path/to/mirrorctl");
+//! let suite = SuiteSpec::new("bookworm").package("main", Deb::new("hello", "1", "amd64"));
+//! let archive = ArchiveBuilder::new().suite(suite).create(&env.root().join("archive"), now()).expect("an archive");
+//! let upstream = Upstream::serve(archive.root());
+//! let key = env.key("archive.asc", &archive.key().public_armored().expect("a key"));
+//! env.configure(Config::new().mirror(Mirror::new("debian", &upstream.url()).suites(&["bookworm"]).key(&key)));
+//! env.mirrorctl(&["sync", "debian"]).success();
+//! ```
+
+mod apt;
+mod config;
+mod debian;
+mod env;
+mod gnupg;
+mod http;
+mod mount;
+mod nginx;
+mod program;
+mod scratch;
+mod sys;
+mod upstream;
+
+pub use apt::{AptRoot, Policy};
+pub use config::{Config, Mirror};
+pub use debian::{DpkgArchive, Package, RepreproArchive};
+pub use env::TestEnv;
+pub use gnupg::{GpgHome, GpgKey};
+pub use http::{Fetched, fetch, fetch_with};
+pub use mirrorctl::demo::{Archive, ArchiveBuilder, Deb, Signing, SigningKey, SuiteSpec, Variant};
+pub use mount::{MountGuard, mounted_below};
+pub use nginx::Nginx;
+pub use program::{Program, Ran, Running};
+pub use scratch::{Scratch, free_port, is_root, now};
+pub use sys::Signal;
+pub use upstream::{Fault, Recorded, Upstream};
