@@ -1,0 +1,63 @@
+//! Checksums and sizes as archives write them.
+//!
+//! Owns the strict reading of both. MD5 and SHA-1 are read because `by-hash` names are made of them; nothing is ever
+//! verified with them.
+
+use crate::model::{HashType, IndexHash};
+
+/// The hash of type `kind` that `text` spells, in lower case; upper case is accepted because some archives write
+/// it. `None` for any other length or digit.
+pub(super) fn hash(kind: HashType, text: &str) -> Option<IndexHash> {
+    let fits = text.len() == kind.hex_length() && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    fits.then(|| IndexHash {
+        kind,
+        hex: text.to_ascii_lowercase().into(),
+    })
+}
+
+/// The size in bytes that `text` spells: decimal digits only (no sign, exponent or prefix), within 64 bits.
+pub(super) fn size(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |size, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        size.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_decimal_and_nothing_else() {
+        for (text, value) in [("0", 0), ("00042", 42), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(size(text.as_bytes()), Some(value), "{text}");
+        }
+        for bad in [
+            "",
+            "-1",
+            "+5",
+            "1e9",
+            "0x10",
+            "1 ",
+            "1_000",
+            "18446744073709551616",
+            "99999999999999999999",
+        ] {
+            assert_eq!(size(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn hashes_have_the_digits_of_their_type() {
+        for kind in HashType::ALL {
+            let digits = "Ab".repeat(kind.hex_length() / 2);
+            let hash = hash(kind, &digits).expect("right length");
+            assert_eq!((hash.kind, &*hash.hex), (kind, digits.to_lowercase().as_str()));
+            assert_eq!(super::hash(kind, &digits[2..]), None);
+            assert_eq!(super::hash(kind, &digits.replace('b', "g")), None);
+        }
+    }
+}

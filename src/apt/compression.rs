@@ -1,0 +1,264 @@
+//! The compressed forms of indices, and bounded decompression.
+//!
+//! Pure: from reader to reader. What upstream sends is untrusted, so output is capped by the caller, memory by
+//! constants here, and whatever follows the compressed data is an error.
+
+use std::fmt;
+use std::io::{self, BufRead, Read};
+
+use bzip2::bufread::MultiBzDecoder;
+use flate2::bufread::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+use zstd::stream::read::Decoder as ZstdDecoder;
+
+/// Most memory that an xz or lzma stream may ask for, in bytes. `xz -9` needs 65 MiB; archives use less.
+const XZ_MEMORY: u64 = 128 << 20;
+
+/// Largest zstd window, as a power of two: the same 128 MiB. `zstd --long` makes just that.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Zstandard.
+    Zstd,
+    /// gzip.
+    Gzip,
+    /// xz.
+    Xz,
+    /// The older format of xz's makers, as `lzma` writes it.
+    Lzma,
+    /// bzip2.
+    Bzip2,
+}
+
+impl Compression {
+    /// Every form, cheapest to decompress first (measured: 880 MB/s for zstd, 350, 110, 110, and 30 for bzip2).
+    pub const ALL: [Self; 6] = [Self::None, Self::Zstd, Self::Gzip, Self::Xz, Self::Lzma, Self::Bzip2];
+
+    /// What the form adds to a file's name; nothing for [`Compression::None`].
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Zstd => ".zst",
+            Self::Gzip => ".gz",
+            Self::Xz => ".xz",
+            Self::Lzma => ".lzma",
+            Self::Bzip2 => ".bz2",
+        }
+    }
+}
+
+/// Decompressed data is longer than the caller expects. Carried by the [`io::Error`] of the read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the decompressed data is longer than the expected {cap} bytes")]
+pub struct TooLong {
+    /// The cap in bytes.
+    pub cap: u64,
+}
+
+/// The decompressed form of `reader`, which yields at most `cap` bytes: the size that a Release file lists for the
+/// uncompressed index.
+///
+/// # Errors
+/// When a decoder cannot be set up. Reads fail when the data is damaged, ends early, is followed by something else,
+/// needs too much memory, or is longer than `cap` (see [`TooLong`]).
+pub fn decompress<'a>(compression: Compression, reader: impl BufRead + 'a, cap: u64) -> io::Result<Decompressed<'a>> {
+    let inner: Box<dyn Read + 'a> = match compression {
+        Compression::None => Box::new(reader),
+        Compression::Zstd => {
+            let mut decoder = ZstdDecoder::with_buffer(reader)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+        Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
+        Compression::Xz => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
+            Box::new(XzDecoder::new_stream(reader, stream))
+        }
+        Compression::Lzma => {
+            let stream = Stream::new_lzma_decoder(XZ_MEMORY)?;
+            Box::new(NothingAfter(XzDecoder::new_stream(reader, stream)))
+        }
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(reader)),
+    };
+    Ok(Decompressed { inner, left: cap, cap })
+}
+
+/// A decompressed file, as [`decompress`] makes it.
+pub struct Decompressed<'a> {
+    inner: Box<dyn Read + 'a>,
+    left: u64,
+    cap: u64,
+}
+
+impl Read for Decompressed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        if self.left == 0 {
+            return match self.inner.read(&mut [0])? {
+                0 => Ok(0),
+                _ => Err(io::Error::new(io::ErrorKind::InvalidData, TooLong { cap: self.cap })),
+            };
+        }
+        let room = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let count = self.inner.read(&mut buffer[..room])?;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+impl fmt::Debug for Decompressed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decompressed")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A decoder of a format without concatenation: it stops at the end of its data, and this finds what follows.
+struct NothingAfter<R>(XzDecoder<R>);
+
+impl<R: BufRead> Read for NothingAfter<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        if count == 0 && !buffer.is_empty() && !self.0.get_mut().fill_buf()?.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "something follows the compressed data",
+            ));
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Write};
+
+    use super::*;
+
+    fn compress(compression: Compression, data: &[u8]) -> Vec<u8> {
+        match compression {
+            Compression::None => data.to_vec(),
+            Compression::Zstd => zstd::encode_all(data, 3).unwrap(),
+            Compression::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(data).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Xz => {
+                let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+                encoder.write_all(data).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Lzma => {
+                let options = liblzma::stream::LzmaOptions::new_preset(1).unwrap();
+                let stream = Stream::new_lzma_encoder(&options).unwrap();
+                let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+                encoder.write_all(data).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Bzip2 => {
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+                encoder.write_all(data).unwrap();
+                encoder.finish().unwrap()
+            }
+        }
+    }
+
+    fn read(compression: Compression, data: &[u8], cap: u64) -> io::Result<Vec<u8>> {
+        let mut output = Vec::new();
+        let reader = BufReader::with_capacity(1000, data);
+        decompress(compression, reader, cap)?.read_to_end(&mut output)?;
+        Ok(output)
+    }
+
+    fn sample() -> Vec<u8> {
+        (0..20_000_u32)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+            .collect()
+    }
+
+    const COMPRESSED: [Compression; 5] = {
+        let [_, zstd, gzip, xz, lzma, bzip2] = Compression::ALL;
+        [zstd, gzip, xz, lzma, bzip2]
+    };
+
+    #[test]
+    fn every_form_is_read() {
+        let data = sample();
+        for compression in Compression::ALL {
+            let packed = compress(compression, &data);
+            assert_eq!(
+                read(compression, &packed, data.len() as u64).unwrap(),
+                data,
+                "{compression:?}"
+            );
+            assert_eq!(
+                read(compression, &compress(compression, b""), 0).unwrap(),
+                b"",
+                "{compression:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn output_never_exceeds_the_cap() {
+        let data = vec![0; 1 << 20];
+        for compression in Compression::ALL {
+            let packed = compress(compression, &data);
+            let mut output = Vec::new();
+            let cap = 1000;
+            let error = decompress(compression, &packed[..], cap)
+                .unwrap()
+                .read_to_end(&mut output)
+                .unwrap_err();
+            let inner = error.get_ref().and_then(|error| error.downcast_ref());
+            assert_eq!(inner, Some(&TooLong { cap }), "{compression:?}");
+            assert_eq!(output.len(), 1000, "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn damaged_data_is_refused() {
+        let data = sample();
+        for compression in COMPRESSED {
+            let packed = compress(compression, &data);
+            let refused = |bytes: &[u8]| read(compression, bytes, 1 << 30).is_err();
+            assert!(refused(&packed[..packed.len() - 5]), "truncated {compression:?}");
+            assert!(refused(&packed[..3]), "hardly begun {compression:?}");
+            assert!(
+                refused(&[&packed[..], b"garbage garbage garbage"].concat()),
+                "followed {compression:?}"
+            );
+            let mut flipped = packed.clone();
+            flipped[packed.len() / 2] ^= 0x10;
+            let read_back = read(compression, &flipped, 1 << 30);
+            assert!(read_back.map_or(true, |bytes| bytes != data), "flipped {compression:?}");
+        }
+    }
+
+    #[test]
+    fn concatenated_members_are_one_file() {
+        for compression in COMPRESSED.into_iter().filter(|form| *form != Compression::Lzma) {
+            let packed = [compress(compression, b"one"), compress(compression, b"two")].concat();
+            assert_eq!(read(compression, &packed, 6).unwrap(), b"onetwo", "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn an_immodest_window_is_refused() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(ZSTD_WINDOW_LOG + 1).unwrap();
+        encoder.write_all(&vec![7; 1 << 20]).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert!(read(Compression::Zstd, &packed, 1 << 20).is_err());
+    }
+}
