@@ -1,1 +1,34 @@
-//! (header)
+//! How a command tells the running mounts of a state directory what changed, and asks what they hold.
+//!
+//! Owns the run directory (`/run/mirrorctl`), in which every mount has two files named after the state directory it
+//! shows and its process:
+//!
+//! ```text
+//! <16 hex digits of the state directory's path>-<pid>.lock   facts as JSON, readable by all; locked while it lives
+//! <16 hex digits of the state directory's path>-<pid>.sock   Unix socket, for the owner and the group of the state
+//! ```
+//!
+//! A mount lives exactly as long as the kernel holds its lock: never a matter of times or process numbers. A mount
+//! announces itself ([`Registration`]) and serves ([`Server`]) *before* it first reads the catalog, so every change
+//! is either seen by that reading or told. A command commits first and tells second ([`tell_all`]); whoever is then
+//! live and has not answered is named to the user.
+//!
+//! Must never: read the catalog, know what a request means, change anything a mount shows, or wait without a limit.
+//! What is said is in `protocol.rs`, who may say it in `access.rs`.
+
+mod access;
+mod client;
+mod error;
+mod line;
+mod protocol;
+mod registration;
+mod roster;
+mod server;
+mod sys;
+
+pub use client::{DEADLINE, Told, tell_all};
+pub use error::ControlError;
+pub use protocol::{PROTOCOL, Reply, Request, Status};
+pub use registration::{Facts, Registration};
+pub use roster::{LiveMount, RUN_DIRECTORY, mounts_in, mounts_of};
+pub use server::{Handler, Server};

@@ -1,0 +1,387 @@
+//! Which snapshots a prune forgets: a pure function of the snapshots, the policy and the time of day.
+//!
+//! Owns the rule and its reasons in words that can be printed. It must never read the catalog, ask a clock or delete
+//! anything; `--dry-run` and the real thing are the same [`plan`].
+//!
+//! A snapshot is kept when it is among the newest `keep_last`, or younger than `keep_within`, or something holds it:
+//! a pointer, or protection by the operator. "Newest" is a matter of sequence, never of clocks.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use crate::model::{SnapshotName, Timestamp};
+
+/// How much history to keep. That at least one snapshot is kept is in the type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrunePolicy {
+    /// How many of the newest snapshots are kept whatever their age.
+    pub keep_last: NonZeroUsize,
+    /// Age in seconds below which every snapshot is kept; `None` when age does not count.
+    pub keep_within: Option<u64>,
+}
+
+/// What the policy looks at in one snapshot of a mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub name: SnapshotName,
+    /// Its place in the order in which the mirror's snapshots were recorded. No two have the same, although two can
+    /// name the same listing.
+    pub seq: i64,
+    /// When it was recorded, by the clock of that time.
+    pub created: Timestamp,
+    /// Whether `staging` leads to it.
+    pub staged: bool,
+    /// Whether `current` leads to it.
+    pub current: bool,
+    /// Whether the operator protected it.
+    pub protected: bool,
+}
+
+/// Why a snapshot is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeepReason {
+    /// `current` leads to it.
+    Current,
+    /// `staging` leads to it.
+    Staged,
+    /// The operator protected it.
+    Protected,
+    /// It is among the newest `keep_last`.
+    Newest,
+    /// It is younger than `keep_within`.
+    Young,
+    /// Its age cannot be told, because the clock is behind ([`Refusal::ClockBehind`]).
+    AgeUnknown,
+}
+
+impl fmt::Display for KeepReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Current => "current",
+            Self::Staged => "staged",
+            Self::Protected => "protected",
+            Self::Newest => "among the newest",
+            Self::Young => "young",
+            Self::AgeUnknown => "age unknown",
+        })
+    }
+}
+
+/// What happens to one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It stays, for these reasons: at least one, sorted.
+    Keep(Vec<KeepReason>),
+    /// It is forgotten.
+    Delete,
+}
+
+/// The decision on one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which snapshot.
+    pub name: SnapshotName,
+    /// Its place in the order of recording.
+    pub seq: i64,
+    /// What happens to it.
+    pub decision: Decision,
+}
+
+/// Why a plan deletes nothing although the policy might.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The newest snapshot is of a later time than now: the clock was set back, or was ahead, and ages mean nothing.
+    #[error("the newest snapshot is {} s in the future: the clock was changed, so ages are unknown", newest.unix().saturating_sub(now.unix()))]
+    ClockBehind {
+        /// The time of day.
+        now: Timestamp,
+        /// When the newest snapshot was recorded.
+        newest: Timestamp,
+    },
+}
+
+/// What a prune does to every snapshot of a mirror, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrunePlan {
+    /// One verdict for each snapshot.
+    pub verdicts: Vec<Verdict>,
+    /// Set when ages would have counted and could not be told; then nothing is deleted.
+    pub refusal: Option<Refusal>,
+}
+
+impl PrunePlan {
+    /// The snapshots to forget, newest first.
+    pub fn deleted(&self) -> impl Iterator<Item = &Verdict> {
+        self.verdicts
+            .iter()
+            .filter(|verdict| verdict.decision == Decision::Delete)
+    }
+}
+
+/// Applies `policy` to all `snapshots` of one mirror, given in any order, at the time `now`.
+#[must_use]
+pub fn plan(snapshots: &[Candidate], policy: &PrunePolicy, now: Timestamp) -> PrunePlan {
+    let mut newest_first: Vec<&Candidate> = snapshots.iter().collect();
+    newest_first.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.seq));
+    let refusal = refusal(newest_first.first().copied(), policy, now);
+    let verdicts = newest_first
+        .into_iter()
+        .enumerate()
+        .map(|(rank, snapshot)| {
+            let mut reasons = reasons(snapshot, rank, policy, now);
+            if reasons.is_empty() && refusal.is_some() {
+                reasons.push(KeepReason::AgeUnknown);
+            }
+            Verdict {
+                name: snapshot.name.clone(),
+                seq: snapshot.seq,
+                decision: if reasons.is_empty() {
+                    Decision::Delete
+                } else {
+                    Decision::Keep(reasons)
+                },
+            }
+        })
+        .collect();
+    PrunePlan { verdicts, refusal }
+}
+
+/// The newest by sequence is the judge: a snapshot recorded while the clock was ahead stops pruning only until the
+/// next one is recorded by a right clock, not until its own time has come.
+fn refusal(newest: Option<&Candidate>, policy: &PrunePolicy, now: Timestamp) -> Option<Refusal> {
+    let newest = newest?.created;
+    (policy.keep_within.is_some() && now < newest).then_some(Refusal::ClockBehind { now, newest })
+}
+
+/// Everything that keeps the snapshot at place `rank` from the newest, sorted.
+fn reasons(snapshot: &Candidate, rank: usize, policy: &PrunePolicy, now: Timestamp) -> Vec<KeepReason> {
+    [
+        (snapshot.current, KeepReason::Current),
+        (snapshot.staged, KeepReason::Staged),
+        (snapshot.protected, KeepReason::Protected),
+        (rank < policy.keep_last.get(), KeepReason::Newest),
+        (is_young(snapshot.created, policy, now), KeepReason::Young),
+    ]
+    .into_iter()
+    .filter_map(|(holds, reason)| holds.then_some(reason))
+    .collect()
+}
+
+/// Whether the age counts and is below the limit. A time in the future counts as young: to keep too much is safe.
+fn is_young(created: Timestamp, policy: &PrunePolicy, now: Timestamp) -> bool {
+    // An age that is negative, and so has no unsigned form, is below every limit.
+    let age = u64::try_from(now.unix().saturating_sub(created.unix())).ok();
+    policy
+        .keep_within
+        .is_some_and(|limit| age.is_none_or(|age| age < limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: i64 = 86_400;
+    const NOW: Timestamp = Timestamp::from_unix(1_700_000_000);
+
+    fn policy(keep_last: usize, days: Option<u64>) -> PrunePolicy {
+        PrunePolicy {
+            keep_last: NonZeroUsize::new(keep_last).expect("not zero"),
+            keep_within: days.map(|days| days * 86_400),
+        }
+    }
+
+    /// A snapshot that nothing holds.
+    fn snapshot(seq: i64, created: Timestamp) -> Candidate {
+        Candidate {
+            name: format!("s{seq}").parse().expect("valid name"),
+            seq,
+            created,
+            staged: false,
+            current: false,
+            protected: false,
+        }
+    }
+
+    /// Snapshots 1, 2, … with these ages in days.
+    fn aged(days: &[i64]) -> Vec<Candidate> {
+        (1..)
+            .zip(days)
+            .map(|(seq, days)| snapshot(seq, NOW.plus(-days * DAY)))
+            .collect()
+    }
+
+    fn deleted(plan: &PrunePlan) -> Vec<i64> {
+        plan.deleted().map(|verdict| verdict.seq).collect()
+    }
+
+    #[test]
+    fn the_newest_and_the_young_stay() {
+        let week = aged(&[40, 31, 30, 29, 2, 1, 0]);
+        for (keep_last, days, expected) in [
+            (1, None, &[6, 5, 4, 3, 2, 1][..]),
+            (5, None, &[2, 1]),
+            (7, None, &[]),
+            (8, None, &[]),
+            (usize::MAX, None, &[]),
+            // Thirty days are not less than thirty days.
+            (1, Some(30), &[3, 2, 1]),
+            (5, Some(30), &[2, 1]),
+            (6, Some(1), &[1]),
+            (1, Some(0), &[6, 5, 4, 3, 2, 1]),
+            (1, Some(100_000), &[]),
+        ] {
+            let plan = plan(&week, &policy(keep_last, days), NOW);
+            assert_eq!(deleted(&plan), expected, "{keep_last} {days:?}");
+            assert_eq!(plan.refusal, None);
+        }
+    }
+
+    #[test]
+    fn few_snapshots_are_never_deleted() {
+        // However old, whatever the rest of the policy says.
+        for count in 0..=5 {
+            let plan = plan(&aged(&vec![9_999; count]), &policy(5, Some(1)), NOW);
+            assert_eq!(deleted(&plan), [0_i64; 0], "{count}");
+        }
+    }
+
+    #[test]
+    fn whatever_holds_a_snapshot_is_named() {
+        let mut snapshots = aged(&[50, 49, 48, 47, 0]);
+        snapshots[0].current = true;
+        snapshots[1].staged = true;
+        snapshots[2].protected = true;
+        snapshots[4].current = true;
+        let plan = plan(&snapshots, &policy(1, Some(30)), NOW);
+        let decisions: Vec<_> = plan.verdicts.iter().map(|verdict| &verdict.decision).collect();
+        assert_eq!(
+            decisions,
+            [
+                &Decision::Keep(vec![KeepReason::Current, KeepReason::Newest, KeepReason::Young]),
+                &Decision::Delete,
+                &Decision::Keep(vec![KeepReason::Protected]),
+                &Decision::Keep(vec![KeepReason::Staged]),
+                &Decision::Keep(vec![KeepReason::Current]),
+            ]
+        );
+    }
+
+    #[test]
+    fn newest_is_a_matter_of_sequence_not_of_clocks() {
+        // The clock was ten years behind when the last two were recorded.
+        let snapshots = aged(&[2, 1, 3_652, 3_651]);
+        assert_eq!(deleted(&plan(&snapshots, &policy(2, None), NOW)), [2, 1]);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_deletes_nothing_by_age() {
+        let snapshots = aged(&[40, 35, 1, 0]);
+        let earlier = NOW.plus(-1);
+        let refused = plan(&snapshots, &policy(1, Some(30)), earlier);
+        assert_eq!(
+            refused.refusal,
+            Some(Refusal::ClockBehind {
+                now: earlier,
+                newest: NOW
+            })
+        );
+        assert_eq!(deleted(&refused), [0_i64; 0]);
+        assert_eq!(
+            refused.verdicts[3].decision,
+            Decision::Keep(vec![KeepReason::AgeUnknown])
+        );
+        assert!(
+            refused
+                .refusal
+                .expect("refused")
+                .to_string()
+                .contains("1 s in the future")
+        );
+        // By number alone the clock does not matter.
+        assert_eq!(deleted(&plan(&snapshots, &policy(1, None), earlier)), [3, 2, 1]);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_stops_pruning_only_until_the_next_snapshot() {
+        let mut snapshots = aged(&[40, -3_650]);
+        assert!(plan(&snapshots, &policy(1, Some(30)), NOW).refusal.is_some());
+        snapshots.push(snapshot(3, NOW));
+        let plan = plan(&snapshots, &policy(1, Some(30)), NOW);
+        assert_eq!((plan.refusal, deleted(&plan)), (None, vec![1]));
+    }
+
+    #[test]
+    fn the_ends_of_time_do_no_harm() {
+        let ends = [i64::MIN, i64::MAX].map(Timestamp::from_unix);
+        for now in ends {
+            let snapshots = [snapshot(1, ends[0]), snapshot(2, ends[1])];
+            let plan = plan(&snapshots, &policy(1, Some(u64::MAX / 86_400)), now);
+            assert_eq!(plan.verdicts.len(), 2);
+        }
+    }
+
+    /// The rule as one would say it, without sorting, ranks or early ends.
+    fn is_deleted(all: &[Candidate], one: &Candidate, policy: &PrunePolicy, now: Timestamp) -> bool {
+        let newer = all.iter().filter(|other| other.seq > one.seq).count();
+        let held = one.staged || one.current || one.protected;
+        let by_age = match policy.keep_within {
+            None => true,
+            Some(limit) => {
+                let newest = all
+                    .iter()
+                    .reduce(|a, b| if a.seq > b.seq { a } else { b })
+                    .expect("there is one");
+                let clock_is_right = newest.created.unix() <= now.unix();
+                let age = i128::from(now.unix()) - i128::from(one.created.unix());
+                clock_is_right && age >= i128::from(limit)
+            }
+        };
+        newer >= policy.keep_last.get() && !held && by_age
+    }
+
+    prop_compose! {
+        fn any_candidate()(days in -5_i64..60, flags in proptest::array::uniform3(prop::bool::weighted(0.1)))
+            -> Candidate
+        {
+            let [staged, current, protected] = flags;
+            Candidate { staged, current, protected, ..snapshot(0, NOW.plus(-days * DAY)) }
+        }
+    }
+
+    prop_compose! {
+        /// In any order, with gaps in the sequence, and with clocks that jumped.
+        fn any_snapshots()(
+            mut candidates in prop::collection::vec(any_candidate(), 0..20),
+            seqs in prop::collection::hash_set(-100_i64..100, 20),
+        ) -> Vec<Candidate> {
+            for (candidate, seq) in candidates.iter_mut().zip(seqs) {
+                candidate.seq = seq;
+            }
+            candidates
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_plan_is_the_rule(
+            snapshots in any_snapshots(),
+            keep_last in 1_usize..8,
+            days in prop::option::of(0_u64..50),
+        ) {
+            let policy = policy(keep_last, days);
+            let plan = plan(&snapshots, &policy, NOW);
+            prop_assert_eq!(plan.verdicts.len(), snapshots.len());
+            prop_assert!(plan.verdicts.windows(2).all(|pair| pair[0].seq > pair[1].seq));
+            for snapshot in &snapshots {
+                let verdict = plan.verdicts.iter().find(|verdict| verdict.seq == snapshot.seq).expect("judged");
+                let expected = is_deleted(&snapshots, snapshot, &policy, NOW);
+                prop_assert_eq!(verdict.decision == Decision::Delete, expected);
+                prop_assert_ne!(&verdict.decision, &Decision::Keep(Vec::new()));
+            }
+            prop_assert!(plan.refusal.is_none() || plan.deleted().next().is_none());
+        }
+    }
+}
