@@ -1,0 +1,196 @@
+//! Tests of requests and answers against a server of a few lines.
+//!
+//! Owns that server: each connection is answered with the next of a list of byte strings.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::upstream::fetch_capped;
+
+/// Serves `answers`, one for each connection, and gives the requests it read.
+async fn serve(answers: Vec<Vec<u8>>) -> (BaseUrl, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("has an address");
+    let (sender, requests) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut streams = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.expect("accepts");
+            let mut request = vec![0; 4096];
+            let n = stream.read(&mut request).await.expect("reads");
+            sender
+                .send(String::from_utf8_lossy(&request[..n]).into_owned())
+                .expect("the test listens");
+            stream.write_all(&answer).await.expect("writes");
+            streams.push(stream);
+        }
+        // Keeps the connections open, so that silence is not mistaken for an end.
+        std::future::pending::<()>().await;
+        drop(streams);
+    });
+    let url = format!("http://bob:secret@{address}/debian").parse().expect("a URL");
+    (url, requests)
+}
+
+fn ok(headers: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    )
+    .into()
+}
+
+fn status(line: &str, headers: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {line}\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n").into()
+}
+
+fn client() -> Client {
+    let options = ClientOptions {
+        stall: Duration::from_millis(300),
+        ..ClientOptions::new(2)
+    };
+    Client::new(&options).expect("sets up")
+}
+
+async fn get(base: &BaseUrl, known: Option<&Validators>) -> Result<Answer, UpstreamError> {
+    client()
+        .get(base, &"dists/x/Release".parse().expect("valid"), known)
+        .await
+}
+
+#[tokio::test]
+async fn a_file_comes_with_its_validators() {
+    let headers = "etag: \"a\"\r\nlast-modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    let (base, mut requests) = serve(vec![ok(headers, "hello")]).await;
+    let Ok(Answer::Body(body)) = get(&base, None).await else {
+        panic!("a body")
+    };
+    assert_eq!(body.length(), Some(5));
+    assert_eq!(body.last_modified(), Some(Timestamp::from_unix(784_111_777)));
+    assert_eq!(body.validators().etag.as_deref(), Some("\"a\""));
+    assert_eq!(fetch_capped(body, 5).await.expect("fits"), b"hello");
+    let request = requests.recv().await.expect("one request").to_lowercase();
+    assert!(request.starts_with("get /debian/dists/x/release http/1.1"), "{request}");
+    assert!(
+        request.contains("authorization: basic ym9iOnNly3jlda==".to_lowercase().as_str()),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn only_another_version_is_asked_for() {
+    let (base, mut requests) = serve(vec![status("304 Not Modified", "")]).await;
+    let known = Validators {
+        etag: Some("\"a\"".into()),
+        last_modified: Some("then".into()),
+    };
+    assert!(matches!(get(&base, Some(&known)).await, Ok(Answer::Unchanged)));
+    let request = requests.recv().await.expect("one request").to_lowercase();
+    assert!(
+        request.contains("if-none-match: \"a\"") && request.contains("if-modified-since: then"),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn absence_is_an_answer_and_other_statuses_are_errors() {
+    for (line, missing) in [
+        ("404 Not Found", true),
+        ("410 Gone", true),
+        ("403 Forbidden", false),
+        ("500 Oh", false),
+    ] {
+        let (base, _requests) = serve(vec![status(line, "")]).await;
+        match get(&base, None).await {
+            Ok(Answer::Missing) => assert!(missing, "{line}"),
+            Err(UpstreamError::Status { .. }) => assert!(!missing, "{line}"),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_followed_with_credentials_for_their_host_only() {
+    let (elsewhere, mut there) = serve(vec![ok("", "moved")]).await;
+    let to = elsewhere.with_credentials();
+    let location = format!(
+        "location: http://eve:stolen@127.0.0.1:{}/x\r\n",
+        to.port().expect("has one")
+    );
+    let (base, _requests) = serve(vec![status("302 Found", &location)]).await;
+    assert!(matches!(get(&base, None).await, Ok(Answer::Body(_))));
+    let request = there.recv().await.expect("one request").to_lowercase();
+    assert!(!request.contains("authorization"), "{request}");
+}
+
+#[tokio::test]
+async fn redirects_elsewhere_are_refused() {
+    for location in ["file:///etc/passwd", "ftp://h/x", "data:,x"] {
+        let (base, _requests) = serve(vec![status("302 Found", &format!("location: {location}\r\n"))]).await;
+        assert!(
+            matches!(get(&base, None).await, Err(UpstreamError::Redirect { .. })),
+            "{location}"
+        );
+    }
+    let round = vec![status("302 Found", "location: /debian/dists/x/Release\r\n"); 6];
+    let (base, _requests) = serve(round).await;
+    assert!(matches!(get(&base, None).await, Err(UpstreamError::Redirect { .. })));
+}
+
+#[tokio::test]
+async fn silence_and_excess_end() {
+    let (base, _requests) = serve(vec![b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf".to_vec()]).await;
+    let Ok(Answer::Body(body)) = get(&base, None).await else {
+        panic!("a body")
+    };
+    assert!(matches!(
+        fetch_capped(body, 9).await,
+        Err(UpstreamError::Stalled { .. })
+    ));
+
+    let (base, _requests) = serve(vec![ok("", "too long")]).await;
+    let Ok(Answer::Body(body)) = get(&base, None).await else {
+        panic!("a body")
+    };
+    assert!(matches!(
+        fetch_capped(body, 7).await,
+        Err(UpstreamError::TooLong { cap: 7, .. })
+    ));
+
+    let (base, _requests) = serve(vec![ok("content-encoding: gzip\r\n", "x")]).await;
+    assert!(matches!(get(&base, None).await, Err(UpstreamError::Encoded { .. })));
+}
+
+#[tokio::test]
+async fn a_crawl_is_too_slow() {
+    let (base, _requests) = serve(vec![ok("", "slow")]).await;
+    let options = ClientOptions {
+        window: Duration::ZERO,
+        least: 1000,
+        ..ClientOptions::new(1)
+    };
+    let client = Client::new(&options).expect("sets up");
+    let path = "x".parse().expect("valid");
+    let Ok(Answer::Body(body)) = client.get(&base, &path, None).await else {
+        panic!("a body")
+    };
+    assert!(matches!(
+        fetch_capped(body, 10).await,
+        Err(UpstreamError::TooSlow { least: 1000, .. })
+    ));
+}
+
+#[tokio::test]
+async fn passwords_are_not_in_errors() {
+    let (base, _requests) = serve(vec![b"nonsense\r\n\r\n".to_vec()]).await;
+    let error = get(&base, None).await.expect_err("not HTTP");
+    let mut text = format!("{error} {error:?}");
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text += &error.to_string();
+        cause = error.source();
+    }
+    assert!(!text.contains("secret"), "{text}");
+}
