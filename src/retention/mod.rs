@@ -1,5 +1,8 @@
 //! What is kept and what may go: which snapshots are forgotten, and which blobs are then deleted.
 //!
-//! Decides in [`policy`], which is pure, so that `--dry-run` prints the very plan that is applied.
+//! Decides in [`policy`], which is pure, so that `--dry-run` prints the very plan that is applied; acts in `sweep`.
 
 pub mod policy;
+mod sweep;
+
+pub use sweep::{Collected, GcPolicy, Pruned, RetentionError, collect, plan_collect, plan_prune, prune};

@@ -1,0 +1,251 @@
+//! Giving disk space back: condemn what nothing needs, wait, sweep.
+//!
+//! Owns the acts of pruning and of garbage collection; the rule of pruning is `policy`. Pruning forgets snapshots and
+//! never touches a blob. Collecting removes only blobs that the catalog has rows for, after a grace period in which
+//! readers finish, and never one that a mount still holds open.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::policy::{Candidate, PrunePlan, PrunePolicy, plan};
+use crate::blobs::{BlobError, BlobStore};
+use crate::catalog::{BlobRow, Catalog, CatalogError, Condemned, Marked, SnapshotRecord};
+use crate::control::{self, ControlError, Reply, Request};
+use crate::model::{MirrorId, SnapshotName, Timestamp};
+use crate::state::{GcLock, StateDir, StateError};
+
+/// Blobs removed in one transaction: some milliseconds of unlinking, so that no command waits noticeably.
+const BATCH: u32 = 256;
+
+/// Why disk space could not be given back.
+#[derive(Debug, thiserror::Error)]
+pub enum RetentionError {
+    /// The catalog failed.
+    #[error("the catalog failed")]
+    Catalog(#[from] CatalogError),
+    /// A blob could not be removed.
+    #[error("a blob could not be removed")]
+    Blobs(#[from] BlobError),
+    /// The state directory failed.
+    #[error("the state directory failed")]
+    State(#[from] StateError),
+    /// It is unknown which mounts there are or what they hold.
+    #[error("the mounts could not be asked which blobs they hold; nothing was removed")]
+    Mounts(#[from] ControlError),
+    /// A mount did not say which blobs it holds.
+    #[error("the mount at {mount} did not say which blobs it holds; nothing was removed")]
+    SilentMount {
+        /// Where it is mounted.
+        mount: String,
+        /// Why not.
+        source: ControlError,
+    },
+}
+
+/// What pruning one mirror came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// The mirror.
+    pub mirror: MirrorId,
+    /// The verdict on every snapshot.
+    pub plan: PrunePlan,
+    /// What nothing needs any more, of all mirrors together; swept after the grace period.
+    pub unused: Marked,
+}
+
+/// What `policy` would do to `mirror`'s snapshots.
+///
+/// # Errors
+/// When the catalog cannot be read or the mirror has never been synced.
+pub fn plan_prune(
+    catalog: &Catalog,
+    mirror: &MirrorId,
+    policy: &PrunePolicy,
+    now: Timestamp,
+) -> Result<Pruned, CatalogError> {
+    let reader = catalog.reader();
+    let snapshots = reader.snapshots(reader.mirror(mirror)?)?;
+    let candidates: Vec<Candidate> = snapshots.iter().map(candidate).collect();
+    Ok(Pruned {
+        mirror: mirror.clone(),
+        plan: plan(&candidates, policy, now),
+        unused: reader.unused()?,
+    })
+}
+
+/// Forgets the snapshots of `mirror` that `policy` does not keep, in one transaction.
+///
+/// # Errors
+/// When the catalog cannot be read or written. A pointer that moves to a snapshot meanwhile keeps all of them.
+pub fn prune(
+    catalog: &mut Catalog,
+    mirror: &MirrorId,
+    policy: &PrunePolicy,
+    now: Timestamp,
+) -> Result<Pruned, CatalogError> {
+    let mut pruned = plan_prune(catalog, mirror, policy, now)?;
+    let names: Vec<SnapshotName> = pruned.plan.deleted().map(|verdict| verdict.name.clone()).collect();
+    if !names.is_empty() {
+        catalog.delete_snapshots(mirror, &names, false)?;
+        pruned.unused = catalog.reader().unused()?;
+    }
+    Ok(pruned)
+}
+
+fn candidate(snapshot: &SnapshotRecord) -> Candidate {
+    Candidate {
+        name: snapshot.name.clone(),
+        seq: snapshot.row.number(),
+        created: snapshot.created_at,
+        staged: snapshot.staged,
+        current: snapshot.current,
+        protected: snapshot.protected,
+    }
+}
+
+/// How garbage is collected. Times are in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GcPolicy {
+    /// How long a blob stays after it was condemned.
+    pub grace: i64,
+    /// How long the files of a failed sync are kept for the next one.
+    pub keep_partial: i64,
+    /// Most blobs to remove; the rest is left for the next time.
+    pub at_most: u64,
+}
+
+/// What one collection came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Collected {
+    /// What was removed, or would be.
+    pub swept: Marked,
+    /// What is condemned and waits for its grace to end.
+    pub waiting: Marked,
+    /// What stays because a mount has it open.
+    pub held: Marked,
+}
+
+/// Condemns what nothing needs and removes what was condemned a grace period ago.
+///
+/// # Errors
+/// When something fails; what was removed until then is gone, and everything still needed is there.
+pub fn collect(
+    state: &StateDir,
+    catalog: &mut Catalog,
+    blobs: &BlobStore,
+    run: &Path,
+    policy: &GcPolicy,
+    now: Timestamp,
+    _lock: &GcLock,
+) -> Result<Collected, RetentionError> {
+    let syncing = state.syncing(catalog.reader().known_mirrors()?)?;
+    catalog.expire_leases(now.plus(-policy.keep_partial), &syncing)?;
+    let until = now.plus(-policy.grace);
+    let mut collected = Collected::default();
+    let mut held = None;
+    loop {
+        // Removing a manifest can make the one it builds on unused, hence again in every round.
+        catalog.condemn_unused(now)?;
+        let held = match &held {
+            Some(held) => held,
+            None if catalog.reader().condemned(until, 1)?.is_empty() => break,
+            None => held.insert(held_by_mounts(run, state)?),
+        };
+        let batch = next_batch(
+            catalog,
+            until,
+            held,
+            policy.at_most.saturating_sub(collected.swept.blobs),
+        )?;
+        if batch.is_empty() {
+            break;
+        }
+        let swept = catalog.sweep(&batch, until, |digest| {
+            blobs.remove(digest).map_err(RetentionError::from)
+        })?;
+        collected.swept = sum(collected.swept, swept);
+    }
+    finish(catalog, until, held.as_ref(), collected)
+}
+
+/// What [`collect`] would remove now; changes nothing.
+///
+/// # Errors
+/// When the catalog cannot be read.
+pub fn plan_collect(catalog: &Catalog, policy: &GcPolicy, now: Timestamp) -> Result<Collected, RetentionError> {
+    let due = catalog.reader().condemned(now.plus(-policy.grace), u32::MAX)?;
+    let swept = total(&due);
+    let unused = catalog.reader().unused()?;
+    let waiting = Marked {
+        blobs: unused.blobs - swept.blobs,
+        bytes: unused.bytes - swept.bytes,
+    };
+    Ok(Collected {
+        swept,
+        waiting,
+        held: Marked::default(),
+    })
+}
+
+fn next_batch(
+    catalog: &Catalog,
+    until: Timestamp,
+    held: &HashSet<BlobRow>,
+    room: u64,
+) -> Result<Vec<Condemned>, CatalogError> {
+    // Held ones are few and stay condemned, so they are read again each time and left out.
+    let some = BATCH.saturating_add(u32::try_from(held.len()).unwrap_or(u32::MAX));
+    let mut batch = catalog.reader().condemned(until, some)?;
+    batch.retain(|blob| !held.contains(&blob.row));
+    batch.truncate(usize::try_from(room.min(u64::from(BATCH))).unwrap_or(usize::MAX));
+    Ok(batch)
+}
+
+fn finish(
+    catalog: &Catalog,
+    until: Timestamp,
+    held: Option<&HashSet<BlobRow>>,
+    mut collected: Collected,
+) -> Result<Collected, RetentionError> {
+    let unused = catalog.reader().unused()?;
+    if let Some(held) = held {
+        let mut due = catalog.reader().condemned(until, u32::MAX)?;
+        due.retain(|blob| held.contains(&blob.row));
+        collected.held = total(&due);
+    }
+    collected.waiting = Marked {
+        blobs: unused.blobs - collected.held.blobs,
+        bytes: unused.bytes - collected.held.bytes,
+    };
+    Ok(collected)
+}
+
+/// The blobs that live mounts have open. A mount that does not answer may hold anything.
+fn held_by_mounts(run: &Path, state: &StateDir) -> Result<HashSet<BlobRow>, RetentionError> {
+    let mut held = HashSet::new();
+    for (mount, outcome) in control::tell_all(run, state.root(), Request::HeldBlobs, control::DEADLINE)? {
+        let silent = |source| RetentionError::SilentMount {
+            mount: mount.to_string(),
+            source,
+        };
+        match outcome.map_err(silent)? {
+            Reply::HeldBlobs(blobs) => held.extend(blobs.into_iter().map(|blob| BlobRow::from_number(blob.into()))),
+            Reply::Done | Reply::Status(_) => {}
+        }
+    }
+    Ok(held)
+}
+
+fn total(blobs: &[Condemned]) -> Marked {
+    Marked {
+        blobs: blobs.len() as u64,
+        bytes: blobs.iter().map(|blob| blob.size).sum(),
+    }
+}
+
+fn sum(a: Marked, b: Marked) -> Marked {
+    Marked {
+        blobs: a.blobs + b.blobs,
+        bytes: a.bytes + b.bytes,
+    }
+}
