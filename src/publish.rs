@@ -1,1 +1,115 @@
-//! (header)
+//! Moving pointers, and making changes visible.
+//!
+//! Owns the acts *stage*, *publish* and *promote*, each one transaction however many mirrors it moves, and the telling
+//! of running mounts. It touches no network and no blob: the commit is the switch. When a commit's outcome is unknown
+//! it looks again and reports what is.
+
+use std::path::Path;
+
+use crate::catalog::{Catalog, CatalogError, Moved, PointerTarget, RequestedMove};
+use crate::control::{self, ControlError, LiveMount, Request};
+use crate::model::{MirrorId, Pointer, SnapshotName, Timestamp};
+
+/// Who moves pointers, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct By<'a> {
+    /// The user's name, for the history.
+    pub actor: &'a str,
+    /// The time of day.
+    pub now: Timestamp,
+}
+
+/// Points `staging` of `mirror` at the snapshot `name`.
+///
+/// # Errors
+/// When there is no such snapshot, or the catalog cannot be written.
+pub fn stage(
+    catalog: &mut Catalog,
+    mirror: &MirrorId,
+    name: &SnapshotName,
+    by: By<'_>,
+) -> Result<Vec<Moved>, CatalogError> {
+    let target = PointerTarget::Snapshot(name.clone());
+    move_pointers(
+        catalog,
+        &[RequestedMove {
+            mirror: mirror.clone(),
+            pointer: Pointer::Staging,
+            target,
+        }],
+        "stage",
+        by,
+    )
+}
+
+/// Points `current` of `mirror` at the snapshot `name`, past `staging`.
+///
+/// # Errors
+/// When there is no such snapshot, or the catalog cannot be written.
+pub fn publish(
+    catalog: &mut Catalog,
+    mirror: &MirrorId,
+    name: &SnapshotName,
+    by: By<'_>,
+) -> Result<Vec<Moved>, CatalogError> {
+    let target = PointerTarget::Snapshot(name.clone());
+    move_pointers(
+        catalog,
+        &[RequestedMove {
+            mirror: mirror.clone(),
+            pointer: Pointer::Current,
+            target,
+        }],
+        "publish",
+        by,
+    )
+}
+
+/// Points `current` of every one of `mirrors` where its `staging` leads: all of them in one transaction, or none.
+///
+/// # Errors
+/// When one has nothing staged, or the catalog cannot be written.
+pub fn promote(catalog: &mut Catalog, mirrors: &[MirrorId], by: By<'_>) -> Result<Vec<Moved>, CatalogError> {
+    let wish = |mirror: &MirrorId| RequestedMove {
+        mirror: mirror.clone(),
+        pointer: Pointer::Current,
+        target: PointerTarget::SameAs(Pointer::Staging),
+    };
+    let wishes: Vec<_> = mirrors.iter().map(wish).collect();
+    move_pointers(catalog, &wishes, "promote", by)
+}
+
+fn move_pointers(
+    catalog: &mut Catalog,
+    wishes: &[RequestedMove],
+    act: &str,
+    by: By<'_>,
+) -> Result<Vec<Moved>, CatalogError> {
+    match catalog.move_pointers(wishes, act, by.actor, by.now) {
+        // Wishing again is safe: what was recorded is found in place, what was not is recorded now.
+        Err(CatalogError::CommitUnknown(_)) => catalog.move_pointers(wishes, act, by.actor, by.now),
+        outcome => outcome,
+    }
+}
+
+/// A mount that has not confirmed that it shows the newest state.
+#[derive(Debug)]
+pub struct Unseen {
+    /// The mount.
+    pub mount: LiveMount,
+    /// Why not.
+    pub error: ControlError,
+}
+
+/// Tells every mount of the state directory `state` that the catalog changed, and returns when each of them answers
+/// nothing old any more. The mounts that did not confirm it in time are the answer.
+///
+/// # Errors
+/// When it cannot be known which mounts there are.
+pub fn make_visible(run: &Path, state: &Path) -> Result<Vec<Unseen>, ControlError> {
+    let told = control::tell_all(run, state, Request::Reconcile, control::DEADLINE)?;
+    Ok(told
+        .into_iter()
+        .filter_map(|(mount, outcome)| outcome.err().map(|error| Unseen { mount, error }))
+        .collect())
+}

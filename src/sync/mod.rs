@@ -1,1 +1,165 @@
-//! (header)
+//! One mirror's sync: from upstream's Release files to a recorded snapshot.
+//!
+//! Owns the order of things and nothing of how they are done: Release files first and verified, then their indices,
+//! then the pool files these name, then one transaction that records it all. Whatever fails before that transaction
+//! changes nothing that anybody can see, and keeps what was fetched for the next attempt. It never decides where
+//! pointers lead beyond what the job says, and prints nothing.
+
+mod error;
+mod indices;
+mod plan;
+mod release;
+mod report;
+mod store;
+mod transfer;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub use error::SyncError;
+pub use report::{Outcome, Progress, SyncReport, Transferred};
+pub use store::Store;
+
+use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording};
+use crate::model::{Architecture, BaseUrl, Component, Listing, MirrorId, Pointer, SnapshotName, Suite, Timestamp};
+use crate::signature::Keyring;
+use crate::upstream::Client;
+use release::SuiteRelease;
+use transfer::Transfer;
+
+/// What to sync, and what to do with the result.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The mirror. The caller holds its sync lock.
+    pub mirror: MirrorId,
+    /// Upstream's archive root.
+    pub url: BaseUrl,
+    /// Suites wanted.
+    pub suites: Vec<Suite>,
+    /// Components wanted of each suite.
+    pub components: Vec<Component>,
+    /// Architectures wanted of each component.
+    pub architectures: Vec<Architecture>,
+    /// Whose signatures count.
+    pub trust: Trust,
+    /// The snapshot's name; a number is added when it is taken.
+    pub name: SnapshotName,
+    /// Pointers that move to a new snapshot in the transaction that records it.
+    pub pointers: Vec<Pointer>,
+    /// Record a snapshot even if upstream has nothing new.
+    pub force: bool,
+    /// Number of files fetched at the same time.
+    pub connections: usize,
+    /// Who syncs.
+    pub actor: String,
+    /// The time of day.
+    pub now: Timestamp,
+}
+
+impl Job {
+    /// What is selected from the archive, in one line: another selection means that an unchanged Release file still
+    /// needs a sync.
+    fn selection(&self) -> String {
+        let list = |items: Vec<&str>| items.join(",");
+        format!(
+            "url={} suites={} components={} architectures={}",
+            self.url,
+            list(self.suites.iter().map(Suite::as_str).collect()),
+            list(self.components.iter().map(Component::as_str).collect()),
+            list(self.architectures.iter().map(Architecture::as_str).collect()),
+        )
+    }
+}
+
+/// Whose signatures on Release files count.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// Those by a key of this keyring.
+    Keyring(Arc<Keyring>),
+    /// Nobody's: the operator switched the check off.
+    Unchecked,
+}
+
+/// Syncs one mirror. When `interrupted` becomes true, stops at once and keeps every finished file.
+///
+/// # Errors
+/// Whatever keeps the mirror from being complete and verified; then no snapshot is recorded and no pointer moves.
+pub async fn run(
+    job: &Job,
+    client: &Client,
+    store: &Arc<Store>,
+    progress: &Arc<dyn Progress>,
+    interrupted: &watch::Receiver<bool>,
+) -> Result<SyncReport, SyncError> {
+    let mut stop = interrupted.clone();
+    tokio::select! {
+        outcome = sync(job, client, store, progress) => outcome,
+        _ = stop.wait_for(|stop| *stop) => Err(SyncError::Interrupted),
+    }
+}
+
+async fn sync(
+    job: &Job,
+    client: &Client,
+    store: &Arc<Store>,
+    progress: &Arc<dyn Progress>,
+) -> Result<SyncReport, SyncError> {
+    let mirror = store.catalog().adopt_mirror(&job.mirror)?;
+    let name = store.catalog().reader().free_name(mirror, &job.name)?;
+    let transfer = Transfer::begin(job, client, store, mirror, progress)?;
+
+    progress.stage(&job.mirror, "Downloading Release files");
+    let releases = release::fetch_all(job, client, store, mirror).await?;
+    if !job.force && releases.iter().all(|release| !release.changed) {
+        store.catalog().note_unchanged(mirror, job.now)?;
+        return Ok(SyncReport::unchanged(job, &releases));
+    }
+
+    progress.stage(&job.mirror, "Downloading package indices");
+    let indices = indices::fetch_all(job, &releases, &transfer).await?;
+    progress.stage(&job.mirror, "Downloading packages");
+    let pool = transfer.fetch_pool(&indices.pool).await?;
+    let release_files = transfer.keep_release_files(&releases, job).await?;
+    let fetched = transfer.transferred();
+    drop(transfer);
+
+    let listing = plan::listing(release_files, indices.obtained, pool)?;
+    let recorded = record(job, store, mirror, name, &listing, &releases)?;
+    Ok(SyncReport::recorded(job, &releases, &listing, recorded, fetched))
+}
+
+/// Makes the listing's manifest durable and records both. A name that somebody took during the download gives way to
+/// the next free one.
+fn record(
+    job: &Job,
+    store: &Store,
+    mirror: MirrorRow,
+    mut name: SnapshotName,
+    listing: &Listing,
+    releases: &[SuiteRelease],
+) -> Result<(SnapshotName, Recorded), SyncError> {
+    let prepared: Prepared = store.catalog().prepare(&job.mirror, listing, job.now)?;
+    let manifest = store.keep_manifest(mirror, &job.mirror, prepared.manifest(), job.now)?;
+    let facts: Vec<_> = releases.iter().map(|release| release.facts.clone()).collect();
+    let selection = job.selection();
+    loop {
+        let what = Recording {
+            manifest,
+            name: &name,
+            selection: &selection,
+            releases: &facts,
+            pointers: &job.pointers,
+            actor: &job.actor,
+            now: job.now,
+        };
+        let outcome = store.catalog().record(&prepared, &what);
+        match outcome {
+            Ok(recorded) => return Ok((name, recorded)),
+            Err(CatalogError::SnapshotExists { .. }) => {
+                name = store.catalog().reader().free_name(mirror, &job.name)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

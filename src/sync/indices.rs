@@ -1,0 +1,206 @@
+//! The indices of the wanted suites: fetched in every form upstream offers, checked, and read for pool files.
+//!
+//! Owns the rule that a listed variant may be absent as long as one variant of its index can be had, and that what
+//! is read decompresses to exactly what the Release file lists.
+
+use std::io::{BufReader, Read};
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::plan::{ObtainedIndex, Want};
+use super::release::{SuiteRelease, path_of};
+use super::store::Store;
+use super::transfer::Transfer;
+use super::{Job, SyncError};
+use crate::apt::{self, IndexKind, PackagesReader, ParseError, ReleaseFile, Variant, WantedIndex};
+use crate::model::{BlobFacts, Digest, Hasher, RepoPath, Suite, Timestamp};
+
+/// Longest decompressed index whose uncompressed form the Release file does not list, in bytes: ten times Debian's.
+const LONGEST_UNLISTED: u64 = 1 << 30;
+
+/// Bytes decompressed at a time.
+const CHUNK: usize = 256 << 10;
+
+/// What the indices of all suites come to.
+#[derive(Debug, Default)]
+pub(super) struct Indices {
+    /// The variants upstream offers.
+    pub(super) obtained: Vec<ObtainedIndex>,
+    /// The pool files they name.
+    pub(super) pool: Vec<Want>,
+}
+
+/// Fetches, checks and reads the indices that `job` wants of `releases`.
+pub(super) async fn fetch_all(job: &Job, releases: &[SuiteRelease], transfer: &Transfer) -> Result<Indices, SyncError> {
+    let mut indices = Indices::default();
+    let mut readings = JoinSet::new();
+    for suite in releases {
+        for (index, obtained) in fetch_suite(job, suite, transfer).await? {
+            readings.spawn_blocking(index.reading(&suite.suite, transfer.store(), date_of(suite, job), &obtained)?);
+            indices.obtained.extend(obtained.into_iter().map(|(index, _)| index));
+        }
+    }
+    while let Some(outcome) = readings.join_next().await {
+        indices.pool.append(&mut outcome.map_err(|_| SyncError::Worker)??);
+    }
+    Ok(indices)
+}
+
+/// Modification time for files of which upstream does not tell one.
+pub(super) fn date_of(suite: &SuiteRelease, job: &Job) -> Timestamp {
+    suite.release.date.map_or(job.now, |date| date.min(job.now))
+}
+
+/// A variant at its place in the tree, and what the Release file calls it.
+type Obtained = (ObtainedIndex, Variant);
+
+/// Every wanted index of one suite with the variants that upstream has.
+async fn fetch_suite(
+    job: &Job,
+    suite: &SuiteRelease,
+    transfer: &Transfer,
+) -> Result<Vec<(Index, Vec<Obtained>)>, SyncError> {
+    let wanted = apt::indices::wanted(&suite.release, &job.components, &job.architectures).map_err(|source| {
+        SyncError::Wanted {
+            suite: suite.suite.clone(),
+            source,
+        }
+    })?;
+    let mut wants = Vec::new();
+    for variant in wanted.iter().flat_map(|index| &index.variants) {
+        wants.push(want(suite, variant, date_of(suite, job))?);
+    }
+    let mut blobs = transfer.fetch(&wants, Missing::Allowed).await?.into_iter();
+    let mut indices = Vec::new();
+    for index in wanted {
+        let mut obtained = Vec::new();
+        for (variant, blob) in index.variants.iter().zip(blobs.by_ref()) {
+            let path = path_of(&suite.suite, variant.path.as_str())?;
+            let hashes = variant.file.hashes.clone();
+            obtained.extend(blob.map(|blob| (ObtainedIndex { path, blob, hashes }, variant.clone())));
+        }
+        indices.push((Index(index), obtained));
+    }
+    Ok(indices)
+}
+
+/// Whether a file that upstream does not have is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// No: archives list variants that they do not offer.
+    Allowed,
+    /// Yes.
+    Refused,
+}
+
+/// Where to get a variant: under its strongest hash where the archive offers that, else under its name.
+fn want(suite: &SuiteRelease, variant: &Variant, date: Timestamp) -> Result<Want, SyncError> {
+    let plain = path_of(&suite.suite, variant.path.as_str())?;
+    let strongest = variant.file.hashes.last().filter(|_| suite.release.acquire_by_hash);
+    let by_hash = strongest.and_then(|hash| apt::layout::by_hash(&plain, hash).ok());
+    let paths = by_hash.into_iter().chain([plain]).collect();
+    Ok(Want {
+        paths,
+        digest: variant.file.sha256,
+        size: variant.file.size,
+        date,
+    })
+}
+
+struct Index(WantedIndex);
+
+impl Index {
+    /// The work of reading the index from its cheapest variant.
+    fn reading(
+        self,
+        suite: &Suite,
+        store: &Arc<Store>,
+        date: Timestamp,
+        obtained: &[Obtained],
+    ) -> Result<impl FnOnce() -> Result<Vec<Want>, SyncError> + Send + use<>, SyncError> {
+        let plain = path_of(suite, self.0.plain.as_str())?;
+        let Some((index, variant)) = obtained.first() else {
+            return Err(SyncError::NoVariant(plain));
+        };
+        let reading = Reading {
+            kind: self.0.kind,
+            plain,
+            plain_file: self.0.plain_file,
+            path: index.path.clone(),
+            blob: index.blob,
+            variant: variant.clone(),
+            date,
+        };
+        let store = Arc::clone(store);
+        Ok(move || reading.run(&store))
+    }
+}
+
+/// An index that can be read now.
+struct Reading {
+    kind: IndexKind,
+    plain: RepoPath,
+    plain_file: Option<ReleaseFile>,
+    path: RepoPath,
+    blob: BlobFacts,
+    variant: Variant,
+    date: Timestamp,
+}
+
+impl Reading {
+    fn run(self, store: &Store) -> Result<Vec<Want>, SyncError> {
+        let file = store.blobs().read(self.blob.digest)?;
+        let cap = self.plain_file.as_ref().map_or(LONGEST_UNLISTED, |plain| plain.size);
+        let decompress = |source| SyncError::Decompress {
+            path: self.path.clone(),
+            source,
+        };
+        let mut text = apt::decompress(self.variant.compression, BufReader::with_capacity(CHUNK, file), cap)
+            .map_err(decompress)?;
+        let mut files = Vec::new();
+        let (digest, size) = match self.kind {
+            IndexKind::Packages => self.read_packages(&mut text, &mut files)?,
+        };
+        match &self.plain_file {
+            Some(plain) if plain.sha256 != digest || plain.size != size => Err(SyncError::IndexMismatch {
+                path: self.path,
+                plain: self.plain,
+            }),
+            _ => Ok(files),
+        }
+    }
+
+    /// Reads to the end, and answers digest and length of the uncompressed text.
+    fn read_packages(&self, text: &mut impl Read, files: &mut Vec<Want>) -> Result<(Digest, u64), SyncError> {
+        let date = self.date;
+        let mut packages = PackagesReader::new(|file| {
+            files.push(Want {
+                paths: vec![file.path],
+                digest: file.sha256,
+                size: file.size,
+                date,
+            });
+        });
+        let parse = |source: ParseError| SyncError::Parse {
+            path: self.path.clone(),
+            source,
+        };
+        let (mut hasher, mut size) = (Hasher::new(), 0);
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let n = text.read(&mut buffer).map_err(|source| SyncError::Decompress {
+                path: self.path.clone(),
+                source,
+            })?;
+            if n == 0 {
+                break;
+            }
+            hasher.update(&buffer[..n]);
+            size += n as u64;
+            packages.push(&buffer[..n]).map_err(parse)?;
+        }
+        packages.finish().map_err(parse)?;
+        Ok((hasher.finish(), size))
+    }
+}

@@ -1,0 +1,334 @@
+//! The Release files of the wanted suites: fetched, verified, and only then parsed.
+//!
+//! Owns what makes up one suite's `InRelease`, `Release` and `Release.gpg`, and the question whether upstream has
+//! anything new. Metadata comes from verified text only, whichever file arrived first; files of one suite that do
+//! not say the same are never kept together.
+
+use super::store::Store;
+use super::{Job, SyncError, Trust};
+use crate::apt::{self, Release};
+use crate::catalog::{MirrorRow, ReleaseFacts, SyncedState};
+use crate::model::{RepoPath, Suite, Timestamp, VerifiedText};
+use crate::signature::{self, SignatureError};
+use crate::upstream::{self, Answer, Client, Validators};
+
+/// Largest Release file taken, in bytes. Debian's unstable has the largest, at about 2 MB.
+const LARGEST: u64 = 16 << 20;
+
+/// How often the files of one suite are fetched before their disagreement is final: upstream may be publishing.
+const ATTEMPTS: u32 = 3;
+
+/// One suite's verified Release.
+#[derive(Debug)]
+pub(super) struct SuiteRelease {
+    pub(super) suite: Suite,
+    /// What it says.
+    pub(super) release: Release,
+    /// What the catalog keeps of it.
+    pub(super) facts: ReleaseFacts,
+    /// The files as upstream has them, for the served tree.
+    pub(super) files: Vec<ReleaseBytes>,
+    /// Whether it differs from the mirror's last synced state.
+    pub(super) changed: bool,
+}
+
+/// One of the files `InRelease`, `Release`, `Release.gpg`.
+#[derive(Debug)]
+pub(super) struct ReleaseBytes {
+    pub(super) path: RepoPath,
+    pub(super) bytes: Vec<u8>,
+    pub(super) last_modified: Option<Timestamp>,
+}
+
+/// What upstream has of one suite.
+struct Found {
+    in_release: Option<ReleaseBytes>,
+    release: Option<ReleaseBytes>,
+    signature: Option<ReleaseBytes>,
+    /// Of the file that a later conditional request will ask for.
+    validators: Validators,
+}
+
+/// Fetches and verifies the Release files of every suite of `job`.
+pub(super) async fn fetch_all(
+    job: &Job,
+    client: &Client,
+    store: &Store,
+    mirror: MirrorRow,
+) -> Result<Vec<SuiteRelease>, SyncError> {
+    let last = store.catalog().reader().last_state(mirror)?;
+    // Another selection makes everything new; the same one lets upstream say "not modified".
+    let last = last.filter(|last| last.selection == job.selection());
+    let mut releases = Vec::new();
+    for suite in &job.suites {
+        let recorded = last
+            .as_ref()
+            .map(|last| recorded(store, mirror, last, suite))
+            .transpose()?
+            .flatten();
+        releases.push(fetch(job, client, suite, recorded).await?);
+    }
+    Ok(releases)
+}
+
+/// The files and validators of `suite` in the last synced state, when it has them whole.
+fn recorded(store: &Store, mirror: MirrorRow, last: &SyncedState, suite: &Suite) -> Result<Option<Found>, SyncError> {
+    let Some(facts) = last.releases.iter().find(|facts| facts.suite == *suite) else {
+        return Ok(None);
+    };
+    let file = |name| -> Result<Option<ReleaseBytes>, SyncError> {
+        let path = path_of(suite, name)?;
+        let bytes = store.recorded_file(mirror, last.seq, &path)?;
+        Ok(bytes.map(|bytes| ReleaseBytes {
+            path,
+            bytes,
+            last_modified: None,
+        }))
+    };
+    let found = Found {
+        in_release: file("InRelease")?,
+        release: file("Release")?,
+        signature: file("Release.gpg")?,
+        validators: Validators {
+            etag: facts.etag.clone(),
+            last_modified: facts.last_modified.clone(),
+        },
+    };
+    Ok((found.in_release.is_some() || found.release.is_some()).then_some(found))
+}
+
+async fn fetch(job: &Job, client: &Client, suite: &Suite, recorded: Option<Found>) -> Result<SuiteRelease, SyncError> {
+    let mut attempt = 1;
+    loop {
+        let found = ask(job, client, suite, recorded.as_ref()).await?;
+        let Some(found) = found else {
+            let recorded = recorded.expect("only what is recorded can be unmodified");
+            return verify(job, suite, recorded, false);
+        };
+        let changed = recorded.as_ref().is_none_or(|recorded| !same_bytes(recorded, &found));
+        match verify(job, suite, found, changed) {
+            // Release and Release.gpg are two requests: upstream may have published between them.
+            Err(
+                SyncError::Disagreement(_)
+                | SyncError::Signature {
+                    file: "Release.gpg", ..
+                },
+            ) if attempt < ATTEMPTS => {
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Asks upstream for the suite's Release files; `None` when what is recorded is still what upstream has.
+async fn ask(job: &Job, client: &Client, suite: &Suite, recorded: Option<&Found>) -> Result<Option<Found>, SyncError> {
+    let known = |is_in_release| {
+        recorded
+            .filter(|found| found.in_release.is_some() == is_in_release)
+            .map(|found| &found.validators)
+    };
+    let (in_release, release) = match get(job, client, suite, "InRelease", known(true)).await? {
+        Got::Unchanged => return Ok(None),
+        Got::File(file, validators) => (Some((file, validators)), None),
+        Got::Nothing => match get(job, client, suite, "Release", known(false)).await? {
+            Got::Unchanged => return Ok(None),
+            Got::Nothing => return Err(SyncError::NoRelease(suite.clone())),
+            Got::File(file, validators) => (None, Some((file, validators))),
+        },
+    };
+    if let (Some((file, _)), Some(recorded)) = (&in_release, recorded)
+        && recorded
+            .in_release
+            .as_ref()
+            .is_some_and(|known| known.bytes == file.bytes)
+    {
+        // A server that ignores conditions: the same bytes are the same state.
+        return Ok(None);
+    }
+    let (in_release, validators) = in_release.unzip();
+    let (release, validators) = match (release, validators) {
+        (Some((release, validators)), _) => (Some(release), validators),
+        (None, validators) => (
+            get(job, client, suite, "Release", None).await?.file(),
+            validators.unwrap_or_default(),
+        ),
+    };
+    let signature = match release {
+        Some(_) => get(job, client, suite, "Release.gpg", None).await?.file(),
+        None => None,
+    };
+    Ok(Some(Found {
+        in_release,
+        release,
+        signature,
+        validators,
+    }))
+}
+
+enum Got {
+    Unchanged,
+    Nothing,
+    File(ReleaseBytes, Validators),
+}
+
+impl Got {
+    fn file(self) -> Option<ReleaseBytes> {
+        match self {
+            Self::File(file, _) => Some(file),
+            Self::Unchanged | Self::Nothing => None,
+        }
+    }
+}
+
+async fn get(
+    job: &Job,
+    client: &Client,
+    suite: &Suite,
+    name: &'static str,
+    known: Option<&Validators>,
+) -> Result<Got, SyncError> {
+    let path = path_of(suite, name)?;
+    match client.get(&job.url, &path, known).await? {
+        Answer::Unchanged => Ok(Got::Unchanged),
+        Answer::Missing => Ok(Got::Nothing),
+        Answer::Body(body) => {
+            let (validators, last_modified) = (body.validators(), body.last_modified());
+            let bytes = upstream::fetch_capped(body, LARGEST).await?;
+            Ok(Got::File(
+                ReleaseBytes {
+                    path,
+                    bytes,
+                    last_modified,
+                },
+                validators,
+            ))
+        }
+    }
+}
+
+/// Checks every signature that is there, and that all files say the same.
+fn verify(job: &Job, suite: &Suite, found: Found, changed: bool) -> Result<SuiteRelease, SyncError> {
+    let parse = |text: &VerifiedText| -> Result<Release, SyncError> {
+        Release::parse(text).map_err(|source| SyncError::Parse {
+            path: in_dists(suite, "Release"),
+            source,
+        })
+    };
+    let inline = found
+        .in_release
+        .as_ref()
+        .map(|file| inline(job, suite, &file.bytes))
+        .transpose()?;
+    let detached = match (&found.release, &found.signature, &inline) {
+        (Some(text), Some(signature), _) => Some(detached(job, suite, &text.bytes, &signature.bytes)?),
+        (Some(text), None, Some(verified)) if says_the_same(&text.bytes, verified) => None,
+        (Some(_), None, Some(_)) => return Err(SyncError::Disagreement(suite.clone())),
+        (Some(text), None, None) => Some(unsigned(job, suite, &text.bytes)?),
+        (None, _, _) => None,
+    };
+    let release = match (&inline, &detached) {
+        (Some(inline), Some(detached)) => {
+            let release = parse(inline)?;
+            if release != parse(detached)? {
+                return Err(SyncError::Disagreement(suite.clone()));
+            }
+            release
+        }
+        (Some(text), None) | (None, Some(text)) => parse(text)?,
+        (None, None) => return Err(SyncError::NoRelease(suite.clone())),
+    };
+    if let Some(until) = release.valid_until.filter(|until| *until < job.now) {
+        return Err(SyncError::Expired {
+            suite: suite.clone(),
+            until,
+        });
+    }
+    let signers = inline
+        .or(detached)
+        .map(|text| text.signers().to_vec())
+        .unwrap_or_default();
+    let facts = facts(suite, &release, signers, &found.validators);
+    let files = [found.in_release, found.release, found.signature]
+        .into_iter()
+        .flatten()
+        .collect();
+    Ok(SuiteRelease {
+        suite: suite.clone(),
+        release,
+        facts,
+        files,
+        changed,
+    })
+}
+
+fn inline(job: &Job, suite: &Suite, bytes: &[u8]) -> Result<VerifiedText, SyncError> {
+    let outcome = match &job.trust {
+        Trust::Keyring(keyring) => signature::verify_inline(bytes, keyring, job.now),
+        Trust::Unchecked => signature::without_check_inline(bytes),
+    };
+    outcome.map_err(refused(suite, "InRelease"))
+}
+
+fn detached(job: &Job, suite: &Suite, text: &[u8], signature: &[u8]) -> Result<VerifiedText, SyncError> {
+    let outcome = match &job.trust {
+        Trust::Keyring(keyring) => signature::verify_detached(text, signature, keyring, job.now),
+        Trust::Unchecked => signature::without_check(text),
+    };
+    outcome.map_err(refused(suite, "Release.gpg"))
+}
+
+fn unsigned(job: &Job, suite: &Suite, text: &[u8]) -> Result<VerifiedText, SyncError> {
+    match &job.trust {
+        Trust::Keyring(_) => Err(SyncError::Unsigned(suite.clone())),
+        Trust::Unchecked => signature::without_check(text).map_err(refused(suite, "Release")),
+    }
+}
+
+fn refused(suite: &Suite, file: &'static str) -> impl FnOnce(SignatureError) -> SyncError {
+    let suite = suite.clone();
+    move |source| SyncError::Signature { suite, file, source }
+}
+
+/// Whether a Release file without a signature of its own is the text that InRelease signs. The two may differ in
+/// blank space at the end only, which the signature of InRelease does not cover.
+fn says_the_same(text: &[u8], verified: &VerifiedText) -> bool {
+    text.trim_ascii_end() == verified.text().as_bytes().trim_ascii_end()
+}
+
+fn same_bytes(a: &Found, b: &Found) -> bool {
+    let bytes = |file: &Option<ReleaseBytes>| file.as_ref().map(|file| file.bytes.clone());
+    bytes(&a.in_release) == bytes(&b.in_release)
+        && bytes(&a.release) == bytes(&b.release)
+        && bytes(&a.signature) == bytes(&b.signature)
+}
+
+fn facts(suite: &Suite, release: &Release, signers: Vec<String>, validators: &Validators) -> ReleaseFacts {
+    ReleaseFacts {
+        suite: suite.clone(),
+        date: release.date,
+        valid_until: release.valid_until,
+        origin: release.origin.clone(),
+        label: release.label.clone(),
+        suite_field: release.suite.clone(),
+        codename: release.codename.clone(),
+        signers,
+        etag: validators.etag.clone(),
+        last_modified: validators.last_modified.clone(),
+    }
+}
+
+/// Path of a file in the suite's directory.
+pub(super) fn path_of(suite: &Suite, name: &str) -> Result<RepoPath, SyncError> {
+    let joined = apt::layout::dists(suite).and_then(|directory| directory.join(name));
+    joined.map_err(|source| SyncError::Path {
+        suite: suite.clone(),
+        path: name.to_owned(),
+        source,
+    })
+}
+
+/// As [`path_of`], for messages about a file whose path was made before.
+fn in_dists(suite: &Suite, name: &str) -> RepoPath {
+    path_of(suite, name).expect("the path of a file that was fetched")
+}

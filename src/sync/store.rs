@@ -1,0 +1,123 @@
+//! Catalog and blobs together, as a sync uses them.
+//!
+//! Owns the order in which bytes and rows become durable (`docs/formats.md`): bytes, lease, name, row. A row never
+//! names bytes that a power cut could take.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::SyncError;
+use crate::blobs::{Arrived, BlobStore, Inbox};
+use crate::catalog::{Catalog, MirrorRow, Seq};
+use crate::model::{BlobFacts, Digest, MirrorId, RepoPath, Timestamp};
+
+/// The stores of one state directory.
+#[derive(Debug)]
+pub struct Store {
+    catalog: Mutex<Catalog>,
+    blobs: BlobStore,
+    incoming: PathBuf,
+}
+
+/// A file that arrived, and the modification time to serve it with.
+pub(super) type Dated = (Arrived, Timestamp);
+
+impl Store {
+    /// The stores of a state directory; `incoming` is the directory below which each mirror's sync writes files that
+    /// have no name yet.
+    #[must_use]
+    pub fn new(catalog: Catalog, blobs: BlobStore, incoming: PathBuf) -> Self {
+        Self {
+            catalog: Mutex::new(catalog),
+            blobs,
+            incoming,
+        }
+    }
+
+    /// The catalog, for one statement or transaction at a time.
+    pub fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        // A panic cannot leave a transaction half done: SQLite rolls it back.
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The blobs.
+    #[must_use]
+    pub fn blobs(&self) -> &BlobStore {
+        &self.blobs
+    }
+
+    pub(super) fn inbox(&self, mirror: &MirrorId) -> Result<Inbox, SyncError> {
+        Ok(self.blobs.inbox(&self.incoming.join(mirror.as_str()))?)
+    }
+
+    /// Makes a batch of arrived files durable blobs of the catalog, leased by the mirror.
+    pub(super) fn commit(
+        &self,
+        mirror: MirrorRow,
+        batch: Vec<Dated>,
+        now: Timestamp,
+    ) -> Result<Vec<BlobFacts>, SyncError> {
+        let facts: Vec<BlobFacts> = batch
+            .iter()
+            .map(|(arrived, mtime)| BlobFacts {
+                digest: arrived.digest(),
+                size: arrived.size(),
+                mtime: *mtime,
+            })
+            .collect();
+        let digests: Vec<Digest> = facts.iter().map(|blob| blob.digest).collect();
+        // The bytes are durable before they get a name, or a power cut could leave a wrong file under a right name.
+        self.blobs.sync()?;
+        // The lease comes before the name, or a sweep could take the file between its name and its row.
+        self.catalog().lease(mirror, &digests, now)?;
+        for (arrived, _) in batch {
+            self.blobs.place(arrived)?;
+        }
+        // The names are durable before a row relies on them; ext4 would forgive leaving this out, btrfs does not.
+        self.blobs.sync()?;
+        self.catalog().add_blobs(&facts)?;
+        Ok(facts)
+    }
+
+    /// Keeps a manifest as a blob.
+    pub(super) fn keep_manifest(
+        &self,
+        mirror: MirrorRow,
+        id: &MirrorId,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<Digest, SyncError> {
+        let inbox = self.inbox(id)?;
+        let arrived = arrive(&inbox, bytes)?;
+        let digest = arrived.digest();
+        self.commit(mirror, vec![(arrived, now)], now)?;
+        Ok(digest)
+    }
+
+    /// The bytes of the file at `path` in a recorded listing; `None` when it has none or they cannot be read whole.
+    pub(super) fn recorded_file(
+        &self,
+        mirror: MirrorRow,
+        seq: Seq,
+        path: &RepoPath,
+    ) -> Result<Option<Vec<u8>>, SyncError> {
+        let Some(digest) = self.catalog().reader().digest_at(mirror, seq, path)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let read = self
+            .blobs
+            .read(digest)
+            .ok()
+            .map(|mut file| file.read_to_end(&mut bytes));
+        Ok(matches!(read, Some(Ok(_)) if Digest::of(&bytes) == digest).then_some(bytes))
+    }
+}
+
+/// Puts bytes that are in memory into the inbox.
+pub(super) fn arrive(inbox: &Inbox, bytes: &[u8]) -> Result<Arrived, SyncError> {
+    let mut incoming = inbox.begin(bytes.len() as u64)?;
+    incoming.write(bytes)?;
+    Ok(incoming.finish(Some(bytes.len() as u64), None)?)
+}

@@ -1,0 +1,375 @@
+//! From network to disk: many files at once, each streamed, hashed and capped, and committed in batches.
+//!
+//! The only place where a network byte becomes a disk byte, and where asynchronous code hands work to blocking code.
+//! Downloads go on while a batch is being made durable. What arrived is kept whatever happens afterwards: a transfer
+//! that is dropped commits what is complete. It does not decide what is wanted.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::task::{self, JoinSet};
+
+use super::error::FileError;
+use super::indices::{Missing, date_of};
+use super::plan::{self, Want};
+use super::release::SuiteRelease;
+use super::report::{Progress, Transferred};
+use super::store::{Dated, Store, arrive};
+use super::{Job, SyncError};
+use crate::blobs::Inbox;
+use crate::catalog::{Claim, MirrorRow};
+use crate::model::{BaseUrl, BlobFacts, Digest, RepoPath, Timestamp};
+use crate::upstream::{Answer, Body, Client};
+
+/// A batch is committed when it has this many files …
+const BATCH_FILES: usize = 256;
+/// … or this many bytes …
+const BATCH_BYTES: u64 = 256 << 20;
+/// … or is this old: so that a kill loses little, and a sync of small files few flushes.
+const BATCH_AGE: Duration = Duration::from_secs(2);
+
+/// After so many files have failed, no further ones are begun: the rest would most likely fail alike.
+const ENOUGH_FAILURES: usize = 10;
+
+/// The way of one sync's files into the store.
+pub(super) struct Transfer {
+    shared: Arc<Shared>,
+    to_committer: mpsc::Sender<Message>,
+}
+
+struct Shared {
+    url: BaseUrl,
+    client: Client,
+    store: Arc<Store>,
+    mirror: MirrorRow,
+    inbox: Inbox,
+    connections: usize,
+    now: Timestamp,
+    progress: Arc<dyn Progress>,
+    files: AtomicU64,
+    bytes: AtomicU64,
+    reused: AtomicU64,
+}
+
+enum Message {
+    File(Dated),
+    /// Commit what is there, and tell whether everything so far could be committed.
+    Flush(oneshot::Sender<Result<(), SyncError>>),
+}
+
+impl Transfer {
+    pub(super) fn begin(
+        job: &Job,
+        client: &Client,
+        store: &Arc<Store>,
+        mirror: MirrorRow,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Self, SyncError> {
+        let shared = Arc::new(Shared {
+            url: job.url.clone(),
+            client: client.clone(),
+            store: Arc::clone(store),
+            mirror,
+            inbox: store.inbox(&job.mirror)?,
+            connections: job.connections,
+            now: job.now,
+            progress: Arc::clone(progress),
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+        });
+        let (to_committer, messages) = mpsc::channel();
+        let committer = Committer {
+            shared: Arc::clone(&shared),
+            batch: Vec::new(),
+            bytes: 0,
+            failure: None,
+        };
+        // Not joined here: the runtime waits for it when it ends, also after an interruption.
+        drop(task::spawn_blocking(move || committer.run(&messages)));
+        Ok(Self { shared, to_committer })
+    }
+
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// What has come over the network so far.
+    pub(super) fn transferred(&self) -> Transferred {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Transferred {
+            files: count(&self.shared.files),
+            bytes: count(&self.shared.bytes),
+            reused: count(&self.shared.reused),
+        }
+    }
+
+    /// Makes sure that the cache has every want, and answers each one's blob, or `None` where upstream lacks it.
+    pub(super) async fn fetch(&self, wants: &[Want], missing: Missing) -> Result<Vec<Option<BlobFacts>>, SyncError> {
+        let contents = plan::contents(wants);
+        let digests: Vec<Digest> = contents.iter().map(|want| want.digest).collect();
+        let store = &self.shared.store;
+        let claims = store.catalog().claim(self.shared.mirror, &digests, self.shared.now)?;
+        let plan = plan::plan(&contents, claims, |blob| store.blobs().has(blob.digest, blob.size))
+            .map_err(|(first, error)| failed(1, wants.len(), first, FileError::Content(error)))?;
+        self.shared.reused.fetch_add(plan.have.len() as u64, Ordering::Relaxed);
+        let mut blobs = plan.have;
+        if !plan.fetch.is_empty() {
+            blobs.extend(self.download(plan.fetch, missing).await?);
+        }
+        Ok(wants.iter().map(|want| blobs.get(&want.digest).copied()).collect())
+    }
+
+    /// As [`Transfer::fetch`] for pool files, none of which may be missing: every path with its blob.
+    pub(super) async fn fetch_pool(&self, pool: &[Want]) -> Result<Vec<(RepoPath, BlobFacts)>, SyncError> {
+        let blobs = self.fetch(pool, Missing::Refused).await?;
+        let with_path = |(want, blob): (&Want, Option<BlobFacts>)| Some((want.paths[0].clone(), blob?));
+        Ok(pool.iter().zip(blobs).filter_map(with_path).collect())
+    }
+
+    /// Keeps the Release files, which are in memory already.
+    pub(super) async fn keep_release_files(
+        &self,
+        releases: &[SuiteRelease],
+        job: &Job,
+    ) -> Result<Vec<(RepoPath, BlobFacts)>, SyncError> {
+        let files = || {
+            releases
+                .iter()
+                .flat_map(|suite| suite.files.iter().map(move |file| (suite, file)))
+        };
+        let digests: Vec<Digest> = files().map(|(_, file)| Digest::of(&file.bytes)).collect();
+        let store = &self.shared.store;
+        let claims = store.catalog().claim(self.shared.mirror, &digests, self.shared.now)?;
+        let mut kept = Vec::new();
+        for (((suite, file), digest), claim) in files().zip(digests).zip(claims) {
+            let known = match claim {
+                Claim::Held(blob) | Claim::Leased(blob) => Some(blob),
+                Claim::Absent => None,
+            };
+            let known = known.filter(|blob| store.blobs().has(blob.digest, blob.size));
+            let blob = match known {
+                Some(blob) => blob,
+                None => {
+                    let mtime = file.last_modified.map_or(date_of(suite, job), |time| time.min(job.now));
+                    self.hand_over((arrive(&self.shared.inbox, &file.bytes)?, mtime))?;
+                    BlobFacts {
+                        digest,
+                        size: file.bytes.len() as u64,
+                        mtime,
+                    }
+                }
+            };
+            kept.push((file.path.clone(), blob));
+        }
+        self.flush().await?;
+        Ok(kept)
+    }
+
+    /// Fetches all of `wants`, several at a time, and answers what came.
+    async fn download(&self, wants: Vec<Want>, missing: Missing) -> Result<HashMap<Digest, BlobFacts>, SyncError> {
+        let bytes = wants.iter().map(|want| want.size).sum();
+        self.shared.progress.begin(wants.len() as u64, bytes);
+        let round = Arc::new(Round {
+            wants,
+            next: AtomicUsize::new(0),
+            missing,
+            outcome: Mutex::new(RoundOutcome::default()),
+        });
+        let mut workers = JoinSet::new();
+        for _ in 0..self.shared.connections.min(round.wants.len()) {
+            let (shared, round, to_committer) =
+                (Arc::clone(&self.shared), Arc::clone(&round), self.to_committer.clone());
+            workers.spawn(async move { round.work(&shared, &to_committer).await });
+        }
+        while let Some(outcome) = workers.join_next().await {
+            outcome.map_err(|_| SyncError::Worker)??;
+        }
+        self.shared.progress.end();
+        self.flush().await?;
+        let outcome = std::mem::take(&mut *round.outcome());
+        match outcome.first_failure {
+            None => Ok(outcome.blobs),
+            Some((first, error)) => Err(failed(outcome.failures, round.wants.len(), first, error)),
+        }
+    }
+
+    fn hand_over(&self, file: Dated) -> Result<(), SyncError> {
+        self.to_committer
+            .send(Message::File(file))
+            .map_err(|_| SyncError::Worker)
+    }
+
+    /// Waits until everything handed over is durable.
+    async fn flush(&self) -> Result<(), SyncError> {
+        let (done, outcome) = oneshot::channel();
+        self.to_committer
+            .send(Message::Flush(done))
+            .map_err(|_| SyncError::Worker)?;
+        outcome.await.map_err(|_| SyncError::Worker)?
+    }
+}
+
+fn failed(failed: usize, wanted: usize, first: RepoPath, error: FileError) -> SyncError {
+    SyncError::Files {
+        failed,
+        wanted,
+        first,
+        source: Box::new(error),
+    }
+}
+
+/// Files that several workers fetch together.
+struct Round {
+    wants: Vec<Want>,
+    next: AtomicUsize,
+    missing: Missing,
+    outcome: Mutex<RoundOutcome>,
+}
+
+#[derive(Default)]
+struct RoundOutcome {
+    blobs: HashMap<Digest, BlobFacts>,
+    failures: usize,
+    first_failure: Option<(RepoPath, FileError)>,
+}
+
+impl Round {
+    fn outcome(&self) -> std::sync::MutexGuard<'_, RoundOutcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fetches one want after the other until none is left.
+    async fn work(&self, shared: &Shared, to_committer: &mpsc::Sender<Message>) -> Result<(), SyncError> {
+        while let Some(want) = self.wants.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            if self.outcome().failures >= ENOUGH_FAILURES {
+                break;
+            }
+            match fetch_one(shared, want).await? {
+                Ok(Some((arrived, mtime))) => {
+                    let blob = BlobFacts {
+                        digest: want.digest,
+                        size: want.size,
+                        mtime,
+                    };
+                    self.outcome().blobs.insert(want.digest, blob);
+                    if to_committer.send(Message::File((arrived, mtime))).is_err() {
+                        return Err(SyncError::Worker);
+                    }
+                    shared.files.fetch_add(1, Ordering::Relaxed);
+                    shared.bytes.fetch_add(want.size, Ordering::Relaxed);
+                    shared.progress.file();
+                }
+                Ok(None) if self.missing == Missing::Allowed => shared.progress.file(),
+                Ok(None) => self.note_failure(want, FileError::Missing),
+                Err(error) => self.note_failure(want, error),
+            }
+        }
+        Ok(())
+    }
+
+    fn note_failure(&self, want: &Want, error: FileError) {
+        let path = want.paths.last().expect("a want has a path").clone();
+        tracing::warn!(%path, error = &error as &dyn std::error::Error, "a file could not be fetched");
+        let mut outcome = self.outcome();
+        outcome.failures += 1;
+        outcome.first_failure.get_or_insert((path, error));
+    }
+}
+
+/// Fetches one file; `None` when upstream has it at none of its paths. The outer error is one of our own disk.
+async fn fetch_one(shared: &Shared, want: &Want) -> Result<Result<Option<Dated>, FileError>, SyncError> {
+    for path in &want.paths {
+        match shared.client.get(&shared.url, path, None).await {
+            Err(error) => return Ok(Err(FileError::Upstream(error))),
+            Ok(Answer::Missing) => {}
+            // Nobody asked conditionally; a server that says so anyway has no bytes for us.
+            Ok(Answer::Unchanged) => {}
+            Ok(Answer::Body(body)) => return receive(shared, want, body).await,
+        }
+    }
+    Ok(Ok(None))
+}
+
+async fn receive(shared: &Shared, want: &Want, mut body: Body) -> Result<Result<Option<Dated>, FileError>, SyncError> {
+    let mtime = body.last_modified().unwrap_or(want.date).min(shared.now);
+    let mut incoming = shared.inbox.begin(want.size)?;
+    loop {
+        match body.chunk().await {
+            Err(error) => return Ok(Err(FileError::Upstream(error))),
+            Ok(None) => break,
+            Ok(Some(chunk)) => {
+                shared.progress.bytes(chunk.len() as u64);
+                match incoming.write(&chunk) {
+                    Err(error) if error.is_local() => return Err(error.into()),
+                    Err(error) => return Ok(Err(FileError::Content(error))),
+                    Ok(()) => {}
+                }
+            }
+        }
+    }
+    match incoming.finish(Some(want.size), Some(want.digest)) {
+        Ok(arrived) => Ok(Ok(Some((arrived, mtime)))),
+        Err(error) if error.is_local() => Err(error.into()),
+        Err(error) => Ok(Err(FileError::Content(error))),
+    }
+}
+
+/// Makes arrived files durable, batch by batch, on a thread of its own.
+struct Committer {
+    shared: Arc<Shared>,
+    batch: Vec<Dated>,
+    bytes: u64,
+    failure: Option<SyncError>,
+}
+
+impl Committer {
+    /// Works until every sender is gone, and commits what is left then.
+    fn run(mut self, messages: &mpsc::Receiver<Message>) {
+        let mut due = None;
+        loop {
+            let patience = due.map_or(Duration::MAX, |due: Instant| {
+                due.saturating_duration_since(Instant::now())
+            });
+            match messages.recv_timeout(patience) {
+                Ok(Message::File(file)) => {
+                    self.bytes += file.0.size();
+                    self.batch.push(file);
+                    due.get_or_insert_with(|| Instant::now() + BATCH_AGE);
+                    if self.batch.len() < BATCH_FILES && self.bytes < BATCH_BYTES {
+                        continue;
+                    }
+                    self.commit();
+                }
+                Ok(Message::Flush(done)) => {
+                    self.commit();
+                    // Whoever asked may have been interrupted meanwhile.
+                    let _ = done.send(self.failure.take().map_or(Ok(()), Err));
+                }
+                Err(RecvTimeoutError::Timeout) => self.commit(),
+                Err(RecvTimeoutError::Disconnected) => break self.commit(),
+            }
+            due = None;
+        }
+        if let Some(error) = self.failure {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the last files could not be kept"
+            );
+        }
+    }
+
+    fn commit(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        if batch.is_empty() || self.failure.is_some() {
+            return;
+        }
+        let Shared { store, mirror, now, .. } = &*self.shared;
+        self.failure = store.commit(*mirror, batch, *now).err();
+    }
+}
