@@ -5,7 +5,7 @@
 //! ```text
 //! cli ──► demo
 //!  │
-//!  └────► sync · publish · retention · view ──► catalog · blobs · state · upstream · signature · apt · control ──► model
+//!  └────► sync · publish · retention · view · daemon ──► catalog · blobs · state · upstream · signature · apt · control ──► model
 //!                                        └────► mirrorctl-mount
 //! cli ──► config ──► model
 //! ```
@@ -15,7 +15,7 @@
 //! - [`catalog`] is the only room with SQL, [`upstream`] the only one with a network, [`signature`] the only one that
 //!   knows OpenPGP, [`blobs`] owns the content-addressed files, [`apt`] reads the Debian repository format, and
 //!   [`control`] is how a command tells running mounts what changed. None of these imports another.
-//! - [`sync`], [`publish`], [`retention`] and [`view`] are the use cases: only they combine the rooms above.
+//! - [`sync`], [`publish`], [`retention`], [`view`] and [`daemon`] are the use cases: only they combine the rooms above.
 //! - [`config`] turns `mirror.toml` into settings, [`cli`] turns arguments into one use-case call and a rendering,
 //!   and [`demo`] makes the small signed archive of `mirrorctl demo`.
 //!
@@ -27,6 +27,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod demo;
 pub mod model;
 pub mod publish;

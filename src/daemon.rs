@@ -1,0 +1,324 @@
+//! The life of one mount: from mounting to unmounting, told of changes and noticing those nobody told.
+//!
+//! Owns the order of starting (known to commands first, mounted then, so that no change can fall between), the watch
+//! over the catalog, and the end. What is shown is `view`'s, how it is shown the mount crate's.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use mirrorctl_mount::tree::BlobNo;
+use mirrorctl_mount::{MountError, Options, Session, Unmounter};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::blobs::{BlobError, BlobStore};
+use crate::catalog::CatalogError;
+use crate::control::{self, ControlError, Facts, Registration, Reply, Request, Server, Status};
+use crate::model::Timestamp;
+use crate::state::{StateDir, StateError};
+use crate::view::View;
+
+/// How often the catalog is looked at for commits that nobody announced.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Why there is no mount, or why it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Mounting failed.
+    #[error("cannot mount")]
+    Mount(#[from] MountError),
+    /// A mount of ours stands there, served by a live process.
+    #[error("{mountpoint} is already served by process {pid}")]
+    AlreadyServed {
+        /// Where.
+        mountpoint: PathBuf,
+        /// The process.
+        pid: u32,
+    },
+    /// The state directory cannot be used.
+    #[error("the state directory cannot be used")]
+    State(#[from] StateError),
+    /// The catalog cannot be used.
+    #[error("the catalog cannot be used")]
+    Catalog(#[from] CatalogError),
+    /// The blobs cannot be used.
+    #[error("the blobs cannot be used")]
+    Blobs(#[from] BlobError),
+    /// The mount cannot be made known to commands.
+    #[error("the mount cannot be made known to commands")]
+    Control(#[from] ControlError),
+    /// Something else the operating system refused.
+    #[error("cannot {action}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// What to serve, and where.
+#[derive(Debug, Clone)]
+pub struct Mounting {
+    /// The mount point.
+    pub mountpoint: PathBuf,
+    /// The state directory.
+    pub state: PathBuf,
+    /// Where running mounts register.
+    pub run: PathBuf,
+    /// The time of day.
+    pub now: Timestamp,
+}
+
+/// Why a mount stopped being served.
+enum Ended {
+    /// It was unmounted.
+    Unmounted,
+    /// The catalog is another one now, whose numbers mean other things.
+    OtherCatalog,
+}
+
+/// Mounts, calls `ready` as soon as look-ups work, and serves until the mount is taken away by `mirrorctl unmount`,
+/// `umount` or a signal. A catalog that was replaced meanwhile gets a fresh mount.
+///
+/// # Errors
+/// When the mount cannot be made or breaks.
+pub fn serve(mounting: &Mounting, mut ready: impl FnMut()) -> Result<(), DaemonError> {
+    make_room(mounting)?;
+    let current = Arc::new(Current::default());
+    stop_on_signals(&current)?;
+    loop {
+        match serve_once(mounting, &current, &mut ready)? {
+            Ended::Unmounted => return Ok(()),
+            Ended::OtherCatalog => tracing::warn!("the catalog was replaced: mounting afresh"),
+        }
+    }
+}
+
+/// Takes a dead mount of ours away, and refuses to cover a live one.
+fn make_room(mounting: &Mounting) -> Result<(), DaemonError> {
+    let mountpoint = &mounting.mountpoint;
+    let live = control::mounts_in(&mounting.run)?.into_iter().find(|mount| {
+        mount
+            .facts
+            .as_ref()
+            .is_some_and(|facts| facts.mountpoint == *mountpoint)
+    });
+    let inspect = |source| DaemonError::System {
+        action: "look at the mount point",
+        source,
+    };
+    match mirrorctl_mount::existing(mountpoint) {
+        Ok(Some(existing)) if existing.ours && existing.dead => {
+            tracing::warn!(mountpoint = %mountpoint.display(), "taking a dead mount away");
+            mirrorctl_mount::detach(mountpoint).map_err(inspect)
+        }
+        Ok(Some(existing)) if existing.ours => match live {
+            Some(live) => Err(DaemonError::AlreadyServed {
+                mountpoint: mountpoint.clone(),
+                pid: live.pid,
+            }),
+            None => Ok(()),
+        },
+        // Whatever else is there, mounting says so in its own words.
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(inspect(error)),
+    }
+}
+
+/// What a mount is made of, once it is there.
+struct Serving {
+    view: Arc<View>,
+    session: Session,
+}
+
+/// The mount that is being served now, for the thread that waits for signals.
+#[derive(Default)]
+struct Current {
+    unmounter: Mutex<Option<Unmounter>>,
+    stopping: AtomicBool,
+}
+
+fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMut()) -> Result<Ended, DaemonError> {
+    let state = StateDir::open_to_read(&mounting.state)?;
+    let catalog = CatalogFile::at(&state.catalog())?;
+    let view = Arc::new(View::open(state.catalog(), BlobStore::open(&state.blobs(), None)?)?);
+    let (generation, mut version) = read_version(&view)?;
+
+    // Commands can tell us from here on, and wait until there is something to tell.
+    let serving: Arc<OnceLock<Serving>> = Arc::default();
+    let facts = facts(mounting, generation.clone());
+    let registration = Registration::announce(&mounting.run, &facts)?;
+    let told = Arc::clone(&serving);
+    let handler = Arc::new(move |request| answer(told.wait(), request, &facts));
+    let _server = Server::serve(registration, handler)?;
+
+    let options = Options::new(OsString::from(&mounting.state), mounting.now.unix());
+    let session = mirrorctl_mount::mount(Arc::clone(&view) as Arc<_>, &mounting.mountpoint, &options)?;
+    current.set(session.unmounter());
+    let serving = serving.get_or_init(|| Serving { view, session });
+    // What was committed between opening the catalog and mounting.
+    make_current(serving);
+    ready();
+    loop {
+        let waited = serving.session.wait_at_most(WATCH);
+        if waited
+            .map_err(|source| DaemonError::System {
+                action: "serve the mount",
+                source,
+            })?
+            .is_some()
+        {
+            return Ok(Ended::Unmounted);
+        }
+        if catalog.was_replaced() {
+            return leave(&serving.session);
+        }
+        match serving.view.catalog_version() {
+            Ok((found, _)) if found != generation => return leave(&serving.session),
+            Ok((_, found)) if found != version => {
+                version = found;
+                make_current(serving);
+            }
+            // Unreadable for now: the view goes on with what it knows, and the log has the reason.
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+fn leave(session: &Session) -> Result<Ended, DaemonError> {
+    let left = session.unmount().and_then(|()| session.wait());
+    left.map_err(|source| DaemonError::System {
+        action: "take the mount away",
+        source,
+    })?;
+    Ok(Ended::OtherCatalog)
+}
+
+fn read_version(view: &View) -> Result<(String, i64), DaemonError> {
+    view.catalog_version().map_err(|source| DaemonError::System {
+        action: "read the catalog",
+        source,
+    })
+}
+
+/// Brings the kernel in line with the catalog.
+fn make_current(serving: &Serving) {
+    serving.view.refresh();
+    if let Err(error) = serving.session.reconcile() {
+        tracing::error!(%error, "a change could not be made visible yet");
+    }
+}
+
+fn answer(serving: &Serving, request: Request, facts: &Facts) -> Result<Reply, String> {
+    match request {
+        Request::Reconcile => {
+            serving.view.refresh();
+            serving.session.reconcile().map_err(|error| error.to_string())?;
+            Ok(Reply::Done)
+        }
+        Request::HeldBlobs => Ok(Reply::HeldBlobs(
+            serving.session.held_blobs().into_iter().map(|BlobNo(n)| n).collect(),
+        )),
+        Request::Status => Ok(Reply::Status(Status {
+            facts: facts.clone(),
+            counters: counters(serving),
+        })),
+        Request::Stop => {
+            serving.session.unmount().map_err(|error| error.to_string())?;
+            Ok(Reply::Done)
+        }
+    }
+}
+
+fn counters(serving: &Serving) -> BTreeMap<String, u64> {
+    BTreeMap::from([("open_blobs".to_owned(), serving.session.held_blobs().len() as u64)])
+}
+
+fn facts(mounting: &Mounting, generation: String) -> Facts {
+    Facts {
+        pid: std::process::id(),
+        mountpoint: mounting.mountpoint.clone(),
+        state: mounting.state.clone(),
+        generation,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: mounting.now,
+    }
+}
+
+impl Current {
+    fn set(&self, unmounter: Unmounter) {
+        let mut place = self.unmounter.lock().unwrap_or_else(PoisonError::into_inner);
+        // A signal that came while there was nothing to unmount.
+        if self.stopping.load(Ordering::SeqCst) {
+            take_away(&unmounter);
+        }
+        *place = Some(unmounter);
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let place = self.unmounter.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(unmounter) = &*place {
+            take_away(unmounter);
+        }
+    }
+}
+
+fn take_away(unmounter: &Unmounter) {
+    if let Err(error) = unmounter.unmount() {
+        tracing::error!(%error, "the mount could not be taken away");
+    }
+}
+
+fn stop_on_signals(current: &Arc<Current>) -> Result<(), DaemonError> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|source| DaemonError::System {
+        action: "listen for signals",
+        source,
+    })?;
+    let current = Arc::clone(current);
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || signals.forever().for_each(|_| current.stop()))
+        .map_err(|source| DaemonError::System {
+            action: "start a thread",
+            source,
+        })?;
+    Ok(())
+}
+
+/// Which file the catalog is, to notice that another one has taken its name: a restored backup.
+struct CatalogFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl CatalogFile {
+    fn at(path: &Path) -> Result<Self, DaemonError> {
+        let identity = identity(path).map_err(|source| DaemonError::System {
+            action: "look at the catalog",
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            identity,
+        })
+    }
+
+    fn was_replaced(&self) -> bool {
+        identity(&self.path).is_ok_and(|found| found != self.identity)
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = std::fs::metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
