@@ -68,8 +68,15 @@ impl View {
     }
 
     fn target(&self, door: Door) -> io::Result<Option<Arc<DoorTarget>>> {
-        let from_catalog = self.doors.get(door, || self.readers.read(|reader| doors::load(reader, door)));
-        from_catalog.or_else(|error| self.last_known.target(door).map(|known| Some(Arc::new(known))).ok_or(error))
+        let from_catalog = self
+            .doors
+            .get(door, || self.readers.read(|reader| doors::load(reader, door)));
+        from_catalog.or_else(|error| {
+            self.last_known
+                .target(door)
+                .map(|known| Some(Arc::new(known)))
+                .ok_or(error)
+        })
     }
 
     /// Digest, size and modification time of a blob.
