@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands, in its helpers too")]
 
+#[expect(dead_code, reason = "what only the test against the model needs")]
 mod common;
 
 use std::ffi::{CString, OsStr};

@@ -349,3 +349,32 @@ fn numbers_tell_what_they_stand_for() {
     assert!(matches!(at("alpha/current/pool/a"), Ino::File(file) if file.serial == 0));
     assert_eq!(at("alpha/current/pool/a"), at("alpha/snapshots/s1/pool/a"));
 }
+
+#[test]
+fn without_descriptors_blobs_are_closed_for_others() {
+    let tree = MemoryTree::new();
+    let mirror = tree.add_mirror("alpha");
+    tree.add_snapshot(mirror, "s1", (0..20).map(|n| (format!("f{n}"), vec![n])).collect());
+    let filesystem = filesystem(&tree);
+    let read_one = |n: u8| {
+        let ino = walk(&filesystem, &format!("alpha/snapshots/s1/f{n}")).unwrap().ino.0;
+        let mut buffer = [0; 4];
+        filesystem
+            .read(ino, 0, &mut buffer)
+            .map(|length| buffer[..length].to_vec())
+    };
+    for n in 0..10 {
+        assert_eq!(read_one(n).unwrap(), [n]);
+    }
+    assert_eq!(filesystem.held_blobs().len(), 10);
+    tree.fail_opens(1);
+    assert_eq!(read_one(10).unwrap(), [10]);
+    assert_eq!(filesystem.held_blobs().len(), 6, "half were closed, one opened");
+    tree.fail_opens(2);
+    assert_eq!(i32::from(read_one(11).unwrap_err().errno()), libc::EMFILE);
+    assert_eq!(
+        read_one(11).unwrap(),
+        [11],
+        "and it works again when there are descriptors"
+    );
+}

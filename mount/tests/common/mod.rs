@@ -32,6 +32,7 @@ pub(crate) struct MemoryTree {
     asked: AtomicU64,
     gate: Gate,
     panics: AtomicBool,
+    failing_opens: AtomicU64,
 }
 
 #[derive(Default)]
@@ -104,6 +105,7 @@ impl MemoryTree {
             asked: AtomicU64::new(0),
             gate: Gate::default(),
             panics: AtomicBool::new(false),
+            failing_opens: AtomicU64::new(0),
         })
     }
 
@@ -179,6 +181,11 @@ impl MemoryTree {
     /// Makes every question panic, or not.
     pub(crate) fn panic(&self, panics: bool) {
         self.panics.store(panics, Ordering::SeqCst);
+    }
+
+    /// Makes the next `count` openings of blobs fail for want of descriptors.
+    pub(crate) fn fail_opens(&self, count: u64) {
+        self.failing_opens.store(count, Ordering::SeqCst);
     }
 
     /// Lets the next answer about a pointer, a snapshot, or a list of them be held back once it is worked out.
@@ -365,6 +372,14 @@ impl Tree for MemoryTree {
 
     fn open(&self, blob: BlobNo) -> io::Result<File> {
         drop(self.question());
+        let fewer = |left: u64| left.checked_sub(1);
+        if self
+            .failing_opens
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer)
+            .is_ok()
+        {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
         File::open(self.path(blob))
     }
 
