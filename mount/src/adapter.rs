@@ -16,7 +16,8 @@ use std::time::SystemTime;
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileHandle, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner,
     OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, Version,
+    WriteFlags,
 };
 
 use crate::attr::{self, BLOCK_SIZE, NAME_MAX};
@@ -26,6 +27,10 @@ use crate::tree::Totals;
 
 /// A number stands for one thing for ever, so no second generation of it exists.
 const GENERATION: Generation = Generation(0);
+
+/// The oldest protocol served, that of Linux 5.10. Older kernels may take a size that no file can have for a good one,
+/// and [`attr::name_only`] relies on its being refused.
+const OLDEST: Version = Version(7, 32);
 
 /// Requests the kernel may have waiting on its own account (read-ahead): with the default of 16, one big sequential
 /// reader makes others wait.
@@ -79,6 +84,13 @@ fn reply_extended(value: &[u8], room: u32, reply: ReplyXattr) {
 
 impl fuser::Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        if config.kernel_abi() < OLDEST {
+            let error = format!(
+                "the kernel speaks version {} of the protocol, {OLDEST} is needed",
+                config.kernel_abi()
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, error));
+        }
         for wanted in WANTED {
             if let Err(missing) = config.add_capabilities(wanted) {
                 tracing::info!(?missing, "the kernel lacks something that would make the mount faster");

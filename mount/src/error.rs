@@ -38,9 +38,8 @@ impl FsError {
             Self::NotADirectory => Errno::ENOTDIR,
             Self::IsADirectory => Errno::EISDIR,
             Self::NoSuchAttribute => Errno::ENODATA,
-            Self::Damaged | Self::OutOfRange => Errno::EIO,
             Self::Unavailable(error) if out_of_descriptors(error) => Errno::EMFILE,
-            Self::Unavailable(_) => Errno::EIO,
+            Self::Damaged | Self::OutOfRange | Self::Unavailable(_) => Errno::EIO,
         }
     }
 

@@ -337,7 +337,7 @@ impl Filesystem {
     /// those of the beginning, where they are still known. Each entry's offset is its own, so that even when they
     /// are not, no entry that stays is listed twice or missed.
     fn own_entries(&self, directory: Ino, offset: u64) -> Result<Arc<[FixedEntry]>, FsError> {
-        if offset > 0 {
+        if offset > FIRST_ENTRY {
             let begun = lock(&self.begun).get(&directory).cloned();
             if let Some(entries) = begun {
                 return Ok(entries);
