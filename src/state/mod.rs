@@ -130,11 +130,11 @@ impl StateDir {
         self.root.join("blobs")
     }
 
-    /// The directory in which `mirror`'s sync writes files that have no name yet. Only the holder of its sync lock
-    /// may use it.
+    /// The directory below which each mirror's sync writes files that have no name yet, in a directory of its own that
+    /// only the holder of its sync lock may use.
     #[must_use]
-    pub fn incoming(&self, mirror: &MirrorId) -> PathBuf {
-        self.root.join("tmp").join(mirror.as_str())
+    pub fn incoming_root(&self) -> PathBuf {
+        self.root.join("tmp")
     }
 
     /// Whom new files shall belong to.

@@ -103,7 +103,7 @@ impl Client {
                 StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Answer::Missing),
                 StatusCode::OK => return self.body(&url, response, permit),
                 status if status.is_redirection() && response.headers().contains_key(LOCATION) => {
-                    url = target(&url, &response)?;
+                    url = target(base, &url, &response)?;
                 }
                 status => {
                     return Err(UpstreamError::Status {
@@ -119,7 +119,15 @@ impl Client {
         })
     }
 
+    /// Sends a request; once more at once when a kept connection turns out to have been closed by the server.
     async fn send(&self, url: &Url, known: Option<&Validators>) -> Result<Response, UpstreamError> {
+        match self.send_once(url, known).await {
+            Err(UpstreamError::Transport { source, .. }) if was_dropped(&source) => self.send_once(url, known).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn send_once(&self, url: &Url, known: Option<&Validators>) -> Result<Response, UpstreamError> {
         let mut request = self.http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
         for (name, value) in known.into_iter().flat_map(Validators::conditions) {
             request = request.header(name, value);
@@ -146,10 +154,7 @@ impl Client {
                 encoding,
             });
         }
-        let pace = Pace {
-            since: Instant::now(),
-            bytes: 0,
-        };
+        let pace = Pace::default();
         Ok(Answer::Body(Body {
             url: ShownUrl::of(url),
             response,
@@ -189,10 +194,10 @@ pub struct Body {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Bytes that came since a point in time.
-#[derive(Debug)]
+/// Bytes that came in some time of waiting for them. The time that our own side takes does not count.
+#[derive(Debug, Default)]
 struct Pace {
-    since: Instant,
+    waited: Duration,
     bytes: u64,
 }
 
@@ -229,6 +234,7 @@ impl Body {
     /// # Errors
     /// When the connection breaks, or too little comes for too long.
     pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, UpstreamError> {
+        let asked = Instant::now();
         let chunk = match timeout(self.options.stall, self.response.chunk()).await {
             Err(_) => {
                 return Err(UpstreamError::Stalled {
@@ -245,7 +251,8 @@ impl Body {
             Ok(Ok(chunk)) => chunk,
         };
         self.pace.bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        if self.pace.since.elapsed() >= self.options.window {
+        self.pace.waited += asked.elapsed();
+        if self.pace.waited >= self.options.window {
             if self.pace.bytes < self.options.least && chunk.is_some() {
                 let (least, within) = (self.options.least, self.options.window);
                 return Err(UpstreamError::TooSlow {
@@ -254,17 +261,20 @@ impl Body {
                     within,
                 });
             }
-            self.pace = Pace {
-                since: Instant::now(),
-                bytes: 0,
-            };
+            self.pace = Pace::default();
         }
         Ok(chunk)
     }
 }
 
-/// Where a redirection leads, if it may be followed.
-fn target(from: &Url, response: &Response) -> Result<Url, UpstreamError> {
+/// Whether a connection ended before an answer began, as kept ones do when the server has closed them meanwhile.
+fn was_dropped(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
+}
+
+/// Where a redirection leads, if it may be followed. Whatever upstream writes there, credentials are those of the
+/// configuration, and go to its host only.
+fn target(base: &BaseUrl, from: &Url, response: &Response) -> Result<Url, UpstreamError> {
     let refused = |why| UpstreamError::Redirect {
         url: ShownUrl::of(from),
         why,
@@ -272,7 +282,12 @@ fn target(from: &Url, response: &Response) -> Result<Url, UpstreamError> {
     let location = response
         .headers()
         .get(LOCATION)
-        .and_then(|location| location.to_str().ok());
+        .map(|location| location.as_bytes())
+        .unwrap_or_default();
+    // Parsers of URLs drop tabs and the like, which hide what is meant.
+    let location = std::str::from_utf8(location)
+        .ok()
+        .filter(|text| !text.chars().any(char::is_control));
     let location = location.ok_or_else(|| refused("to something unreadable"))?;
     let mut to = from
         .join(location)
@@ -282,16 +297,13 @@ fn target(from: &Url, response: &Response) -> Result<Url, UpstreamError> {
         (_, "http" | "https") => {}
         _ => return Err(refused("to something other than http or https")),
     }
-    if to.origin() != from.origin() || !to.username().is_empty() {
-        // Whatever upstream writes there, credentials are those of the configuration, and for its host only.
-        let same = to.origin() == from.origin();
-        let (user, password) = if same {
-            (from.username(), from.password())
-        } else {
-            ("", None)
-        };
-        let (_, _) = (to.set_username(user), to.set_password(password));
-    }
+    let configured = base.with_credentials();
+    let (user, password) = match to.origin() == configured.origin() {
+        true => (configured.username(), configured.password()),
+        false => ("", None),
+    };
+    // Neither fails for a URL of http or https.
+    let (_, _) = (to.set_username(user), to.set_password(password));
     Ok(to)
 }
 

@@ -84,7 +84,7 @@ pub enum SetupError {
     Http(#[from] reqwest::Error),
 }
 
-/// A URL as it may be shown: without user name and password.
+/// A URL as it may be shown: without user name, password and query, which can hold a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownUrl(String);
 
@@ -93,6 +93,7 @@ impl ShownUrl {
         let mut url = url.clone();
         // Both fail only for URLs that cannot have credentials.
         let (_, _) = (url.set_username(""), url.set_password(None));
+        url.set_query(None);
         Self(url.into())
     }
 }

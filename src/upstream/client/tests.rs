@@ -126,8 +126,30 @@ async fn redirects_are_followed_with_credentials_for_their_host_only() {
 }
 
 #[tokio::test]
+async fn redirects_within_the_host_keep_credentials() {
+    let (base, mut requests) = serve(vec![
+        status("302 Found", "location: /there?token=hidden\r\n"),
+        ok("", "x"),
+    ])
+    .await;
+    let Ok(Answer::Body(body)) = get(&base, None).await else {
+        panic!("a body")
+    };
+    assert!(!body.url().to_string().contains("hidden"));
+    requests.recv().await.expect("the first request");
+    assert!(
+        requests
+            .recv()
+            .await
+            .expect("the second")
+            .to_lowercase()
+            .contains("authorization")
+    );
+}
+
+#[tokio::test]
 async fn redirects_elsewhere_are_refused() {
-    for location in ["file:///etc/passwd", "ftp://h/x", "data:,x"] {
+    for location in ["file:///etc/passwd", "ftp://h/x", "data:,x", "/a\tb"] {
         let (base, _requests) = serve(vec![status("302 Found", &format!("location: {location}\r\n"))]).await;
         assert!(
             matches!(get(&base, None).await, Err(UpstreamError::Redirect { .. })),
@@ -184,7 +206,7 @@ async fn a_crawl_is_too_slow() {
 
 #[tokio::test]
 async fn passwords_are_not_in_errors() {
-    let (base, _requests) = serve(vec![b"nonsense\r\n\r\n".to_vec()]).await;
+    let (base, _requests) = serve(vec![b"nonsense\r\n\r\n".to_vec(); 2]).await;
     let error = get(&base, None).await.expect_err("not HTTP");
     let mut text = format!("{error} {error:?}");
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(&error);
