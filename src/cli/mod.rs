@@ -1,1 +1,177 @@
-//! (header)
+//! The command line: from arguments to one use-case call and its rendering.
+//!
+//! Owns everything between the process and the use cases: arguments, environment, clock, exit codes, output and log.
+//! It decides nothing about mirrors. `args` says what can be typed, `context` what a command works with, `commands`
+//! has one file for each command, `output` prints, `failure` has the exit codes, and `logging` starts the log.
+
+pub mod args;
+mod commands;
+pub mod context;
+pub mod failure;
+pub mod logging;
+pub mod output;
+mod sys;
+pub mod text;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use args::{Arguments, CheckCommand, Command, Global, SnapshotCommand};
+use context::{Context, Environment};
+use failure::{Failure, Kind};
+use output::{Mode, Output};
+
+use crate::config::Keyrings;
+
+/// Runs the command that `arguments` ask for (the first is the program's own name), and returns its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let output = Output::of_process(mode(&arguments));
+    match Arguments::try_parse_from(&arguments) {
+        Ok(arguments) => {
+            if only_prints(&arguments.command) {
+                sys::die_of_broken_pipes();
+            }
+            execute(arguments, &Environment::of_process(), output)
+        }
+        Err(error) => explain(&error, output),
+    }
+    .into()
+}
+
+/// The form of output that was asked for, also where the rest of the command line cannot be understood.
+fn mode(arguments: &[OsString]) -> Mode {
+    let mut flags = arguments.iter().skip(1).take_while(|argument| *argument != "--");
+    if flags.any(|argument| argument == "--json") {
+        Mode::Json
+    } else {
+        Mode::Human
+    }
+}
+
+/// Whether a command writes to nothing but standard output and error.
+fn only_prints(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Version
+            | Command::Completion(_)
+            | Command::Check(CheckCommand::Config)
+            | Command::Snapshot(SnapshotCommand::List(_) | SnapshotCommand::History(_))
+    )
+}
+
+fn execute(arguments: Arguments, environment: &Environment, mut output: Output) -> u8 {
+    let Arguments { global, command } = arguments;
+    if global.quiet {
+        output.be_quiet();
+    }
+    let outcome = dispatch(command, &global, environment, &mut output);
+    output.finish(outcome, global.verbose_errors)
+}
+
+fn dispatch(command: Command, flags: &Global, environment: &Environment, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Version => {
+            commands::version::run(output);
+            Ok(())
+        }
+        Command::Completion(completion) => {
+            commands::completion::run(&completion, output);
+            Ok(())
+        }
+        Command::Check(CheckCommand::Config) => {
+            let context = configured(flags, environment, Keyrings::MustBeReadable)?;
+            commands::check_config::run(&context, output);
+            Ok(())
+        }
+        Command::Sync(sync) if sync.dry_run => Err(later("sync --dry-run")),
+        Command::Sync(_) => Err(without_its_room("sync")),
+        Command::Mount(_) => Err(without_its_room("mount")),
+        Command::Unmount => Err(without_its_room("unmount")),
+        Command::Status => Err(without_its_room("status")),
+        Command::Gc(_) => Err(without_its_room("gc")),
+        Command::Demo(_) => Err(without_its_room("demo")),
+        Command::Snapshot(SnapshotCommand::Create(_)) => Err(without_its_room("snapshot create")),
+        Command::Snapshot(SnapshotCommand::List(_)) => Err(without_its_room("snapshot list")),
+        Command::Snapshot(SnapshotCommand::Stage(_)) => Err(without_its_room("snapshot stage")),
+        Command::Snapshot(SnapshotCommand::Publish(_)) => Err(without_its_room("snapshot publish")),
+        Command::Snapshot(SnapshotCommand::Promote(_)) => Err(without_its_room("snapshot promote")),
+        Command::Snapshot(SnapshotCommand::Delete(_)) => Err(without_its_room("snapshot delete")),
+        Command::Snapshot(SnapshotCommand::Prune(_)) => Err(without_its_room("snapshot prune")),
+        Command::Snapshot(SnapshotCommand::History(_)) => Err(without_its_room("snapshot history")),
+        Command::Snapshot(SnapshotCommand::Rollback(_)) => {
+            Err(later("snapshot rollback").hint("point production at an older snapshot with snapshot publish"))
+        }
+        Command::Snapshot(SnapshotCommand::Diff(_)) => Err(later("snapshot diff")),
+        Command::Snapshot(SnapshotCommand::Test(_)) => Err(later("snapshot test")),
+        Command::Check(CheckCommand::Tls(_)) => Err(later("check tls")),
+        Command::Verify(_) => Err(later("verify")),
+        Command::Repair(_) => Err(later("repair")),
+        Command::Import(_) => Err(later("import")),
+        Command::Migrate(_) => Err(later("migrate")),
+    }
+}
+
+/// Loads the configuration and starts the log: the first step of every command about mirrors.
+fn configured(flags: &Global, environment: &Environment, keyrings: Keyrings) -> Result<Context, Failure> {
+    let context = Context::load(flags, environment, keyrings)?;
+    logging::start(context.settings.log, flags.quiet);
+    Ok(context)
+}
+
+/// The refusal of what a later release builds.
+fn later(command: &str) -> Failure {
+    Failure::new(Kind::Failed, format!("{command} is not supported yet"))
+}
+
+/// The failure of a command whose use case is not part of this build.
+fn without_its_room(command: &str) -> Failure {
+    Failure::new(
+        Kind::Failed,
+        format!("internal error: {command} has no use case in this build"),
+    )
+}
+
+/// Prints the help or version that was asked for, or what is wrong with the command line. Returns the exit code.
+fn explain(error: &clap::Error, mut output: Output) -> u8 {
+    let text = error.render().to_string();
+    let outcome = match error.kind() {
+        ErrorKind::DisplayHelp => {
+            commands::help::run(text, &mut output);
+            Ok(())
+        }
+        ErrorKind::DisplayVersion => {
+            commands::version::run(&mut output);
+            Ok(())
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            Err(usage("error: no command given", &text))
+        }
+        _ => Err(usage(&text, &text)),
+    };
+    output.finish(outcome, false)
+}
+
+/// The failure that clap describes: its first paragraph as the message, its tips and its usage line as hints.
+fn usage(complaint: &str, text: &str) -> Failure {
+    let paragraph = complaint
+        .lines()
+        .take_while(|line| !line.trim().is_empty())
+        .map(str::trim);
+    let message = paragraph.collect::<Vec<_>>().join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+    let usages = text.lines().filter(|line| line.starts_with("Usage: "));
+    let failure = Failure::new(Kind::Usage, message);
+    let failure = tips.fold(failure, Failure::hint);
+    let failure = usages.fold(failure, |failure, line| {
+        failure.hint(line.replacen("Usage: ", "usage: ", 1))
+    });
+    failure.hint("--help says more")
+}
+
+#[cfg(test)]
+mod tests;

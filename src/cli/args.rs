@@ -1,0 +1,385 @@
+//! The command line: commands, arguments and flags.
+//!
+//! Owns the types that clap fills and the help texts. It decides nothing: what a command does is in `commands`, and
+//! `docs/cli.md` describes all of it. Commands of a later release are known here, so that they are refused by name.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::{LogLevel, parse_duration};
+use crate::model::{MirrorId, SnapshotName};
+
+/// Keep local mirrors of APT repositories, and move staging and production between snapshots
+#[derive(Debug, Parser)]
+#[command(name = "mirrorctl", version, max_term_width = 100)]
+pub struct Arguments {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Configuration file
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "/etc/mirrorctl/mirror.toml"
+    )]
+    pub config: PathBuf,
+    /// Least important events to log, over configuration and environment
+    #[arg(short, long, global = true, value_name = "LEVEL", value_parser = log_level())]
+    pub log_level: Option<LogLevel>,
+    /// Say nothing but answers and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more about errors
+    #[arg(long, global = true)]
+    pub verbose_errors: bool,
+    /// Print one JSON document, also on errors
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fetch what upstream has published, as a snapshot
+    Sync(SyncArgs),
+    /// Create, list, move between and delete snapshots
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Check the configuration
+    #[command(subcommand)]
+    Check(CheckCommand),
+    /// Serve the mirrors as a read-only file system at the configured directory
+    Mount(MountArgs),
+    /// Take the file system away
+    Unmount,
+    /// Say what is mounted, what each pointer names, and how old upstream is
+    Status,
+    /// Delete files that nothing needs any more
+    Gc(GcArgs),
+    /// Show everything with a small archive of its own, in a temporary directory
+    Demo(DemoArgs),
+    /// Print the version
+    Version,
+    /// Print a completion script
+    Completion(CompletionArgs),
+    /// Check that everything stored is whole
+    #[command(hide = true)]
+    Verify(Later),
+    /// Mend what verify found
+    #[command(hide = true)]
+    Repair(Later),
+    /// Take files over from another mirror
+    #[command(hide = true)]
+    Import(Later),
+    /// Take an earlier mirrorctl's state over
+    #[command(hide = true)]
+    Migrate(Later),
+}
+
+/// `sync`
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Mirrors to sync [default: all]
+    #[arg(value_name = "MIRROR")]
+    pub mirrors: Vec<MirrorId>,
+    /// Say what would be fetched, and fetch nothing
+    #[arg(long, hide = true)]
+    pub dry_run: bool,
+    /// Record a snapshot even if upstream is unchanged
+    #[arg(long)]
+    pub force: bool,
+    /// Take metadata without a good signature
+    #[arg(long)]
+    pub no_pgp_check: bool,
+}
+
+/// `snapshot …`
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Give the last synced state of a mirror a name
+    Create(CreateArgs),
+    /// List snapshots, newest first
+    List(ListArgs),
+    /// Point staging at a snapshot
+    Stage(PointArgs),
+    /// Point production (current) at a snapshot
+    Publish(PointArgs),
+    /// Point production (current) at what staging points at, for all named mirrors at once
+    Promote(PromoteArgs),
+    /// Delete snapshots
+    Delete(DeleteArgs),
+    /// Delete the snapshots that the rules of retention do not keep
+    Prune(PruneArgs),
+    /// List the moves of staging and production, newest first
+    History(HistoryArgs),
+    /// Point production back at what it pointed at before
+    #[command(hide = true)]
+    Rollback(Later),
+    /// Compare two snapshots
+    #[command(hide = true)]
+    Diff(Later),
+    /// Test a snapshot
+    #[command(hide = true)]
+    Test(Later),
+}
+
+/// `snapshot create`
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Its mirror
+    pub mirror: MirrorId,
+    /// Its name [default: made of the time]
+    pub name: Option<SnapshotName>,
+    /// Replace a snapshot of that name, unless a pointer names it
+    #[arg(long)]
+    pub force: bool,
+    /// Point staging at it
+    #[arg(long)]
+    pub stage: bool,
+}
+
+/// `snapshot list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Mirrors to list [default: all]
+    #[arg(value_name = "MIRROR")]
+    pub mirrors: Vec<MirrorId>,
+    /// Say more about each
+    #[arg(long)]
+    pub detailed: bool,
+}
+
+/// `snapshot stage`, `snapshot publish`
+#[derive(Debug, Args)]
+pub struct PointArgs {
+    /// Its mirror
+    pub mirror: MirrorId,
+    /// The snapshot
+    pub name: SnapshotName,
+}
+
+/// `snapshot promote`
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// Mirrors to promote, all in one step
+    #[arg(value_name = "MIRROR", required = true)]
+    pub mirrors: Vec<MirrorId>,
+}
+
+/// `snapshot delete`
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// Their mirror
+    pub mirror: MirrorId,
+    /// The snapshots
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<SnapshotName>,
+    /// Delete protected ones too; never what a pointer names
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `snapshot prune`
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Mirrors to prune [default: all]
+    #[arg(value_name = "MIRROR")]
+    pub mirrors: Vec<MirrorId>,
+    /// Keep so many of the newest [default: as configured]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub keep_last: Option<usize>,
+    /// Keep those younger than this, such as 30d [default: as configured]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub keep_within: Option<Duration>,
+    /// Say what would be deleted, and delete nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `snapshot history`
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Mirrors to list [default: all]
+    #[arg(value_name = "MIRROR")]
+    pub mirrors: Vec<MirrorId>,
+}
+
+/// `check …`
+#[derive(Debug, Subcommand)]
+pub enum CheckCommand {
+    /// Say whether the configuration is good, and what was understood
+    Config,
+    /// Say how a connection to a mirror's upstream is secured
+    #[command(hide = true)]
+    Tls(Later),
+}
+
+/// `mount`
+#[derive(Debug, Args)]
+pub struct MountArgs {
+    /// Return as soon as the file system is there, and serve it in the background
+    #[arg(long)]
+    pub background: bool,
+}
+
+/// `gc`
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Say what would be deleted, and delete nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not wait for the time of grace
+    #[arg(long)]
+    pub now: bool,
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Leave everything running, and say where it is
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `completion`
+#[derive(Debug, Args)]
+pub struct CompletionArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// Whatever is given to a command of a later release.
+#[derive(Debug, Args)]
+pub struct Later {
+    /// Not looked at.
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<OsString>,
+}
+
+fn log_level() -> impl clap::builder::TypedValueParser<Value = LogLevel> {
+    PossibleValuesParser::new(LogLevel::ALL.iter().map(|level| level.name()))
+        .map(|word| word.parse().expect("one of the possible values"))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "must be a number of at least 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Command {
+        let words = std::iter::once("mirrorctl").chain(line.split_whitespace());
+        Arguments::try_parse_from(words)
+            .unwrap_or_else(|error| panic!("{line}: {error}"))
+            .command
+    }
+
+    fn refused(line: &str) -> String {
+        let words = std::iter::once("mirrorctl").chain(line.split_whitespace());
+        Arguments::try_parse_from(words).expect_err(line).to_string()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_flag_is_understood() {
+        for line in [
+            "sync",
+            "sync a b --dry-run --force --no-pgp-check",
+            "snapshot create a",
+            "snapshot create a name --force --stage",
+            "snapshot list",
+            "snapshot list a b --detailed",
+            "snapshot stage a 2025-10-14T15-45-30Z",
+            "snapshot publish a name",
+            "snapshot promote a b c",
+            "snapshot delete a one two --force",
+            "snapshot prune",
+            "snapshot prune a --keep-last 3 --keep-within 2w --dry-run",
+            "snapshot history a",
+            "check config",
+            "check tls a",
+            "version",
+            "completion bash",
+            "mount",
+            "mount --background",
+            "unmount",
+            "status",
+            "gc --dry-run --now",
+            "demo --keep",
+            "verify --deep --part 1/30",
+            "repair --rebuild",
+            "import debian /srv",
+            "migrate --dry-run",
+            "snapshot rollback a --to b",
+            "snapshot diff a b c",
+            "snapshot test a",
+            "-c /x -l debug -q --verbose-errors --json status",
+            "status --config /x --log-level error --quiet --verbose-errors --json",
+        ] {
+            parsed(line);
+        }
+    }
+
+    #[test]
+    fn values_reach_their_place() {
+        let Command::Snapshot(SnapshotCommand::Prune(prune)) =
+            parsed("snapshot prune a --keep-last 3 --keep-within 2w")
+        else {
+            panic!("not prune");
+        };
+        assert_eq!(prune.mirrors, ["a".parse().expect("valid")]);
+        assert_eq!(
+            (prune.keep_last, prune.keep_within),
+            (Some(3), Some(Duration::from_hours(336)))
+        );
+        let words = ["mirrorctl", "status", "-l", "warn"];
+        let flags = Arguments::try_parse_from(words).expect("valid").global;
+        assert_eq!(flags.log_level, Some(LogLevel::Warn));
+        assert_eq!(flags.config, PathBuf::from("/etc/mirrorctl/mirror.toml"));
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_their_rule() {
+        for (line, rule) in [
+            ("sync ../x", "a mirror id starts with"),
+            ("sync current", "the served tree uses itself"),
+            ("snapshot stage a a/b", "a snapshot name starts with"),
+            ("snapshot stage a .", "a snapshot name starts with"),
+            ("snapshot prune --keep-last 0", "at least 1"),
+            ("snapshot prune --keep-within 30", "needs a unit"),
+            ("snapshot promote", "required"),
+            ("snapshot delete a", "required"),
+            ("status -l trace", "[possible values: debug, info, warn, error]"),
+            ("completion tcsh", "possible values"),
+            ("synch", "similar subcommand"),
+            ("sync --forec", "--force"),
+        ] {
+            let text = refused(line);
+            assert!(text.contains(rule), "{line}: {text}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! `mirrorctl check config`: what was understood of the configuration
+//!
+//! Owns the report of what was understood of the configuration. That it is good is said by there being one.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cli::context::Context;
+use crate::cli::output::{Align, Human, Output, Page, Table};
+use crate::cli::text::span;
+use crate::config::{MirrorSettings, PruneSettings, Settings};
+
+#[derive(Serialize)]
+struct Report {
+    config: String,
+    overridden_by: Vec<&'static str>,
+    dir: String,
+    state: String,
+    max_conns: usize,
+    log: Log,
+    gc: Gc,
+    mirrors: Vec<Mirror>,
+}
+
+#[derive(Serialize)]
+struct Log {
+    level: &'static str,
+    format: &'static str,
+}
+
+#[derive(Serialize)]
+struct Gc {
+    auto: bool,
+    keep_partial: String,
+    grace: String,
+}
+
+#[derive(Serialize)]
+struct Mirror {
+    id: String,
+    url: String,
+    suites: Vec<String>,
+    sections: Vec<String>,
+    architectures: Vec<String>,
+    pgp_key_path: Option<String>,
+    no_pgp_check: bool,
+    publish_to_staging: bool,
+    publish_to_production: bool,
+    default_name_format: String,
+    prune: Prune,
+}
+
+#[derive(Serialize)]
+struct Prune {
+    keep_last: usize,
+    keep_within: String,
+}
+
+/// Prints what was understood of the configuration.
+pub(in crate::cli) fn run(context: &Context, output: &mut Output) {
+    output.answer(&Report::of(&context.config, &context.settings));
+}
+
+impl Report {
+    fn of(config: &Path, settings: &Settings) -> Self {
+        Self {
+            config: shown(config),
+            overridden_by: settings.overrides.clone(),
+            dir: shown(&settings.dir),
+            state: shown(&settings.state),
+            max_conns: settings.max_conns,
+            log: Log {
+                level: settings.log.level.name(),
+                format: settings.log.format.name(),
+            },
+            gc: Gc {
+                auto: settings.gc.auto,
+                keep_partial: span(settings.gc.keep_partial),
+                grace: span(settings.gc.grace),
+            },
+            mirrors: settings.mirrors.values().map(Mirror::of).collect(),
+        }
+    }
+}
+
+impl Mirror {
+    fn of(settings: &MirrorSettings) -> Self {
+        Self {
+            id: settings.id.to_string(),
+            url: settings.url.to_string(),
+            suites: texts(&settings.suites),
+            sections: texts(&settings.components),
+            architectures: texts(&settings.architectures),
+            pgp_key_path: settings.keyring.as_deref().map(shown),
+            no_pgp_check: settings.no_pgp_check,
+            publish_to_staging: settings.publish_to_staging,
+            publish_to_production: settings.publish_to_production,
+            default_name_format: settings.name_format.to_string(),
+            prune: Prune::of(settings.prune),
+        }
+    }
+
+    fn signed_by(&self) -> String {
+        match &self.pgp_key_path {
+            _ if self.no_pgp_check => "anybody (no_pgp_check)".to_owned(),
+            Some(path) => format!("the keys in {path}"),
+            None => "the keys that APT itself trusts".to_owned(),
+        }
+    }
+
+    fn published_to(&self) -> &'static str {
+        match (self.publish_to_staging, self.publish_to_production) {
+            (true, true) => "staging and production",
+            (true, false) => "staging",
+            (false, true) => "production",
+            (false, false) => "nothing by itself",
+        }
+    }
+}
+
+impl Prune {
+    fn of(settings: PruneSettings) -> Self {
+        Self {
+            keep_last: settings.keep_last,
+            keep_within: span(settings.keep_within),
+        }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+impl Human for Report {
+    fn human(&self, page: &mut Page) {
+        page.line(format!("{} is good.", self.config));
+        if !self.overridden_by.is_empty() {
+            page.line(format!(
+                "The environment goes over it: {}.",
+                self.overridden_by.join(", ")
+            ));
+        }
+        let mut table = pairs();
+        table.row(["mount point".into(), self.dir.clone()]);
+        table.row(["state".into(), self.state.clone()]);
+        table.row(["connections".into(), format!("{} to a host", self.max_conns)]);
+        table.row(["log".into(), format!("{}, {}", self.log.level, self.log.format)]);
+        table.row(["unneeded files".into(), self.gc.sentence()]);
+        page.table(&table);
+        for mirror in &self.mirrors {
+            page.line("");
+            page.line(format!("mirror {}", mirror.id));
+            page.table(&mirror.table());
+        }
+    }
+}
+
+impl Gc {
+    fn sentence(&self) -> String {
+        let when = if self.auto {
+            "swept after each sync"
+        } else {
+            "swept by gc only"
+        };
+        format!(
+            "{when}, readable for {}, kept for a failed sync for {}",
+            self.grace, self.keep_partial
+        )
+    }
+}
+
+impl Mirror {
+    fn table(&self) -> Table {
+        let mut table = pairs();
+        table.row(["  url".into(), self.url.clone()]);
+        table.row(["  suites".into(), self.suites.join(" ")]);
+        table.row(["  sections".into(), self.sections.join(" ")]);
+        table.row(["  architectures".into(), self.architectures.join(" ")]);
+        table.row(["  signed by".into(), self.signed_by()]);
+        table.row(["  new snapshots go to".into(), self.published_to().into()]);
+        table.row(["  their names".into(), self.default_name_format.clone()]);
+        let Prune { keep_last, keep_within } = &self.prune;
+        table.row([
+            "  kept".into(),
+            format!("the newest {keep_last}, and those younger than {keep_within}"),
+        ]);
+        table
+    }
+}
+
+fn pairs() -> Table {
+    Table::bare(&[Align::Left, Align::Left])
+}

@@ -1,0 +1,269 @@
+//! How a command fails: kind, cause and hints, and the exit code of each kind.
+//!
+//! Owns [`Kind`], the documented table of exit codes (`docs/cli.md`), and [`Failure`] with both of its renderings. It
+//! prints nothing (see `output`).
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io;
+
+use serde_json::{Value, json};
+
+use super::text::visible;
+use crate::config::{ConfigError, LoadError, Origin};
+
+/// What kind of failure; each has its exit code. Success is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Anything that has no kind of its own.
+    Failed,
+    /// The command line cannot be understood, or names what the configuration does not have.
+    Usage,
+    /// Somebody else holds a lock that is needed.
+    Busy,
+    /// A rule forbids it, such as one that protects production.
+    Refused,
+    /// What upstream serves cannot be verified.
+    Unverifiable,
+    /// Some of several mirrors failed, the others are done.
+    Partial,
+    /// A move is recorded, but a running mount has not confirmed it.
+    NotVisible,
+    /// Ended by Ctrl-C (SIGINT).
+    Interrupted,
+    /// Ended by SIGTERM.
+    Terminated,
+}
+
+impl Kind {
+    /// Every kind, in the order of the exit codes.
+    pub const ALL: [Self; 9] = [
+        Self::Failed,
+        Self::Usage,
+        Self::Busy,
+        Self::Refused,
+        Self::Unverifiable,
+        Self::Partial,
+        Self::NotVisible,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// The exit code. 1 and 2 are everybody's; 130 and 143 are 128 + the number of the signal, as in shells.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Busy => 3,
+            Self::Refused => 4,
+            Self::Unverifiable => 5,
+            Self::Partial => 6,
+            Self::NotVisible => 7,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+
+    /// The word for it in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Busy => "busy",
+            Self::Refused => "refused",
+            Self::Unverifiable => "unverifiable",
+            Self::Partial => "partial",
+            Self::NotVisible => "not-visible",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
+/// Why a command failed, and what its user can do about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    kind: Kind,
+    message: String,
+    causes: Vec<String>,
+    problems: Vec<Problem>,
+    hints: Vec<String>,
+}
+
+/// One of several things that went wrong in one command.
+#[derive(Debug, Clone, PartialEq)]
+struct Problem {
+    text: String,
+    detail: Value,
+}
+
+impl Failure {
+    /// A failure that `message` says all about.
+    #[must_use]
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            problems: Vec::new(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// A failure with an error's message, and the errors it goes back to as causes.
+    #[must_use]
+    pub fn caused(kind: Kind, error: &dyn Error) -> Self {
+        let causes = std::iter::successors(error.source(), |&cause| cause.source());
+        Self {
+            causes: causes.map(ToString::to_string).collect(),
+            ..Self::new(kind, error.to_string())
+        }
+    }
+
+    /// This failure with a further hint: what to do, in the imperative.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// This failure with one of several things that went wrong: `text` for people, `detail` for programs.
+    #[must_use]
+    pub fn problem(mut self, text: impl Into<String>, detail: Value) -> Self {
+        self.problems.push(Problem {
+            text: text.into(),
+            detail,
+        });
+        self
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The text for people, made visible. With `detailed`, also what a report of the failure needs.
+    pub(super) fn human(&self, detailed: bool) -> String {
+        let mut text = format!("error: {}\n", visible(&self.message));
+        let mut line = |label: &str, line: &str| {
+            writeln!(text, "  {label}{}", visible(line)).expect("a String takes all");
+        };
+        self.problems.iter().for_each(|problem| line("", &problem.text));
+        self.causes.iter().for_each(|cause| line("caused by: ", cause));
+        self.hints.iter().for_each(|hint| line("hint: ", hint));
+        if detailed {
+            line("kind: ", self.kind.name());
+            line("exit code: ", &self.kind.exit_code().to_string());
+            line("version: ", env!("CARGO_PKG_VERSION"));
+        }
+        text
+    }
+
+    /// The object for programs.
+    pub(super) fn json(&self) -> Value {
+        let mut object = json!({
+            "kind": self.kind.name(),
+            "exit_code": self.kind.exit_code(),
+            "message": self.message,
+            "causes": self.causes,
+            "hints": self.hints,
+        });
+        if !self.problems.is_empty() {
+            object["problems"] = self.problems.iter().map(|problem| problem.detail.clone()).collect();
+        }
+        object
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let failure = Self::caused(Kind::Failed, &error);
+        match error {
+            LoadError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                failure.hint("write it, or name another file with -c")
+            }
+            LoadError::Unreadable { .. } | LoadError::TooLarge { .. } => failure.hint("name another file with -c"),
+            LoadError::Invalid(errors) => errors.errors.iter().fold(failure, |failure, error| {
+                failure.problem(error.to_string(), detail(error))
+            }),
+        }
+    }
+}
+
+fn detail(error: &ConfigError) -> Value {
+    let mut detail = json!({ "key": error.key, "message": error.message, "hint": error.hint });
+    match &error.origin {
+        Origin::File { path, line, column } => {
+            detail["file"] = path.to_string_lossy().into();
+            detail["line"] = (*line).into();
+            detail["column"] = (*column).into();
+        }
+        Origin::Variable(name) => detail["variable"] = (*name).into(),
+    }
+    detail
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_own_code_and_name() {
+        let codes: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.exit_code()).collect();
+        let names: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!((codes.len(), names.len()), (Kind::ALL.len(), Kind::ALL.len()));
+        assert!(!codes.contains(&0));
+    }
+
+    #[test]
+    fn the_documentation_has_the_table() {
+        let documentation = include_str!("../../docs/cli.md");
+        for kind in Kind::ALL {
+            let row = format!("| {} | `{}` |", kind.exit_code(), kind.name());
+            assert!(documentation.contains(&row), "{row}");
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open the catalog")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn both_renderings_have_causes_and_hints() {
+        let error = Outer(io::Error::other("disk on fire"));
+        let failure = Failure::caused(Kind::Busy, &error).hint("wait");
+        assert_eq!(
+            failure.human(false),
+            "error: cannot open the catalog\n  caused by: disk on fire\n  hint: wait\n"
+        );
+        assert_eq!(
+            failure.human(true).lines().skip(3).collect::<Vec<_>>(),
+            [
+                "  kind: busy".to_owned(),
+                "  exit code: 3".to_owned(),
+                format!("  version: {}", env!("CARGO_PKG_VERSION"))
+            ]
+        );
+        assert_eq!(
+            failure.json(),
+            json!({
+                "kind": "busy", "exit_code": 3, "message": "cannot open the catalog",
+                "causes": ["disk on fire"], "hints": ["wait"],
+            })
+        );
+    }
+
+    #[test]
+    fn problems_are_listed() {
+        let failure = Failure::new(Kind::Partial, "2 mirrors failed")
+            .problem("a: gone", json!({ "mirror": "a" }))
+            .problem("b: gone", json!({ "mirror": "b" }));
+        assert_eq!(failure.human(false), "error: 2 mirrors failed\n  a: gone\n  b: gone\n");
+        assert_eq!(failure.json()["problems"][1]["mirror"], "b");
+    }
+}

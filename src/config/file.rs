@@ -1,0 +1,528 @@
+//! The shape of `mirror.toml`: which keys exist, in which tables, and of which type.
+//!
+//! Owns the reading of the TOML text into raw values that remember their place. It judges types and names only; what
+//! a value means is decided in `resolve`. Each key is named once, in the function that reads its table: asking a
+//! table for a key is what makes the key known, so that unknown ones cannot be forgotten.
+
+use std::collections::BTreeSet;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Located, Notes, Spot};
+
+/// The whole file.
+#[derive(Debug)]
+pub(super) struct RawFile {
+    pub(super) dir: Option<Located<String>>,
+    pub(super) max_conns: Option<Located<i64>>,
+    pub(super) log: RawLog,
+    pub(super) tls: RawTls,
+    pub(super) snapshot: RawSnapshot,
+    pub(super) gc: RawGc,
+    pub(super) mirrors: Vec<RawMirror>,
+}
+
+/// `[log]`
+#[derive(Debug)]
+pub(super) struct RawLog {
+    pub(super) level: Option<Located<String>>,
+    pub(super) format: Option<Located<String>>,
+}
+
+/// `[tls]`, and `[mirrors.ID.tls]`
+#[derive(Debug)]
+pub(super) struct RawTls {
+    pub(super) min_version: Option<Located<String>>,
+    pub(super) max_version: Option<Located<String>>,
+    pub(super) insecure_skip_verify: Option<Located<bool>>,
+    pub(super) ca_cert_file: Option<Located<String>>,
+    pub(super) client_cert_file: Option<Located<String>>,
+    pub(super) client_key_file: Option<Located<String>>,
+    pub(super) cipher_suites: Option<Located<Vec<Located<String>>>>,
+    pub(super) server_name: Option<Located<String>>,
+}
+
+/// `[snapshot]`, and `[mirrors.ID.snapshot]`
+#[derive(Debug)]
+pub(super) struct RawSnapshot {
+    pub(super) path: Option<Located<String>>,
+    pub(super) default_name_format: Option<Located<String>>,
+    pub(super) keep_last: Option<Located<i64>>,
+    pub(super) keep_within: Option<Located<String>>,
+}
+
+/// `[gc]`
+#[derive(Debug)]
+pub(super) struct RawGc {
+    pub(super) auto: Option<Located<bool>>,
+    pub(super) keep_partial: Option<Located<String>>,
+    pub(super) grace: Option<Located<String>>,
+}
+
+/// `[mirrors.ID]`
+#[derive(Debug)]
+pub(super) struct RawMirror {
+    /// The id, with the mirror's dotted key and the place of its name.
+    pub(super) id: Located<String>,
+    pub(super) url: Option<Located<String>>,
+    pub(super) suites: Option<Located<Vec<Located<String>>>>,
+    pub(super) sections: Option<Located<Vec<Located<String>>>>,
+    pub(super) architectures: Option<Located<Vec<Located<String>>>>,
+    pub(super) mirror_source: Option<Located<bool>>,
+    pub(super) pgp_key_path: Option<Located<String>>,
+    pub(super) no_pgp_check: Option<Located<bool>>,
+    pub(super) publish_to_staging: Option<Located<bool>>,
+    pub(super) publish_to_production: Option<Located<bool>>,
+    pub(super) filters: RawFilters,
+    pub(super) snapshot: RawSnapshot,
+    pub(super) tls: RawTls,
+}
+
+/// `[mirrors.ID.filters]`
+#[derive(Debug)]
+pub(super) struct RawFilters {
+    pub(super) keep_versions: Option<Located<i64>>,
+    pub(super) exclude_patterns: Option<Located<Vec<Located<String>>>>,
+    pub(super) allow_missing: Option<Located<bool>>,
+    pub(super) reindex: Option<Located<bool>>,
+}
+
+/// Reads the text of a configuration file. `None` when it is not TOML: its syntax errors are noted, and nothing
+/// else, because what a damaged text seems to say would only add errors that are none.
+pub(super) fn read(text: &str, notes: &mut Notes) -> Option<RawFile> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut damaged = false;
+    let mut lines_told = BTreeSet::new();
+    for error in &errors {
+        let span = error.span().unwrap_or_default();
+        if error.message() == DUPLICATE {
+            let key = text.get(span.clone()).unwrap_or_default().trim();
+            let message = format!("the key {key} is set a second time");
+            notes.add(Spot::Byte(span.start), None, message, None);
+            notes.expect_gaps();
+        } else {
+            damaged = true;
+            // One slip makes the parser stumble several times on its line; the first says it best.
+            let line = text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
+            if lines_told.insert(line) {
+                notes.add(Spot::Byte(span.start), None, error.message().to_owned(), None);
+            }
+        }
+    }
+    if damaged {
+        return None;
+    }
+    let mut walk = Walk::new(notes);
+    let file = read_file(&mut Table::root(document.get_ref()), &mut walk);
+    walk.finish();
+    Some(file)
+}
+
+/// What the TOML parser calls a key or table that occurs twice.
+const DUPLICATE: &str = "duplicate key";
+
+fn read_file(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawFile {
+    let file = RawFile {
+        dir: table.text("dir", walk),
+        max_conns: table.integer("max_conns", walk),
+        log: table.table("log", walk, read_log),
+        tls: table.table("tls", walk, read_tls),
+        snapshot: table.table("snapshot", walk, read_snapshot),
+        gc: table.table("gc", walk, read_gc),
+        mirrors: table.each_table("mirrors", walk, read_mirror),
+    };
+    table.finish(walk);
+    file
+}
+
+fn read_log(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawLog {
+    RawLog {
+        level: table.text("level", walk),
+        format: table.text("format", walk),
+    }
+}
+
+fn read_tls(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawTls {
+    RawTls {
+        min_version: table.text("min_version", walk),
+        max_version: table.text("max_version", walk),
+        insecure_skip_verify: table.flag("insecure_skip_verify", walk),
+        ca_cert_file: table.text("ca_cert_file", walk),
+        client_cert_file: table.text("client_cert_file", walk),
+        client_key_file: table.text("client_key_file", walk),
+        cipher_suites: table.texts("cipher_suites", walk),
+        server_name: table.text("server_name", walk),
+    }
+}
+
+fn read_snapshot(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawSnapshot {
+    let path = table.text("path", walk);
+    let default_name_format = table.text("default_name_format", walk);
+    let (keep_last, keep_within) = table.table("prune", walk, |prune, walk| {
+        (prune.integer("keep_last", walk), prune.text("keep_within", walk))
+    });
+    RawSnapshot {
+        path,
+        default_name_format,
+        keep_last,
+        keep_within,
+    }
+}
+
+fn read_gc(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawGc {
+    RawGc {
+        auto: table.flag("auto", walk),
+        keep_partial: table.text("keep_partial", walk),
+        grace: table.text("grace", walk),
+    }
+}
+
+fn read_mirror(id: Located<String>, table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawMirror {
+    RawMirror {
+        id,
+        url: table.text("url", walk),
+        suites: table.texts("suites", walk),
+        sections: table.texts("sections", walk),
+        architectures: table.texts("architectures", walk),
+        mirror_source: table.flag("mirror_source", walk),
+        pgp_key_path: table.text("pgp_key_path", walk),
+        no_pgp_check: table.flag("no_pgp_check", walk),
+        publish_to_staging: table.flag("publish_to_staging", walk),
+        publish_to_production: table.flag("publish_to_production", walk),
+        filters: table.table("filters", walk, read_filters),
+        snapshot: table.table("snapshot", walk, read_snapshot),
+        tls: table.table("tls", walk, read_tls),
+    }
+}
+
+fn read_filters(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawFilters {
+    RawFilters {
+        keep_versions: table.integer("keep_versions", walk),
+        exclude_patterns: table.texts("exclude_patterns", walk),
+        allow_missing: table.flag("allow_missing", walk),
+        reindex: table.flag("reindex", walk),
+    }
+}
+
+/// What a walk through the file gathers besides its values.
+#[derive(Debug)]
+struct Walk<'n> {
+    notes: &'n mut Notes,
+    /// The keys that were asked for, as in the documentation: `mirrors.ID.url`.
+    known: BTreeSet<String>,
+    strangers: Vec<Stranger>,
+}
+
+/// A key that nobody asked for.
+#[derive(Debug)]
+struct Stranger {
+    /// Its name within its table.
+    name: String,
+    key: String,
+    spot: Spot,
+    /// The table it stands in, as in the documentation.
+    table: String,
+    /// For `[mirror.x]`: the first name in it.
+    first_child: Option<String>,
+    /// The keys of that table.
+    siblings: Vec<&'static str>,
+}
+
+impl<'n> Walk<'n> {
+    fn new(notes: &'n mut Notes) -> Self {
+        Self {
+            notes,
+            known: BTreeSet::new(),
+            strangers: Vec::new(),
+        }
+    }
+
+    /// Notes the unknown keys, with what was probably meant: possible only now that all known ones are known.
+    fn finish(self) {
+        for stranger in self.strangers {
+            let hint = stranger.hint(&self.known);
+            self.notes
+                .add(stranger.spot, Some(stranger.key), "unknown key", Some(hint));
+        }
+    }
+}
+
+/// Words of other programs for keys of ours.
+const SYNONYMS: [(&str, &str); 3] = [
+    ("components", "sections"),
+    ("keyring", "pgp_key_path"),
+    ("signed_by", "pgp_key_path"),
+];
+
+impl Stranger {
+    /// What was probably meant.
+    fn hint(&self, known: &BTreeSet<String>) -> String {
+        if self.table.is_empty() && self.name == "mirror" {
+            return format!("write [mirrors.{}]", self.first_child.as_deref().unwrap_or("ID"));
+        }
+        let synonym = SYNONYMS
+            .iter()
+            .find_map(|(word, ours)| (*word == self.name && self.siblings.contains(ours)).then_some(*ours));
+        if let Some(near) = synonym.or_else(|| nearest(&self.name, self.siblings.iter().copied())) {
+            return format!("did you mean {near:?}?");
+        }
+        if let Some(table) = table_with(&self.name, known) {
+            return match table {
+                "" => "it belongs at the top, before the first [table]".to_owned(),
+                table => format!("it belongs in [{table}]"),
+            };
+        }
+        match self.siblings.as_slice() {
+            [] => "there are no keys here".to_owned(),
+            siblings => format!("known here: {}", siblings.join(", ")),
+        }
+    }
+}
+
+/// The table that has a key called `name`, as in the documentation.
+fn table_with<'k>(name: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
+    known.iter().find_map(|key| match key.rsplit_once('.') {
+        Some((table, last)) => (last == name).then_some(table),
+        None => (key == name).then_some(""),
+    })
+}
+
+/// The candidate that `word` is probably a slip of.
+#[must_use]
+pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    let distance = |candidate: &str| strsim::damerau_levenshtein(word, candidate);
+    candidates
+        .filter(|candidate| {
+            // A slip changes few letters of a word; whoever shortens it leaves its beginning as it was.
+            let slips = candidate.chars().count().max(word.chars().count()).div_ceil(3);
+            let shortened = word.chars().count() >= 3 && candidate.starts_with(word);
+            distance(candidate) <= slips || shortened || strsim::jaro_winkler(word, candidate) > 0.88
+        })
+        .min_by_key(|candidate| distance(candidate))
+}
+
+/// A table that is being read.
+struct Table<'t, 'i> {
+    /// `None` for a table that the file does not have: it is read all the same, so that its keys become known.
+    entries: Option<&'t DeTable<'i>>,
+    /// Its dotted key; empty for the root.
+    key: String,
+    /// Its dotted key as in the documentation, with `ID` for the name of a mirror.
+    documented: String,
+    asked: Vec<&'static str>,
+}
+
+impl<'t, 'i> Table<'t, 'i> {
+    fn root(entries: &'t DeTable<'i>) -> Self {
+        Self {
+            entries: Some(entries),
+            key: String::new(),
+            documented: String::new(),
+            asked: Vec::new(),
+        }
+    }
+
+    fn text(&mut self, name: &'static str, walk: &mut Walk<'_>) -> Option<Located<String>> {
+        let found = self.value(name, walk)?;
+        as_text(&found, walk)
+    }
+
+    fn integer(&mut self, name: &'static str, walk: &mut Walk<'_>) -> Option<Located<i64>> {
+        let found = self.value(name, walk)?;
+        let Some(integer) = found.value.as_integer() else {
+            walk.notes.fault(&found, wrong_type("a whole number", found.value));
+            return None;
+        };
+        let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        if number.is_none() {
+            walk.notes.fault(&found, "is too large a number");
+        }
+        number.map(|number| found.with(number))
+    }
+
+    fn flag(&mut self, name: &'static str, walk: &mut Walk<'_>) -> Option<Located<bool>> {
+        let found = self.value(name, walk)?;
+        let flag = found.value.as_bool();
+        if flag.is_none() {
+            walk.notes
+                .fault(&found, wrong_type("true or false, without quotes", found.value));
+        }
+        flag.map(|flag| found.with(flag))
+    }
+
+    fn texts(&mut self, name: &'static str, walk: &mut Walk<'_>) -> Option<Located<Vec<Located<String>>>> {
+        let found = self.value(name, walk)?;
+        let Some(items) = found.value.as_array() else {
+            walk.notes
+                .fault(&found, wrong_type("a list, such as [\"one\", \"two\"]", found.value));
+            return None;
+        };
+        let texts: Vec<_> = items
+            .iter()
+            .map(|item| {
+                let located = Located {
+                    value: item.get_ref(),
+                    key: found.key.clone(),
+                    spot: Spot::Byte(item.span().start),
+                };
+                as_text(&located, walk)
+            })
+            .collect();
+        let all: Option<Vec<_>> = texts.into_iter().collect();
+        all.map(|texts| found.with(texts))
+    }
+
+    /// Reads the table `name` within this one.
+    fn table<T>(
+        &mut self,
+        name: &'static str,
+        walk: &mut Walk<'_>,
+        read: impl FnOnce(&mut Table<'_, '_>, &mut Walk<'_>) -> T,
+    ) -> T {
+        let entries = self.entry(name).and_then(|found| as_table(&found, walk));
+        let mut table = Table {
+            entries,
+            key: dotted(&self.key, name),
+            documented: dotted(&self.documented, name),
+            asked: Vec::new(),
+        };
+        let value = read(&mut table, walk);
+        table.finish(walk);
+        value
+    }
+
+    /// Reads every table in the table `name`, whose keys are ids that operators choose.
+    fn each_table<T>(
+        &mut self,
+        name: &'static str,
+        walk: &mut Walk<'_>,
+        read: impl Fn(Located<String>, &mut Table<'_, '_>, &mut Walk<'_>) -> T,
+    ) -> Vec<T> {
+        let Some(entries) = self.entry(name).and_then(|found| as_table(&found, walk)) else {
+            return Vec::new();
+        };
+        let key = dotted(&self.key, name);
+        let mut values = Vec::new();
+        for (id, value) in entries {
+            let id = Located {
+                value: id.get_ref().to_string(),
+                key: dotted(&key, id.get_ref()),
+                spot: Spot::Byte(id.span().start),
+            };
+            let Some(entries) = as_table(&id.with(value.get_ref()), walk) else {
+                continue;
+            };
+            let mut table = Table {
+                entries: Some(entries),
+                key: id.key.clone(),
+                documented: format!("{}.ID", dotted(&self.documented, name)),
+                asked: Vec::new(),
+            };
+            values.push(read(id, &mut table, walk));
+            table.finish(walk);
+        }
+        values
+    }
+
+    /// The value of the key `name`, which thereby becomes known.
+    fn value(&mut self, name: &'static str, walk: &mut Walk<'_>) -> Option<Located<&'t DeValue<'i>>> {
+        walk.known.insert(dotted(&self.documented, name));
+        self.entry(name)
+    }
+
+    fn entry(&mut self, name: &'static str) -> Option<Located<&'t DeValue<'i>>> {
+        self.asked.push(name);
+        let value = self.entries?.get(name)?;
+        Some(Located {
+            value: value.get_ref(),
+            key: dotted(&self.key, name),
+            spot: Spot::Byte(value.span().start),
+        })
+    }
+
+    /// Sets aside the keys that nobody asked for.
+    fn finish(&self, walk: &mut Walk<'_>) {
+        let unknown = self
+            .entries
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| !self.asked.contains(&&**name.get_ref()));
+        for (name, value) in unknown {
+            walk.strangers.push(Stranger {
+                name: name.get_ref().to_string(),
+                key: dotted(&self.key, name.get_ref()),
+                spot: Spot::Byte(name.span().start),
+                table: self.documented.clone(),
+                first_child: first_child(value),
+                siblings: self.asked.clone(),
+            });
+        }
+    }
+}
+
+fn first_child(value: &Spanned<DeValue<'_>>) -> Option<String> {
+    let (name, _) = value
+        .get_ref()
+        .as_table()?
+        .iter()
+        .min_by_key(|(name, _)| name.span().start)?;
+    Some(quoted(name.get_ref()))
+}
+
+fn as_text(found: &Located<&DeValue<'_>>, walk: &mut Walk<'_>) -> Option<Located<String>> {
+    let text = found.value.as_str();
+    if text.is_none() {
+        walk.notes.fault(found, wrong_type("text in quotes", found.value));
+    }
+    text.map(|text| found.with(text.to_owned()))
+}
+
+fn as_table<'t, 'i>(found: &Located<&'t DeValue<'i>>, walk: &mut Walk<'_>) -> Option<&'t DeTable<'i>> {
+    let table = found.value.as_table();
+    if table.is_none() {
+        let needed = format!("a table, written [{}]", found.key);
+        walk.notes.fault(found, wrong_type(&needed, found.value));
+    }
+    table
+}
+
+fn wrong_type(needed: &str, value: &DeValue<'_>) -> String {
+    let is = match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    };
+    format!("must be {needed}, but is {is}")
+}
+
+fn dotted(table: &str, name: &str) -> String {
+    match table {
+        "" => quoted(name),
+        table => format!("{table}.{}", quoted(name)),
+    }
+}
+
+/// A key as it is written in TOML: in quotes when it is not a plain word.
+fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.is_empty() && name.chars().all(plain) {
+        name.to_owned()
+    } else {
+        format!("{name:?}")
+    }
+}
+
+/// Every key there is, as in the documentation.
+#[cfg(test)]
+pub(super) fn known_keys() -> BTreeSet<String> {
+    let mut notes = Notes::default();
+    let mut walk = Walk::new(&mut notes);
+    let document = DeTable::parse("[mirrors.x]").expect("TOML");
+    read_file(&mut Table::root(document.get_ref()), &mut walk);
+    walk.known
+}

@@ -1,0 +1,489 @@
+//! From raw values to settings: defaults, inheritance, the environment, and every rule a value must keep.
+//!
+//! Owns the meaning of each key. It notes all errors and goes on, so that one run names them all. A key of a later
+//! release may be set to what happens without it; anything else is refused, because a mirror that ignores what its
+//! operator asked for does harm quietly.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::fs::File;
+use std::io;
+use std::path::{Component as PathPart, Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::error::{Located, Notes, Spot};
+use super::file::{RawFile, RawFilters, RawGc, RawLog, RawMirror, RawSnapshot, RawTls};
+use super::{
+    GcSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
+    parse_duration,
+};
+use crate::model::{BaseUrl, BaseUrlError, MirrorId};
+
+/// Where state lives when nothing is configured.
+const DEFAULT_STATE: &str = "/var/lib/mirrorctl/snapshots";
+/// Connections to one upstream host when nothing is configured.
+const DEFAULT_MAX_CONNS: usize = 10;
+/// The TLS version that is demanded when nothing is configured.
+const DEFAULT_TLS: &str = "1.2";
+
+/// What is said of everything that a later release builds.
+const NOT_YET: &str = "is not supported yet";
+
+/// The settings that `raw` and the environment describe. `None` only when something was noted.
+pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: &mut Notes) -> Option<Settings> {
+    let overrides = overlay(&mut raw, surroundings, notes);
+    if raw.dir.is_none() {
+        notes.missing("dir".to_owned(), Spot::Byte(0));
+    }
+    let dir = raw.dir.as_ref().and_then(|dir| absolute(dir, surroundings, notes));
+    let state = match &raw.snapshot.path {
+        Some(path) => absolute(path, surroundings, notes),
+        None => Some(PathBuf::from(DEFAULT_STATE)),
+    };
+    keep_apart(&raw, dir.as_deref(), state.as_deref(), notes);
+    let inherited = Inherited {
+        name_format: name_format(&raw.snapshot, &NameFormat::default(), notes),
+        prune: prune(&raw.snapshot, PruneSettings::DEFAULT, notes),
+        state: state.clone(),
+    };
+    refuse_tls(&raw.tls, notes);
+    let max_conns = max_conns(raw.max_conns.as_ref(), notes);
+    let log = log(&raw.log, notes);
+    let gc = gc(&raw.gc, notes);
+    let mirrors = mirrors(&raw.mirrors, &inherited, surroundings, notes);
+    Some(Settings {
+        dir: dir?,
+        state: state?,
+        max_conns,
+        log,
+        name_format: inherited.name_format,
+        prune: inherited.prune,
+        gc,
+        mirrors,
+        overrides,
+    })
+}
+
+/// What mirrors take from the global tables.
+struct Inherited {
+    name_format: NameFormat,
+    prune: PruneSettings,
+    state: Option<PathBuf>,
+}
+
+/// Puts the environment's values in the place of the file's. Returns the variables that are set.
+fn overlay(raw: &mut RawFile, surroundings: &Surroundings<'_>, notes: &mut Notes) -> Vec<&'static str> {
+    let mut environment = Environment {
+        surroundings,
+        notes,
+        used: Vec::new(),
+    };
+    environment.text("MIRRORCTL_DIR", "dir", &mut raw.dir);
+    environment.parsed("MIRRORCTL_MAX_CONNS", "max_conns", "a whole number", &mut raw.max_conns);
+    environment.text("MIRRORCTL_LOG_LEVEL", "log.level", &mut raw.log.level);
+    environment.text("MIRRORCTL_LOG_FORMAT", "log.format", &mut raw.log.format);
+    let tls = &mut raw.tls;
+    environment.text("MIRRORCTL_TLS_MIN_VERSION", "tls.min_version", &mut tls.min_version);
+    environment.text("MIRRORCTL_TLS_MAX_VERSION", "tls.max_version", &mut tls.max_version);
+    environment.parsed(
+        "MIRRORCTL_TLS_INSECURE_SKIP_VERIFY",
+        "tls.insecure_skip_verify",
+        "true or false",
+        &mut tls.insecure_skip_verify,
+    );
+    environment.text("MIRRORCTL_TLS_CA_CERT_FILE", "tls.ca_cert_file", &mut tls.ca_cert_file);
+    environment.text(
+        "MIRRORCTL_TLS_CLIENT_CERT_FILE",
+        "tls.client_cert_file",
+        &mut tls.client_cert_file,
+    );
+    environment.text(
+        "MIRRORCTL_TLS_CLIENT_KEY_FILE",
+        "tls.client_key_file",
+        &mut tls.client_key_file,
+    );
+    environment.list(
+        "MIRRORCTL_TLS_CIPHER_SUITES",
+        "tls.cipher_suites",
+        &mut tls.cipher_suites,
+    );
+    environment.text("MIRRORCTL_TLS_SERVER_NAME", "tls.server_name", &mut tls.server_name);
+    environment.used
+}
+
+/// The environment while it is laid over the file.
+struct Environment<'a, 's> {
+    surroundings: &'a Surroundings<'s>,
+    notes: &'a mut Notes,
+    used: Vec<&'static str>,
+}
+
+impl Environment<'_, '_> {
+    fn text(&mut self, variable: &'static str, key: &str, target: &mut Option<Located<String>>) {
+        if let Some(found) = self.value(variable, key) {
+            *target = Some(found);
+        }
+    }
+
+    fn parsed<T: FromStr>(&mut self, variable: &'static str, key: &str, needed: &str, target: &mut Option<Located<T>>) {
+        let Some(found) = self.value(variable, key) else {
+            return;
+        };
+        match found.value.parse() {
+            Ok(value) => *target = Some(found.with(value)),
+            Err(_) => self
+                .notes
+                .fault(&found, format!("must be {needed}, but is {:?}", found.value)),
+        }
+    }
+
+    /// A list with commas between its items.
+    fn list(&mut self, variable: &'static str, key: &str, target: &mut Option<Located<Vec<Located<String>>>>) {
+        if let Some(found) = self.value(variable, key) {
+            let items = found.value.split(',').map(|item| found.with(item.trim().to_owned()));
+            *target = Some(found.with(items.collect()));
+        }
+    }
+
+    /// The value of a variable; an empty one counts as unset, as shells cannot always unset.
+    fn value(&mut self, variable: &'static str, key: &str) -> Option<Located<String>> {
+        let value = (self.surroundings.variable)(variable).filter(|value| !value.is_empty())?;
+        self.used.push(variable);
+        let spot = Spot::Variable(variable);
+        let Ok(value) = value.into_string() else {
+            self.notes.add(spot, Some(key.to_owned()), "is not UTF-8 text", None);
+            return None;
+        };
+        Some(Located {
+            value,
+            key: key.to_owned(),
+            spot,
+        })
+    }
+}
+
+/// Notes that a required key of a mirror is missing.
+fn missing_in<T>(mirror: &Located<String>, key: &str, notes: &mut Notes) -> Option<T> {
+    notes.missing(format!("{}.{key}", mirror.key), mirror.spot);
+    None
+}
+
+/// The path `located` names: absolute, with `~/` expanded, without `.` parts and superfluous slashes.
+fn absolute(located: &Located<String>, surroundings: &Surroundings<'_>, notes: &mut Notes) -> Option<PathBuf> {
+    let text = located.value.as_str();
+    let expanded = match (text.strip_prefix("~/"), surroundings.home) {
+        (None, _) => PathBuf::from(text),
+        (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
+        (Some(_), None) => {
+            notes.fault(located, "starts with \"~/\", but HOME is not set");
+            return None;
+        }
+    };
+    let complaint = if text.contains(char::is_control) {
+        Some("must not have control characters".to_owned())
+    } else if !expanded.is_absolute() {
+        Some(format!("must be an absolute path, but is {text:?}"))
+    } else if expanded.components().any(|part| part == PathPart::ParentDir) {
+        Some(format!("must not have a \"..\" part, but is {text:?}"))
+    } else {
+        None
+    };
+    match complaint {
+        None => Some(expanded.components().collect()),
+        Some(complaint) => {
+            notes.fault(located, complaint);
+            None
+        }
+    }
+}
+
+/// The mount would hide a state directory inside of it, and a mount inside of the state would look like state.
+fn keep_apart(raw: &RawFile, dir: Option<&Path>, state: Option<&Path>, notes: &mut Notes) {
+    let (Some(dir), Some(state)) = (dir, state) else {
+        return;
+    };
+    let message = if dir == state {
+        "the mount point and the state directory are the same"
+    } else if state.starts_with(dir) {
+        "the state directory is inside the mount point, which would hide it"
+    } else if dir.starts_with(state) {
+        "the mount point is inside the state directory"
+    } else {
+        return;
+    };
+    let told = raw.snapshot.path.as_ref().or(raw.dir.as_ref());
+    if let Some(told) = told {
+        let hint = format!("dir is {}, [snapshot] path is {}", dir.display(), state.display());
+        notes.fault_with_hint(told, message, &hint);
+    }
+}
+
+fn max_conns(raw: Option<&Located<i64>>, notes: &mut Notes) -> usize {
+    raw.and_then(|number| at_least_one(number, notes))
+        .unwrap_or(DEFAULT_MAX_CONNS)
+}
+
+fn at_least_one(number: &Located<i64>, notes: &mut Notes) -> Option<usize> {
+    let size = usize::try_from(number.value).ok().filter(|size| *size > 0);
+    if size.is_none() {
+        notes.fault(number, format!("must be at least 1, but is {}", number.value));
+    }
+    size
+}
+
+fn log(raw: &RawLog, notes: &mut Notes) -> LogSettings {
+    LogSettings {
+        level: parsed(raw.level.as_ref(), notes).unwrap_or_default(),
+        format: parsed(raw.format.as_ref(), notes).unwrap_or_default(),
+    }
+}
+
+/// The value that a text stands for, where the type's own error says what is wrong.
+fn parsed<T>(raw: Option<&Located<String>>, notes: &mut Notes) -> Option<T>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    let raw = raw?;
+    match raw.value.parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            notes.fault(raw, error.to_string());
+            None
+        }
+    }
+}
+
+fn duration(raw: Option<&Located<String>>, notes: &mut Notes) -> Option<Duration> {
+    let raw = raw?;
+    match parse_duration(&raw.value) {
+        Ok(duration) => Some(duration),
+        Err(error) => {
+            notes.fault(raw, format!("{error}, but is {:?}", raw.value));
+            None
+        }
+    }
+}
+
+fn name_format(raw: &RawSnapshot, inherited: &NameFormat, notes: &mut Notes) -> NameFormat {
+    parsed(raw.default_name_format.as_ref(), notes).unwrap_or_else(|| inherited.clone())
+}
+
+fn prune(raw: &RawSnapshot, inherited: PruneSettings, notes: &mut Notes) -> PruneSettings {
+    let keep_last = raw.keep_last.as_ref().and_then(|number| at_least_one(number, notes));
+    let keep_within = duration(raw.keep_within.as_ref(), notes);
+    PruneSettings {
+        keep_last: keep_last.unwrap_or(inherited.keep_last),
+        keep_within: keep_within.unwrap_or(inherited.keep_within),
+    }
+}
+
+fn gc(raw: &RawGc, notes: &mut Notes) -> GcSettings {
+    let grace = duration(raw.grace.as_ref(), notes);
+    if let (Some(raw), Some(grace)) = (&raw.grace, grace)
+        && grace < GcSettings::SHORTEST_GRACE
+    {
+        let message = format!("must be at least 24h, but is {:?}", raw.value);
+        notes.fault_with_hint(raw, message, "to free space at once, run gc --now");
+    }
+    GcSettings {
+        auto: raw.auto.as_ref().map_or(GcSettings::DEFAULT.auto, |auto| auto.value),
+        keep_partial: duration(raw.keep_partial.as_ref(), notes).unwrap_or(GcSettings::DEFAULT.keep_partial),
+        grace: grace.unwrap_or(GcSettings::DEFAULT.grace),
+    }
+}
+
+fn mirrors(
+    raw: &[RawMirror],
+    inherited: &Inherited,
+    surroundings: &Surroundings<'_>,
+    notes: &mut Notes,
+) -> BTreeMap<MirrorId, MirrorSettings> {
+    raw.iter()
+        .filter_map(|raw| mirror(raw, inherited, surroundings, notes))
+        .map(|mirror| (mirror.id.clone(), mirror))
+        .collect()
+}
+
+fn mirror(
+    raw: &RawMirror,
+    inherited: &Inherited,
+    surroundings: &Surroundings<'_>,
+    notes: &mut Notes,
+) -> Option<MirrorSettings> {
+    let id = parsed(Some(&raw.id), notes);
+    let url = match &raw.url {
+        Some(url) => base_url(url, notes),
+        None => missing_in(&raw.id, "url", notes),
+    };
+    let flat = refuse_flat(raw.suites.as_ref(), notes);
+    let suites = match &raw.suites {
+        Some(_) if flat => None,
+        Some(suites) => names(suites, notes),
+        None => missing_in(&raw.id, "suites", notes),
+    };
+    let components = match &raw.sections {
+        Some(sections) => names(sections, notes),
+        None if flat => None,
+        None => missing_in(&raw.id, "sections", notes),
+    };
+    let architectures = match &raw.architectures {
+        Some(architectures) => names(architectures, notes),
+        None if flat => None,
+        None => missing_in(&raw.id, "architectures", notes),
+    };
+    let keyring = raw
+        .pgp_key_path
+        .as_ref()
+        .and_then(|path| keyring(path, surroundings, notes));
+    let name_format = name_format(&raw.snapshot, &inherited.name_format, notes);
+    let prune = prune(&raw.snapshot, inherited.prune, notes);
+    refuse_own_state(&raw.snapshot, inherited.state.as_deref(), surroundings, notes);
+    refuse_source(raw.mirror_source.as_ref(), notes);
+    refuse_filters(&raw.filters, notes);
+    refuse_tls(&raw.tls, notes);
+    Some(MirrorSettings {
+        id: id?,
+        url: url?,
+        suites: suites?,
+        components: components?,
+        architectures: architectures?,
+        keyring,
+        no_pgp_check: is_set(raw.no_pgp_check.as_ref()),
+        publish_to_staging: is_set(raw.publish_to_staging.as_ref()),
+        publish_to_production: is_set(raw.publish_to_production.as_ref()),
+        name_format,
+        prune,
+    })
+}
+
+fn is_set(flag: Option<&Located<bool>>) -> bool {
+    flag.is_some_and(|flag| flag.value)
+}
+
+fn base_url(raw: &Located<String>, notes: &mut Notes) -> Option<BaseUrl> {
+    match raw.value.parse() {
+        Ok(url) => Some(url),
+        Err(BaseUrlError::Scheme(scheme)) if scheme == "file" => {
+            notes.fault(raw, format!("a file: URL {NOT_YET}"));
+            None
+        }
+        Err(BaseUrlError::Syntax(reason)) => {
+            notes.fault(raw, format!("is not a URL ({reason})"));
+            None
+        }
+        Err(error) => {
+            notes.fault(raw, error.to_string());
+            None
+        }
+    }
+}
+
+/// The names in a list: at least one, each by the rule of its kind, none twice.
+fn names<T>(raw: &Located<Vec<Located<String>>>, notes: &mut Notes) -> Option<Vec<T>>
+where
+    T: FromStr + Ord + Clone,
+    T::Err: Display,
+{
+    if raw.value.is_empty() {
+        notes.fault(raw, "must name at least one");
+        return None;
+    }
+    let mut seen = BTreeSet::new();
+    let mut names = Vec::with_capacity(raw.value.len());
+    for item in &raw.value {
+        match item.value.parse::<T>() {
+            Ok(name) if seen.insert(name.clone()) => names.push(name),
+            Ok(_) => notes.fault(item, format!("names {:?} twice", item.value)),
+            Err(reason) => notes.fault(item, format!("{:?} cannot be: {reason}", item.value)),
+        }
+    }
+    (names.len() == raw.value.len()).then_some(names)
+}
+
+/// The file of a keyring, which is there when that is asked for.
+fn keyring(raw: &Located<String>, surroundings: &Surroundings<'_>, notes: &mut Notes) -> Option<PathBuf> {
+    let path = absolute(raw, surroundings, notes)?;
+    match surroundings.keyrings {
+        Keyrings::NotLookedAt => Some(path),
+        Keyrings::MustBeReadable => match readable_file(&path) {
+            Ok(()) => Some(path),
+            Err(reason) => {
+                notes.fault(raw, format!("cannot read the keyring {}: {reason}", path.display()));
+                None
+            }
+        },
+    }
+}
+
+fn readable_file(path: &Path) -> io::Result<()> {
+    // Looked at before it is opened: opening a named pipe would wait for somebody to write to it.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    File::open(path).map(drop)
+}
+
+/// Refuses the suites that are paths of flat repositories. Returns whether there are any.
+fn refuse_flat(suites: Option<&Located<Vec<Located<String>>>>, notes: &mut Notes) -> bool {
+    let mut flat = false;
+    for suite in suites.map_or(&[][..], |suites| &suites.value) {
+        if suite.value.ends_with('/') {
+            flat = true;
+            let message = format!(
+                "a flat repository (the suite {:?} ends in \"/\") {NOT_YET}",
+                suite.value
+            );
+            notes.fault(suite, message);
+        }
+    }
+    flat
+}
+
+/// All mirrors share one catalog and one blob cache, so the only path a mirror can name is the global one.
+fn refuse_own_state(raw: &RawSnapshot, global: Option<&Path>, surroundings: &Surroundings<'_>, notes: &mut Notes) {
+    if let Some(path) = &raw.path
+        && let Some(own) = absolute(path, surroundings, notes)
+        && global.is_some_and(|global| global != own)
+    {
+        let hint = "all mirrors share the one of the table [snapshot]";
+        notes.fault_with_hint(path, "a state directory of its own is not possible for a mirror", hint);
+    }
+}
+
+fn refuse_source(mirror_source: Option<&Located<bool>>, notes: &mut Notes) {
+    refuse_unless(mirror_source, |on| !on, notes);
+}
+
+fn refuse_filters(raw: &RawFilters, notes: &mut Notes) {
+    refuse_unless(raw.keep_versions.as_ref(), |versions| *versions == 0, notes);
+    refuse_unless(raw.exclude_patterns.as_ref(), Vec::is_empty, notes);
+    refuse_unless(raw.allow_missing.as_ref(), |on| !on, notes);
+    refuse_unless(raw.reindex.as_ref(), |on| !on, notes);
+}
+
+/// Refuses what would change how connections are secured: a setting that is ignored here would be a hole.
+fn refuse_tls(raw: &RawTls, notes: &mut Notes) {
+    refuse_unless(raw.min_version.as_ref(), |version| version == DEFAULT_TLS, notes);
+    refuse_unless(raw.insecure_skip_verify.as_ref(), |on| !on, notes);
+    refuse_unless(raw.cipher_suites.as_ref(), Vec::is_empty, notes);
+    for text in [
+        &raw.max_version,
+        &raw.ca_cert_file,
+        &raw.client_cert_file,
+        &raw.client_key_file,
+        &raw.server_name,
+    ] {
+        refuse_unless(text.as_ref(), |_| false, notes);
+    }
+}
+
+/// Refuses a key of a later release, unless its value asks for what happens without it.
+fn refuse_unless<T>(raw: Option<&Located<T>>, harmless: impl Fn(&T) -> bool, notes: &mut Notes) {
+    if let Some(raw) = raw
+        && !harmless(&raw.value)
+    {
+        notes.fault(raw, NOT_YET);
+    }
+}

@@ -1,0 +1,205 @@
+//! What a valid configuration means.
+//!
+//! Owns the types that the rest of the program is configured by. They hold validated values only: text that broke a
+//! rule never gets here (see `resolve`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::NameFormat;
+use crate::model::{Architecture, BaseUrl, Component, MirrorId, Suite};
+
+/// The whole configuration: the file with the environment over it and every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The mount point, below which each mirror has its directory. Absolute.
+    pub dir: PathBuf,
+    /// The state directory: catalog and blob cache. Absolute, and neither inside `dir` nor around it.
+    pub state: PathBuf,
+    /// Connections to one upstream host at a time; at least 1.
+    pub max_conns: usize,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// How generated snapshot names are made, for mirrors that do not say.
+    pub name_format: NameFormat,
+    /// Which snapshots are kept, for mirrors that do not say.
+    pub prune: PruneSettings,
+    /// What becomes of blobs that nothing needs any more.
+    pub gc: GcSettings,
+    /// The mirrors.
+    pub mirrors: BTreeMap<MirrorId, MirrorSettings>,
+    /// The environment variables that took the place of something in the file.
+    pub overrides: Vec<&'static str>,
+}
+
+/// One mirror: an upstream archive and what to keep of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorSettings {
+    /// Its id.
+    pub id: MirrorId,
+    /// The archive root at upstream.
+    pub url: BaseUrl,
+    /// The suites, in the configured order; at least one, none twice.
+    pub suites: Vec<Suite>,
+    /// The components (`sections` in the file), in the configured order; at least one, none twice.
+    pub components: Vec<Component>,
+    /// The architectures exactly as configured; at least one, none twice. Packages for every architecture (`all`)
+    /// belong to the mirror whether or not they are named here.
+    pub architectures: Vec<Architecture>,
+    /// The file with the keys that may sign; `None` means the keyrings that APT itself trusts.
+    pub keyring: Option<PathBuf>,
+    /// Take unsigned and wrongly signed metadata.
+    pub no_pgp_check: bool,
+    /// Point `staging` at each new snapshot.
+    pub publish_to_staging: bool,
+    /// Point `current` at each new snapshot.
+    pub publish_to_production: bool,
+    /// How generated snapshot names are made.
+    pub name_format: NameFormat,
+    /// Which snapshots are kept.
+    pub prune: PruneSettings,
+}
+
+/// Which snapshots pruning keeps: those that satisfy either rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PruneSettings {
+    /// The newest so many; at least 1.
+    pub keep_last: usize,
+    /// Those younger than this.
+    pub keep_within: Duration,
+}
+
+impl PruneSettings {
+    /// What is kept when nothing is configured: the newest 5, and 30 days.
+    pub const DEFAULT: Self = Self {
+        keep_last: 5,
+        keep_within: Duration::from_hours(30 * 24),
+    };
+}
+
+/// What becomes of blobs that nothing needs any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GcSettings {
+    /// End each sync with a bounded sweep.
+    pub auto: bool,
+    /// How long what a failed sync has fetched is kept for the next one.
+    pub keep_partial: Duration,
+    /// How long a blob stays readable after it was condemned; at least [`GcSettings::SHORTEST_GRACE`].
+    pub grace: Duration,
+}
+
+impl GcSettings {
+    /// What applies when nothing is configured.
+    pub const DEFAULT: Self = Self {
+        auto: true,
+        keep_partial: Duration::from_hours(14 * 24),
+        grace: Self::SHORTEST_GRACE,
+    };
+
+    /// The mount promises a day to readers of a file that has left the tree.
+    pub const SHORTEST_GRACE: Duration = Duration::from_hours(24);
+}
+
+/// What is logged, and how. Always to standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogSettings {
+    /// From which level on.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// The least important events that are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum LogLevel {
+    /// Everything, for finding faults.
+    Debug,
+    /// The course of each command.
+    #[default]
+    Info,
+    /// What an operator should look at.
+    Warn,
+    /// Failures only.
+    Error,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people; coloured on a terminal.
+    #[default]
+    Text,
+    /// For people and files; never coloured.
+    Plain,
+    /// One JSON object a line, with the time.
+    Json,
+}
+
+/// A word that is none of those allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{word:?} is none of {allowed}")]
+pub struct WordError {
+    word: String,
+    allowed: String,
+}
+
+macro_rules! words {
+    ($name:ident { $($variant:ident = $word:literal),+ }) => {
+        impl $name {
+            /// Every value, in the documented order.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word for it in the configuration.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = WordError;
+
+            fn from_str(word: &str) -> Result<Self, WordError> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(WordError {
+                        word: word.to_owned(),
+                        allowed: [$($word),+].join(", "),
+                    }),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+
+words!(LogLevel { Debug = "debug", Info = "info", Warn = "warn", Error = "error" });
+words!(LogFormat { Text = "text", Plain = "plain", Json = "json" });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_values_agree() {
+        for level in LogLevel::ALL {
+            assert_eq!(level.name().parse(), Ok(*level));
+        }
+        for format in LogFormat::ALL {
+            assert_eq!(format.name().parse(), Ok(*format));
+        }
+        let error = "Info".parse::<LogLevel>().expect_err("upper case");
+        assert_eq!(error.to_string(), "\"Info\" is none of debug, info, warn, error");
+        assert!(LogLevel::Debug < LogLevel::Error);
+    }
+}

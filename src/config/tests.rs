@@ -1,0 +1,819 @@
+//! What the whole room promises: every key, every error with its line, and the documentation that lists them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+
+/// The smallest configuration.
+const MINIMAL: &str = "dir = \"/srv/apt\"\n";
+
+/// A good mirror; lines 2 to 6 of a file that starts with [`MINIMAL`].
+const MIRROR: &str = "[mirrors.debian]\n\
+                      url = \"http://deb.example/debian\"\n\
+                      suites = [\"sid\"]\n\
+                      sections = [\"main\"]\n\
+                      architectures = [\"amd64\"]\n";
+
+fn parse_with(text: &[u8], variables: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+    let variables: BTreeMap<_, _> = variables.iter().copied().collect();
+    let variable = |name: &str| variables.get(name).map(OsString::from);
+    let surroundings = Surroundings {
+        variable: &variable,
+        home: Some(Path::new("/home/op")),
+        keyrings: Keyrings::MustBeReadable,
+    };
+    parse(text, Path::new("m"), &surroundings).map_err(|errors| errors.errors.iter().map(ToString::to_string).collect())
+}
+
+fn good(text: &str) -> Settings {
+    parse_with(text.as_bytes(), &[]).unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"))
+}
+
+fn bad(text: &str) -> Vec<String> {
+    parse_with(text.as_bytes(), &[]).expect_err(text)
+}
+
+/// The one error of a mirror to which `line` was added.
+#[track_caller]
+fn assert_mirror_error(line: &str, error: &str) {
+    assert_eq!(bad(&format!("{MINIMAL}{MIRROR}{line}\n")), [error], "{line}");
+}
+
+/// The settings of a mirror to which `lines` were added.
+fn mirror_with(lines: &str) -> MirrorSettings {
+    let mut settings = good(&format!("{MINIMAL}{MIRROR}{lines}\n"));
+    settings.mirrors.pop_first().expect("one mirror").1
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+#[test]
+fn defaults_are_those_of_the_documentation() {
+    let settings = good(MINIMAL);
+    assert_eq!(settings.dir, Path::new("/srv/apt"));
+    assert_eq!(settings.state, Path::new("/var/lib/mirrorctl/snapshots"));
+    assert_eq!(settings.max_conns, 10);
+    assert_eq!(
+        (settings.log.level, settings.log.format),
+        (LogLevel::Info, LogFormat::Text)
+    );
+    assert_eq!(settings.name_format.as_str(), "2006-01-02T15-04-05Z");
+    assert_eq!((settings.prune.keep_last, settings.prune.keep_within), (5, 30 * DAY));
+    assert_eq!(
+        settings.gc,
+        GcSettings {
+            auto: true,
+            keep_partial: 14 * DAY,
+            grace: DAY
+        }
+    );
+    assert!(settings.mirrors.is_empty() && settings.overrides.is_empty());
+
+    let mirror = mirror_with("");
+    assert_eq!(mirror.id.as_str(), "debian");
+    assert_eq!(mirror.url.to_string(), "http://deb.example/debian");
+    assert_eq!(mirror.suites, ["sid".parse().expect("valid")]);
+    assert_eq!(mirror.components, ["main".parse().expect("valid")]);
+    assert_eq!(mirror.architectures, ["amd64".parse().expect("valid")]);
+    assert_eq!(mirror.keyring, None);
+    assert!(!mirror.no_pgp_check && !mirror.publish_to_staging && !mirror.publish_to_production);
+    assert_eq!(mirror.name_format, NameFormat::default());
+    assert_eq!(mirror.prune, PruneSettings::DEFAULT);
+}
+
+#[test]
+fn every_key_of_the_file_is_obeyed() {
+    let settings = good(
+        r#"
+        dir = "~/apt/"
+        max_conns = 3
+        [log]
+        level = "debug"
+        format = "json"
+        [snapshot]
+        path = "/state/./here/"
+        default_name_format = "20060102"
+        prune.keep_last = 7
+        prune.keep_within = "2w"
+        [gc]
+        auto = false
+        keep_partial = "1d"
+        grace = "48h"
+        "#,
+    );
+    assert_eq!(settings.dir, Path::new("/home/op/apt"));
+    assert_eq!(settings.state, Path::new("/state/here"));
+    assert_eq!(settings.max_conns, 3);
+    assert_eq!(
+        (settings.log.level, settings.log.format),
+        (LogLevel::Debug, LogFormat::Json)
+    );
+    assert_eq!(settings.name_format.as_str(), "20060102");
+    assert_eq!((settings.prune.keep_last, settings.prune.keep_within), (7, 14 * DAY));
+    assert_eq!(
+        settings.gc,
+        GcSettings {
+            auto: false,
+            keep_partial: DAY,
+            grace: 2 * DAY
+        }
+    );
+}
+
+#[test]
+fn every_key_of_a_mirror_is_obeyed() {
+    let keyring = tempfile::NamedTempFile::new().expect("temporary file");
+    let mirror = mirror_with(&format!(
+        "pgp_key_path = {:?}\n\
+         no_pgp_check = true\n\
+         publish_to_staging = true\n\
+         publish_to_production = true\n\
+         [mirrors.debian.snapshot]\n\
+         path = \"/var/lib/mirrorctl/snapshots/\"\n\
+         default_name_format = \"Mon2006\"\n\
+         [mirrors.debian.snapshot.prune]\n\
+         keep_last = 1\n\
+         keep_within = \"0\"",
+        keyring.path()
+    ));
+    assert_eq!(mirror.keyring.as_deref(), Some(keyring.path()));
+    assert!(mirror.no_pgp_check && mirror.publish_to_staging && mirror.publish_to_production);
+    assert_eq!(mirror.name_format.as_str(), "Mon2006");
+    assert_eq!((mirror.prune.keep_last, mirror.prune.keep_within), (1, Duration::ZERO));
+}
+
+#[test]
+fn mirrors_inherit_what_they_do_not_say() {
+    let text = format!(
+        "{MINIMAL}snapshot = {{ default_name_format = \"2006\", prune = {{ keep_last = 9, keep_within = \"1d\" }} }}\n\
+         {MIRROR}snapshot.prune.keep_last = 2\n"
+    );
+    let settings = good(&text);
+    let mirror = settings.mirrors.values().next().expect("one mirror");
+    assert_eq!(mirror.name_format.as_str(), "2006");
+    assert_eq!((mirror.prune.keep_last, mirror.prune.keep_within), (2, DAY));
+    assert_eq!((settings.prune.keep_last, settings.prune.keep_within), (9, DAY));
+}
+
+#[test]
+fn keys_of_later_releases_may_ask_for_what_happens_anyway() {
+    let tls = "min_version = \"1.2\"\ninsecure_skip_verify = false\ncipher_suites = []\n";
+    good(&format!("{MINIMAL}[tls]\n{tls}"));
+    mirror_with(&format!(
+        "mirror_source = false\n[mirrors.debian.tls]\n{tls}[mirrors.debian.filters]\nkeep_versions = 0\n\
+         exclude_patterns = []\nallow_missing = false\nreindex = false"
+    ));
+}
+
+#[test]
+fn keys_of_later_releases_are_refused_otherwise() {
+    for (line, key) in [
+        ("mirror_source = true", "mirror_source"),
+        ("filters.keep_versions = 2", "filters.keep_versions"),
+        ("filters.exclude_patterns = [\"x\"]", "filters.exclude_patterns"),
+        ("filters.allow_missing = true", "filters.allow_missing"),
+        ("filters.reindex = true", "filters.reindex"),
+    ] {
+        let column = line.find(" = ").expect("a value") + 4;
+        assert_mirror_error(
+            line,
+            &format!("m:7:{column}: mirrors.debian.{key}: is not supported yet"),
+        );
+    }
+    for line in [
+        "min_version = \"1.3\"",
+        "max_version = \"1.3\"",
+        "insecure_skip_verify = true",
+        "ca_cert_file = \"/x\"",
+        "client_cert_file = \"/x\"",
+        "client_key_file = \"/x\"",
+        "cipher_suites = [\"x\"]",
+        "server_name = \"x\"",
+    ] {
+        let (key, _) = line.split_once(" = ").expect("a value");
+        let (column, mirror_column) = (key.len() + 4, key.len() + 8);
+        assert_eq!(
+            bad(&format!("{MINIMAL}[tls]\n{line}\n")),
+            [format!("m:3:{column}: tls.{key}: is not supported yet")]
+        );
+        assert_mirror_error(
+            &format!("tls.{line}"),
+            &format!("m:7:{mirror_column}: mirrors.debian.tls.{key}: is not supported yet"),
+        );
+    }
+}
+
+#[test]
+fn flat_repositories_and_file_urls_are_refused() {
+    let flat = "dir = \"/a\"\n[mirrors.x]\nurl = \"file:///srv\"\nsuites = [\"./\", \"sid\"]\n";
+    assert_eq!(
+        bad(flat),
+        [
+            "m:3:7: mirrors.x.url: a file: URL is not supported yet",
+            "m:4:11: mirrors.x.suites: a flat repository (the suite \"./\" ends in \"/\") is not supported yet",
+        ]
+    );
+}
+
+#[test]
+fn every_rule_of_a_value_names_its_line() {
+    for (text, error) in [
+        ("dir = \"apt\"", "m:1:7: dir: must be an absolute path, but is \"apt\""),
+        (
+            "dir = \"/a/../b\"",
+            "m:1:7: dir: must not have a \"..\" part, but is \"/a/../b\"",
+        ),
+        ("dir = \"/a\\u0000\"", "m:1:7: dir: must not have control characters"),
+        ("\n", "m:1:1: dir: is required"),
+        (
+            "dir = \"/a\"\nmax_conns = 0",
+            "m:2:13: max_conns: must be at least 1, but is 0",
+        ),
+        (
+            "dir = \"/a\"\nmax_conns = -3",
+            "m:2:13: max_conns: must be at least 1, but is -3",
+        ),
+        (
+            "dir = \"/a\"\nmax_conns = 99999999999999999999",
+            "m:2:13: max_conns: is too large a number",
+        ),
+        (
+            "dir = \"/a\"\n[log]\nlevel = \"trace\"",
+            "m:3:9: log.level: \"trace\" is none of debug, info, warn, error",
+        ),
+        (
+            "dir = \"/a\"\n[log]\nformat = \"xml\"",
+            "m:3:10: log.format: \"xml\" is none of text, plain, json",
+        ),
+        (
+            "dir = \"/a\"\n[snapshot]\ndefault_name_format = \"15:04\"",
+            "m:3:23: snapshot.default_name_format: makes names such as \"03:04\", but a snapshot name starts with a \
+             letter or digit and goes on with letters, digits, \".\", \"_\" and \"-\", 128 characters at most",
+        ),
+        (
+            "dir = \"/a\"\n[snapshot.prune]\nkeep_last = 0",
+            "m:3:13: snapshot.prune.keep_last: must be at least 1, but is 0",
+        ),
+        (
+            "dir = \"/a\"\n[snapshot.prune]\nkeep_within = \"30\"",
+            "m:3:15: snapshot.prune.keep_within: a duration needs a unit (w, d, h, m, s), as in \"30d\", but is \"30\"",
+        ),
+        (
+            "dir = \"/a\"\n[gc]\nkeep_partial = \"-1d\"",
+            "m:3:16: gc.keep_partial: a duration cannot be negative, but is \"-1d\"",
+        ),
+        (
+            "dir = \"/a\"\n[gc]\ngrace = \"23h\"",
+            "m:3:9: gc.grace: must be at least 24h, but is \"23h\"; to free space at once, run gc --now",
+        ),
+    ] {
+        assert_eq!(bad(text), [error], "{text}");
+    }
+}
+
+#[test]
+fn every_rule_of_a_mirror_names_its_line() {
+    let replaced = |line: &str, by: &str| bad(&format!("{MINIMAL}{MIRROR}").replace(line, by));
+    for (line, by, error) in [
+        (
+            "[mirrors.debian]",
+            "[mirrors.Debian]",
+            "m:2:10: mirrors.Debian: a mirror id starts with a-z or 0-9 and goes on with a-z, 0-9, \"_\" and \"-\", \
+             128 characters at most",
+        ),
+        (
+            "[mirrors.debian]",
+            "[mirrors.current]",
+            "m:2:10: mirrors.current: \"current\" is a name the served tree uses itself (current, staging, \
+             snapshots, at, .doors)",
+        ),
+        (
+            "url = \"http://deb.example/debian\"\n",
+            "",
+            "m:2:10: mirrors.debian.url: is required",
+        ),
+        ("suites = [\"sid\"]\n", "", "m:2:10: mirrors.debian.suites: is required"),
+        (
+            "sections = [\"main\"]\n",
+            "",
+            "m:2:10: mirrors.debian.sections: is required",
+        ),
+        (
+            "architectures = [\"amd64\"]\n",
+            "",
+            "m:2:10: mirrors.debian.architectures: is required",
+        ),
+        (
+            "[\"sid\"]",
+            "[]",
+            "m:4:10: mirrors.debian.suites: must name at least one",
+        ),
+        (
+            "[\"main\"]",
+            "[]",
+            "m:5:12: mirrors.debian.sections: must name at least one",
+        ),
+        (
+            "[\"amd64\"]",
+            "[]",
+            "m:6:17: mirrors.debian.architectures: must name at least one",
+        ),
+        (
+            "[\"sid\"]",
+            "[\"sid\", \"sid\"]",
+            "m:4:18: mirrors.debian.suites: names \"sid\" twice",
+        ),
+        (
+            "[\"main\"]",
+            "[\n\"main\",\n\"main\"]",
+            "m:7:1: mirrors.debian.sections: names \"main\" twice",
+        ),
+        (
+            "[\"amd64\"]",
+            "[\"i386\", \"i386\"]",
+            "m:6:26: mirrors.debian.architectures: names \"i386\" twice",
+        ),
+        (
+            "[\"sid\"]",
+            "[\"../sid\"]",
+            "m:4:11: mirrors.debian.suites: \"../sid\" cannot be: a suite is a distribution path such as \"bookworm\" \
+             or \"bookworm/updates\"",
+        ),
+        (
+            "[\"amd64\"]",
+            "[\"AMD64\"]",
+            "m:6:18: mirrors.debian.architectures: \"AMD64\" cannot be: an architecture consists of a-z, 0-9 and \
+             \"-\", such as \"amd64\"",
+        ),
+        (
+            "http://deb.example/debian",
+            "deb.example/debian",
+            "m:3:7: mirrors.debian.url: is not a URL (relative URL without a base)",
+        ),
+        (
+            "http://deb.example/debian",
+            "ftp://deb.example/",
+            "m:3:7: mirrors.debian.url: the scheme \"ftp\" is not one of http, https",
+        ),
+        (
+            "http://deb.example/debian",
+            "http://u:secret@deb.example/?x",
+            "m:3:7: mirrors.debian.url: an archive root has no \"?\" or \"#\" part",
+        ),
+    ] {
+        assert_eq!(replaced(line, by), [error], "{by}");
+    }
+    assert_mirror_error(
+        "snapshot.path = \"/elsewhere\"",
+        "m:7:17: mirrors.debian.snapshot.path: a state directory of its own is not possible for a mirror; all mirrors \
+         share the one of the table [snapshot]",
+    );
+}
+
+#[test]
+fn a_keyring_must_be_a_readable_file_where_it_is_needed() {
+    assert_mirror_error(
+        "pgp_key_path = \"/no/such/file\"",
+        "m:7:16: mirrors.debian.pgp_key_path: cannot read the keyring /no/such/file: No such file or directory (os \
+         error 2)",
+    );
+    assert_mirror_error(
+        "pgp_key_path = \"/dev\"",
+        "m:7:16: mirrors.debian.pgp_key_path: cannot read the keyring /dev: it is not a regular file",
+    );
+    assert_mirror_error(
+        "pgp_key_path = \"key.asc\"",
+        "m:7:16: mirrors.debian.pgp_key_path: must be an absolute path, but is \"key.asc\"",
+    );
+    let text = format!("{MINIMAL}{MIRROR}pgp_key_path = \"/no/such/file\"\n");
+    let surroundings = Surroundings {
+        variable: &|_| None,
+        home: None,
+        keyrings: Keyrings::NotLookedAt,
+    };
+    let settings = parse(text.as_bytes(), Path::new("m"), &surroundings).expect("not looked at");
+    assert_eq!(settings.mirrors.len(), 1);
+}
+
+#[test]
+fn mount_point_and_state_keep_apart() {
+    for (dir, state, message) in [
+        ("/a", "/a/", "the mount point and the state directory are the same"),
+        (
+            "/a",
+            "/a/b",
+            "the state directory is inside the mount point, which would hide it",
+        ),
+        (
+            "/",
+            "/b",
+            "the state directory is inside the mount point, which would hide it",
+        ),
+        ("/a/b", "/a", "the mount point is inside the state directory"),
+    ] {
+        let errors = bad(&format!("dir = {dir:?}\n[snapshot]\npath = {state:?}\n"));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(
+            errors[0].starts_with(&format!("m:3:8: snapshot.path: {message}; dir is ")),
+            "{errors:?}"
+        );
+    }
+    assert_eq!(
+        bad("dir = \"/var/lib/mirrorctl\"")[0],
+        "m:1:7: dir: the state directory is inside the mount point, which would hide it; dir is /var/lib/mirrorctl, \
+         [snapshot] path is /var/lib/mirrorctl/snapshots"
+    );
+    good("dir = \"/a/bc\"\n[snapshot]\npath = \"/a/b\"\n");
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_known_one() {
+    for (text, error) in [
+        (
+            "max_con = 3",
+            "m:2:1: max_con: unknown key; did you mean \"max_conns\"?",
+        ),
+        ("[logs]", "m:2:2: logs: unknown key; did you mean \"log\"?"),
+        (
+            "[mirror.debian]\nurl = 3",
+            "m:2:2: mirror: unknown key; write [mirrors.debian]",
+        ),
+        ("level = \"info\"", "m:2:1: level: unknown key; it belongs in [log]"),
+        (
+            "[log]\nmax_conns = 3",
+            "m:3:1: log.max_conns: unknown key; it belongs at the top, before the first [table]",
+        ),
+        (
+            "[snapshot]\nkeep_last = 3",
+            "m:3:1: snapshot.keep_last: unknown key; it belongs in [snapshot.prune]",
+        ),
+        (
+            "[log]\nxyzzy = 3",
+            "m:3:1: log.xyzzy: unknown key; known here: level, format",
+        ),
+        (
+            "\"a b\" = 1",
+            "m:2:1: \"a b\": unknown key; known here: dir, max_conns, log, tls, snapshot, gc, mirrors",
+        ),
+    ] {
+        assert_eq!(bad(&format!("{MINIMAL}{text}\n")), [error], "{text}");
+    }
+    for (line, hint) in [
+        ("suits = []", "did you mean \"suites\"?"),
+        ("arch = []", "did you mean \"architectures\"?"),
+        ("components = []", "did you mean \"sections\"?"),
+        ("publish_to_prod = true", "did you mean \"publish_to_production\"?"),
+        ("keyring = \"/x\"", "did you mean \"pgp_key_path\"?"),
+    ] {
+        let (key, _) = line.split_once(" = ").expect("a value");
+        assert_mirror_error(line, &format!("m:7:1: mirrors.debian.{key}: unknown key; {hint}"));
+    }
+}
+
+#[test]
+fn wrong_types_are_named() {
+    for (text, error) in [
+        ("dir = 3", "m:1:7: dir: must be text in quotes, but is a whole number"),
+        ("dir = [\"/a\"]", "m:1:7: dir: must be text in quotes, but is a list"),
+        (
+            "dir = \"/a\"\nmax_conns = \"10\"",
+            "m:2:13: max_conns: must be a whole number, but is text",
+        ),
+        (
+            "dir = \"/a\"\nmax_conns = 1.5",
+            "m:2:13: max_conns: must be a whole number, but is a number with a fraction",
+        ),
+        (
+            "dir = \"/a\"\nlog = \"info\"",
+            "m:2:7: log: must be a table, written [log], but is text",
+        ),
+        (
+            "dir = \"/a\"\nmirrors = []",
+            "m:2:11: mirrors: must be a table, written [mirrors], but is a list",
+        ),
+        (
+            "dir = \"/a\"\nmirrors.x = 2020-01-01",
+            "m:2:9: mirrors.x: must be a table, written [mirrors.x], but is a date or time",
+        ),
+        (
+            "dir = \"/a\"\n[tls]\nmin_version = 1.2",
+            "m:3:15: tls.min_version: must be text in quotes, but is a number with a fraction",
+        ),
+        (
+            "dir = \"/a\"\n[gc]\nauto = \"yes\"",
+            "m:3:8: gc.auto: must be true or false, without quotes, but is text",
+        ),
+    ] {
+        assert_eq!(bad(text), [error], "{text}");
+    }
+    let text = format!("{MINIMAL}{MIRROR}");
+    assert_eq!(
+        bad(&text.replace("[\"sid\"]", "\"sid\"")),
+        ["m:4:10: mirrors.debian.suites: must be a list, such as [\"one\", \"two\"], but is text"]
+    );
+    assert_eq!(
+        bad(&text.replace("[\"sid\"]", "[\"sid\", 3]")),
+        ["m:4:18: mirrors.debian.suites: must be text in quotes, but is a whole number"]
+    );
+}
+
+#[test]
+fn keys_and_tables_that_occur_twice_are_errors_among_the_others() {
+    assert_eq!(
+        bad("dir = \"/a\"\ndir = \"/b\"\n[log]\n[mirrors.x]\n[log]\nlevle = 1\n[mirrors.x]\n"),
+        [
+            "m:2:1: the key dir is set a second time",
+            "m:5:2: the key log is set a second time",
+            "m:6:1: log.levle: unknown key; did you mean \"level\"?",
+            "m:7:10: the key x is set a second time",
+        ]
+    );
+}
+
+#[test]
+fn syntax_errors_come_alone_one_a_line() {
+    let errors = bad("dir = /srv/apt\nwhatever = 3\n[mirrors.x\n[log]\nlevel = \"a\n");
+    let places: Vec<_> = errors.iter().map(|error| error.split(": ").next()).collect();
+    assert_eq!(places, [Some("m:1:7"), Some("m:3:11"), Some("m:5:11")], "{errors:#?}");
+}
+
+#[test]
+fn a_file_that_is_not_utf8_says_where() {
+    let errors = parse_with(b"dir = \"/a\"\nx = \"\xff\"\n", &[]).expect_err("not UTF-8");
+    assert_eq!(errors, ["m:2:6: the file is not UTF-8 text"]);
+    let errors = parse_with("\u{feff}dir = \"/a\"".as_bytes(), &[]).expect_err("byte order mark");
+    assert_eq!(
+        errors,
+        ["m:1:1: the file starts with a byte order mark; save it as UTF-8 without one"]
+    );
+}
+
+#[test]
+fn all_errors_come_at_once() {
+    let errors =
+        bad("max_conns = 0\nfoo = 1\n[mirrors.a]\nurl = \"x\"\nsuits = []\n[mirrors.b]\nsections = [\"a b\"]\n");
+    assert_eq!(errors.len(), 12, "{errors:#?}");
+}
+
+#[test]
+fn the_environment_goes_over_the_file() {
+    let text = b"dir = \"/a\"\nmax_conns = 3\n[log]\nlevel = \"info\"\n";
+    let settings = parse_with(
+        text,
+        &[
+            ("MIRRORCTL_DIR", "~/b"),
+            ("MIRRORCTL_MAX_CONNS", "4"),
+            ("MIRRORCTL_LOG_LEVEL", "warn"),
+            ("MIRRORCTL_LOG_FORMAT", "plain"),
+            ("MIRRORCTL_TLS_MIN_VERSION", "1.2"),
+            ("MIRRORCTL_TLS_INSECURE_SKIP_VERIFY", "false"),
+            ("MIRRORCTL_TLS_CA_CERT_FILE", ""),
+        ],
+    )
+    .expect("valid");
+    assert_eq!(settings.dir, Path::new("/home/op/b"));
+    assert_eq!(settings.max_conns, 4);
+    assert_eq!(
+        (settings.log.level, settings.log.format),
+        (LogLevel::Warn, LogFormat::Plain)
+    );
+    assert_eq!(settings.overrides.len(), 6);
+    let from_nothing = parse_with(b"", &[("MIRRORCTL_DIR", "/b")]).expect("dir is not required then");
+    assert_eq!(from_nothing.dir, Path::new("/b"));
+}
+
+#[test]
+fn mistakes_in_the_environment_name_the_variable() {
+    for (variable, value, error) in [
+        ("MIRRORCTL_DIR", "b", "dir: must be an absolute path, but is \"b\""),
+        (
+            "MIRRORCTL_MAX_CONNS",
+            "many",
+            "max_conns: must be a whole number, but is \"many\"",
+        ),
+        ("MIRRORCTL_MAX_CONNS", "0", "max_conns: must be at least 1, but is 0"),
+        (
+            "MIRRORCTL_LOG_LEVEL",
+            "loud",
+            "log.level: \"loud\" is none of debug, info, warn, error",
+        ),
+        (
+            "MIRRORCTL_LOG_FORMAT",
+            "xml",
+            "log.format: \"xml\" is none of text, plain, json",
+        ),
+        (
+            "MIRRORCTL_TLS_MIN_VERSION",
+            "1.3",
+            "tls.min_version: is not supported yet",
+        ),
+        (
+            "MIRRORCTL_TLS_MAX_VERSION",
+            "1.3",
+            "tls.max_version: is not supported yet",
+        ),
+        (
+            "MIRRORCTL_TLS_INSECURE_SKIP_VERIFY",
+            "true",
+            "tls.insecure_skip_verify: is not supported yet",
+        ),
+        (
+            "MIRRORCTL_TLS_INSECURE_SKIP_VERIFY",
+            "1",
+            "tls.insecure_skip_verify: must be true or false, but is \"1\"",
+        ),
+        (
+            "MIRRORCTL_TLS_CA_CERT_FILE",
+            "/x",
+            "tls.ca_cert_file: is not supported yet",
+        ),
+        (
+            "MIRRORCTL_TLS_CLIENT_CERT_FILE",
+            "/x",
+            "tls.client_cert_file: is not supported yet",
+        ),
+        (
+            "MIRRORCTL_TLS_CLIENT_KEY_FILE",
+            "/x",
+            "tls.client_key_file: is not supported yet",
+        ),
+        (
+            "MIRRORCTL_TLS_CIPHER_SUITES",
+            "a,b",
+            "tls.cipher_suites: is not supported yet",
+        ),
+        (
+            "MIRRORCTL_TLS_SERVER_NAME",
+            "x",
+            "tls.server_name: is not supported yet",
+        ),
+    ] {
+        let errors = parse_with(MINIMAL.as_bytes(), &[(variable, value)]).expect_err(variable);
+        assert_eq!(errors, [format!("{variable}: {error}")]);
+    }
+    let surroundings = Surroundings {
+        variable: &|_| Some(OsString::from_vec(vec![0xff])),
+        home: None,
+        keyrings: Keyrings::NotLookedAt,
+    };
+    let errors = parse(MINIMAL.as_bytes(), Path::new("m"), &surroundings).expect_err("not UTF-8");
+    assert_eq!(errors.errors.len(), 12);
+    assert_eq!(errors.errors[0].message, "is not UTF-8 text");
+}
+
+#[test]
+fn home_must_be_known_to_be_used() {
+    let surroundings = Surroundings {
+        variable: &|_| None,
+        home: None,
+        keyrings: Keyrings::NotLookedAt,
+    };
+    let errors = parse(b"dir = \"~/a\"", Path::new("m"), &surroundings).expect_err("no home");
+    assert_eq!(errors.errors[0].message, "starts with \"~/\", but HOME is not set");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let surroundings = Surroundings {
+        variable: &|_| None,
+        home: None,
+        keyrings: Keyrings::NotLookedAt,
+    };
+    let missing = PathBuf::from("/no/such/mirror.toml");
+    let error = load(&missing, &surroundings).expect_err("no file");
+    assert_eq!(error.to_string(), "cannot read the configuration /no/such/mirror.toml");
+    let large = tempfile::NamedTempFile::new().expect("temporary file");
+    large.as_file().set_len(LARGEST_FILE + 1).expect("sparse file");
+    let error = load(large.path(), &surroundings).expect_err("too large");
+    assert!(matches!(error, LoadError::TooLarge { .. }), "{error}");
+    std::fs::write(large.path(), MINIMAL).expect("written");
+    assert!(load(large.path(), &surroundings).is_ok());
+}
+
+/// The configuration of the walk-through that operators of the earlier program know.
+#[test]
+fn a_configuration_of_the_earlier_program_loads_unchanged() {
+    let settings = good(
+        r#"# Base directory for all mirrored repositories
+dir = "/var/www/apt/"
+
+# Snapshot configuration
+[snapshot]
+path = "/var/lib/mirrorctl/snapshots"
+default_name_format = "2006-01-02T15-04-05Z"
+
+[snapshot.prune]
+keep_last = 5
+
+# Mirror configuration
+[mirrors.ubuntu-noble]
+url = "https://archive.ubuntu.com/ubuntu/"
+suites = ["noble"]
+sections = ["main"]
+architectures = ["amd64"]
+publish_to_staging = true  # Automatically publish new snapshots to staging
+"#,
+    );
+    assert_eq!(settings.dir, Path::new("/var/www/apt"));
+    let mirror = settings.mirrors.values().next().expect("one mirror");
+    assert!(mirror.publish_to_staging && !mirror.publish_to_production);
+}
+
+proptest::proptest! {
+    /// Whatever a file says, it gives settings or at least one error, and never a panic.
+    #[test]
+    fn no_text_is_too_strange(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..40)) {
+        let text = pieces.concat();
+        if let Err(errors) = parse_with(text.as_bytes(), &[]) {
+            proptest::prop_assert!(!errors.is_empty());
+        }
+    }
+}
+
+const PIECES: &[&str] = &[
+    "dir",
+    "log",
+    "mirrors",
+    "debian",
+    "snapshot",
+    "prune",
+    "keep_last",
+    "suites",
+    "url",
+    "tls",
+    "ä",
+    " = ",
+    "\n",
+    "\n[",
+    "\n[[",
+    "]\n",
+    "]]",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ".",
+    "\"",
+    "'",
+    "\"/a\"",
+    "\"http://h/\"",
+    "-3",
+    "0x10",
+    "1.5",
+    "true",
+    "2020-01-01",
+    "#",
+    "\"\"\"",
+    "\\",
+    "\u{1b}",
+    "\r\n",
+    "\r",
+];
+
+const DOCUMENTATION: &str = include_str!("../../docs/configuration.md");
+
+/// The first words in backticks of the rows of the documentation's tables that have three columns.
+fn documented_keys() -> BTreeSet<String> {
+    let rows = DOCUMENTATION.lines().filter(|line| line.matches(" | ").count() >= 2);
+    let cells = rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+    cells.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_known_keys() {
+    assert_eq!(documented_keys(), file::known_keys());
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_variables() {
+    let asked = std::cell::RefCell::new(BTreeSet::new());
+    let variable = |name: &str| {
+        asked.borrow_mut().insert(name.to_owned());
+        None
+    };
+    let surroundings = Surroundings {
+        variable: &variable,
+        home: None,
+        keyrings: Keyrings::NotLookedAt,
+    };
+    parse(MINIMAL.as_bytes(), Path::new("m"), &surroundings).expect("valid");
+    let rows = DOCUMENTATION
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `MIRRORCTL_"));
+    let documented: BTreeSet<_> = rows
+        .filter_map(|row| Some(format!("MIRRORCTL_{}", row.split('`').next()?)))
+        .collect();
+    assert_eq!(documented, asked.into_inner());
+}
+
+#[test]
+fn the_example_of_the_documentation_loads() {
+    let (_, rest) = DOCUMENTATION.split_once("```toml\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    assert_eq!(good(example).mirrors.len(), 1);
+}
