@@ -3,9 +3,9 @@
 //! The house, and who may import whom (arrows go right only; `tests/boundaries.rs` holds them):
 //!
 //! ```text
-//! cli ──► demo
+//! cli ──► demo · daemon ──► view
 //!  │
-//!  └────► sync · publish · retention · view · daemon ──► catalog · blobs · state · upstream · signature · apt · control ──► model
+//!  └────► sync · publish · retention · view ──► catalog · blobs · state · upstream · signature · apt · control ──► model
 //!                                        └────► mirrorctl-mount
 //! cli ──► config ──► model
 //! ```

@@ -16,7 +16,7 @@ const USE_CASES: &[&str] = &["publish", "retention", "sync", "view"];
 
 /// Every room of `src/`.
 fn rooms() -> BTreeSet<&'static str> {
-    let others = ["model", "config", "demo", "cli"];
+    let others = ["model", "config", "demo", "daemon", "cli"];
     MIDDLE.iter().chain(USE_CASES).copied().chain(others).collect()
 }
 
@@ -27,6 +27,8 @@ fn allowed(room: &str) -> BTreeSet<&'static str> {
         "config" | "demo" => BTreeSet::from(["model"]),
         "cli" | "lib" | "main" => rooms(),
         middle if MIDDLE.contains(&middle) => BTreeSet::from(["model"]),
+        // The life of a mount is that of the view it shows.
+        "daemon" => MIDDLE.iter().copied().chain(["model", "view"]).collect(),
         use_case if USE_CASES.contains(&use_case) => MIDDLE.iter().copied().chain(["model"]).collect(),
         _ => BTreeSet::new(),
     }
@@ -38,12 +40,15 @@ const POWERS: &[(&str, &[&str])] = &[
     ("clap", &["src/cli"]),
     ("clap_complete", &["src/cli"]),
     ("fuser", &["mount"]),
-    ("mirrorctl_mount", &["src/view", "src/cli", "mount"]),
+    ("mirrorctl_mount", &["src/view", "src/daemon", "src/cli", "mount"]),
     ("reqwest", &["src/upstream"]),
     ("rusqlite", &["src/catalog"]),
     ("sequoia_openpgp", &["src/signature", "src/demo"]),
     ("sha2", &["src/model/digest"]),
-    ("tokio", &["src/upstream", "src/sync", "src/cli/commands/sync"]),
+    (
+        "tokio",
+        &["src/upstream", "src/sync", "src/cli/commands/sync", "src/cli/interrupt"],
+    ),
     ("vouched", &["src/signature", "src/model/verified"]),
 ];
 

@@ -8,8 +8,10 @@
 
 #[expect(dead_code, reason = "what only the test against the model needs")]
 mod common;
+#[path = "common/sys.rs"]
+mod sys;
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
@@ -25,6 +27,9 @@ use std::time::Duration;
 use common::{BLOB_TIME, Files, MemoryTree, SERIAL_TIME};
 use mirrorctl_mount::tree::MirrorNo;
 use mirrorctl_mount::{Existing, MountError, Options, Session, detach, existing, mount};
+use sys::{
+    get_attribute, list_attributes, mapped, mount_other, open_files_as, set_attribute, sizes, truncate, unmount_plainly,
+};
 use tempfile::TempDir;
 
 const OWN_TIME: i64 = 1_500_000_000;
@@ -116,98 +121,6 @@ fn two_snapshots() -> (Arc<MemoryTree>, MirrorNo) {
 
 fn errno(result: io::Result<impl Sized>) -> Option<i32> {
     result.err().and_then(|error| error.raw_os_error())
-}
-
-fn c_path(path: &Path) -> CString {
-    CString::new(path.as_os_str().as_bytes()).unwrap()
-}
-
-#[expect(unsafe_code, reason = "the standard library has no extended attributes")]
-fn get_attribute(path: &Path, name: &str) -> Result<Vec<u8>, i32> {
-    let (path, name, mut value) = (c_path(path), CString::new(name).unwrap(), vec![0_u8; 256]);
-    // SAFETY: both strings end in a zero byte, and the buffer has the length that is passed.
-    let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
-    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error().raw_os_error().unwrap())?;
-    value.truncate(length);
-    Ok(value)
-}
-
-#[expect(unsafe_code, reason = "the standard library has no extended attributes")]
-fn list_attributes(path: &Path) -> Vec<u8> {
-    let (path, mut names) = (c_path(path), vec![0_u8; 256]);
-    // SAFETY: the string ends in a zero byte, and the buffer has the length that is passed.
-    let length = unsafe { libc::listxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
-    names.truncate(usize::try_from(length).unwrap());
-    names
-}
-
-#[expect(unsafe_code, reason = "the standard library has no extended attributes")]
-fn set_attribute(path: &Path) -> Option<i32> {
-    let path = c_path(path);
-    // SAFETY: the strings end in a zero byte, and the value has the length that is passed.
-    let result = unsafe { libc::setxattr(path.as_ptr(), c"user.x".as_ptr(), c"y".as_ptr().cast(), 1, 0) };
-    (result != 0).then(|| io::Error::last_os_error().raw_os_error().unwrap())
-}
-
-#[expect(
-    unsafe_code,
-    reason = "the standard library cannot change the length of an unopened file"
-)]
-fn truncate(path: &Path) -> Option<i32> {
-    let path = c_path(path);
-    // SAFETY: the string ends in a zero byte.
-    let result = unsafe { libc::truncate(path.as_ptr(), 0) };
-    (result != 0).then(|| io::Error::last_os_error().raw_os_error().unwrap())
-}
-
-#[expect(unsafe_code, reason = "the standard library does not map files")]
-fn mapped(file: &File, length: usize) -> Vec<u8> {
-    // SAFETY: a new shared mapping for reading of `length` bytes; the kernel chooses the place.
-    let start = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            length,
-            libc::PROT_READ,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        )
-    };
-    assert_ne!(start, libc::MAP_FAILED, "{}", io::Error::last_os_error());
-    // SAFETY: the mapping has `length` bytes, which nobody changes.
-    let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }.to_vec();
-    // SAFETY: the mapping is not used any more.
-    assert_eq!(unsafe { libc::munmap(start, length) }, 0);
-    bytes
-}
-
-#[expect(unsafe_code, reason = "the standard library does not know file systems' sizes")]
-fn sizes(path: &Path) -> libc::statvfs {
-    let path = c_path(path);
-    let mut sizes = std::mem::MaybeUninit::uninit();
-    // SAFETY: the string ends in a zero byte, and `sizes` has room for what is written.
-    assert_eq!(unsafe { libc::statvfs(path.as_ptr(), sizes.as_mut_ptr()) }, 0);
-    // SAFETY: the call has succeeded, so it has filled `sizes`.
-    unsafe { sizes.assume_init() }
-}
-
-#[expect(unsafe_code, reason = "the standard library cannot unmount")]
-fn unmount_plainly(path: &Path) -> io::Result<()> {
-    let path = c_path(path);
-    // SAFETY: the string ends in a zero byte.
-    if unsafe { libc::umount2(path.as_ptr(), 0) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-#[expect(unsafe_code, reason = "the standard library cannot mount")]
-fn mount_other(kind: &str, path: &Path) {
-    let (kind, path) = (CString::new(kind).unwrap(), c_path(path));
-    // SAFETY: the strings end in a zero byte; no data is passed.
-    let result = unsafe { libc::mount(c"other".as_ptr(), path.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
 #[test]
@@ -1073,7 +986,6 @@ fn open_blobs_are_few_and_known() {
 }
 
 #[test]
-#[expect(unsafe_code, reason = "the standard library does not change who a thread acts as")]
 fn everybody_may_read() {
     let (tree, _) = two_snapshots();
     let mounted = Mounted::new(tree);
@@ -1085,10 +997,7 @@ fn everybody_may_read() {
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let place = File::open(mounted.place.path()).unwrap();
-            // SAFETY: changes only as whom this thread, which ends here, opens files.
-            unsafe { libc::setfsuid(65534) };
-            // SAFETY: the same call asks whether the first has had effect.
-            assert_eq!(unsafe { libc::setfsuid(65534) }, 65534);
+            open_files_as(65534);
             let path = format!(
                 "/proc/self/fd/{}/debian/current/dists/stable/InRelease",
                 place.as_raw_fd()

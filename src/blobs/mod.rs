@@ -122,6 +122,10 @@ impl BlobStore {
     ///
     /// # Errors
     /// When the file system refuses.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what was placed is no longer on its way in"
+    )]
     pub fn place(&self, arrived: Arrived) -> Result<(), BlobError> {
         let target = layout::path(&self.root, arrived.digest());
         match fs::hard_link(arrived.path(), &target) {

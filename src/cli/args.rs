@@ -235,6 +235,9 @@ pub struct MountArgs {
     /// Return as soon as the file system is there, and serve it in the background
     #[arg(long)]
     pub background: bool,
+    /// What `--background` starts: serve without a terminal
+    #[arg(long, hide = true, conflicts_with = "background")]
+    pub detached: bool,
 }
 
 /// `gc`

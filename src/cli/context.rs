@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::args::Global;
 use super::failure::{Failure, Kind};
+use super::sys;
 use crate::config::{self, Keyrings, MirrorSettings, Settings, Surroundings, nearest};
 use crate::model::{MirrorId, Timestamp};
 
@@ -34,6 +35,13 @@ impl Environment {
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         let value = self.0.get(OsStr::new(name))?;
         (!value.is_empty()).then_some(value)
+    }
+
+    /// Who acts. What `SUDO_USER` says counts for root only, who could be anybody anyway.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        let caller = self.get("SUDO_USER").filter(|_| sys::is_root());
+        caller.map_or_else(sys::user_name, |caller| caller.to_string_lossy().into_owned())
     }
 
     /// The directory where running mounts register.
@@ -78,6 +86,10 @@ pub struct Context {
     pub settings: Settings,
     /// Where running mounts register.
     pub run_dir: PathBuf,
+    /// Who acts, for the history: whoever called sudo, or the user this process runs as.
+    pub actor: String,
+    /// The time of day when the command started.
+    pub now: Timestamp,
 }
 
 impl Context {
@@ -99,6 +111,8 @@ impl Context {
             config: flags.config.clone(),
             settings,
             run_dir: environment.run_dir()?,
+            actor: environment.actor(),
+            now: now(),
         })
     }
 

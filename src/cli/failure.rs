@@ -139,6 +139,22 @@ impl Failure {
         self
     }
 
+    /// What failed, without causes and hints.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What failed and why, in one line.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        std::iter::once(&self.message)
+            .chain(&self.causes)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(": ")
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -7,9 +7,13 @@
 pub mod args;
 mod commands;
 pub mod context;
+mod errors;
 pub mod failure;
+mod interrupt;
 pub mod logging;
 pub mod output;
+mod progress;
+mod stores;
 mod sys;
 pub mod text;
 
@@ -88,30 +92,52 @@ fn dispatch(command: Command, flags: &Global, environment: &Environment, output:
             Ok(())
         }
         Command::Sync(sync) if sync.dry_run => Err(later("sync --dry-run")),
-        Command::Sync(_) => Err(without_its_room("sync")),
-        Command::Mount(_) => Err(without_its_room("mount")),
-        Command::Unmount => Err(without_its_room("unmount")),
-        Command::Status => Err(without_its_room("status")),
-        Command::Gc(_) => Err(without_its_room("gc")),
-        Command::Demo(_) => Err(without_its_room("demo")),
-        Command::Snapshot(SnapshotCommand::Create(_)) => Err(without_its_room("snapshot create")),
-        Command::Snapshot(SnapshotCommand::List(_)) => Err(without_its_room("snapshot list")),
-        Command::Snapshot(SnapshotCommand::Stage(_)) => Err(without_its_room("snapshot stage")),
-        Command::Snapshot(SnapshotCommand::Publish(_)) => Err(without_its_room("snapshot publish")),
-        Command::Snapshot(SnapshotCommand::Promote(_)) => Err(without_its_room("snapshot promote")),
-        Command::Snapshot(SnapshotCommand::Delete(_)) => Err(without_its_room("snapshot delete")),
-        Command::Snapshot(SnapshotCommand::Prune(_)) => Err(without_its_room("snapshot prune")),
-        Command::Snapshot(SnapshotCommand::History(_)) => Err(without_its_room("snapshot history")),
-        Command::Snapshot(SnapshotCommand::Rollback(_)) => {
-            Err(later("snapshot rollback").hint("point production at an older snapshot with snapshot publish"))
+        Command::Sync(sync) => {
+            let keyrings = if sync.no_pgp_check {
+                Keyrings::NotLookedAt
+            } else {
+                Keyrings::MustBeReadable
+            };
+            commands::sync::run(&sync, &configured(flags, environment, keyrings)?, output)
         }
-        Command::Snapshot(SnapshotCommand::Diff(_)) => Err(later("snapshot diff")),
-        Command::Snapshot(SnapshotCommand::Test(_)) => Err(later("snapshot test")),
+        Command::Demo(demo) => commands::demo::run(&demo, output),
+        Command::Mount(mount) => {
+            let context = configured(flags, environment, Keyrings::NotLookedAt)?;
+            commands::mount::run(&mount, flags, &context, output)
+        }
+        Command::Unmount => commands::unmount::run(&configured(flags, environment, Keyrings::NotLookedAt)?, output),
+        Command::Status => commands::status::run(&configured(flags, environment, Keyrings::NotLookedAt)?, output),
+        Command::Gc(gc) => commands::gc::run(&gc, &configured(flags, environment, Keyrings::NotLookedAt)?, output),
+        Command::Snapshot(snapshot) => dispatch_snapshot(snapshot, flags, environment, output),
         Command::Check(CheckCommand::Tls(_)) => Err(later("check tls")),
         Command::Verify(_) => Err(later("verify")),
         Command::Repair(_) => Err(later("repair")),
         Command::Import(_) => Err(later("import")),
         Command::Migrate(_) => Err(later("migrate")),
+    }
+}
+
+fn dispatch_snapshot(
+    command: SnapshotCommand,
+    flags: &Global,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let context = || configured(flags, environment, Keyrings::NotLookedAt);
+    match command {
+        SnapshotCommand::Create(create) => commands::snapshot_create::run(&create, &context()?, output),
+        SnapshotCommand::List(list) => commands::snapshot_list::run(&list, &context()?, output),
+        SnapshotCommand::Stage(stage) => commands::snapshot_stage::run(&stage, &context()?, output),
+        SnapshotCommand::Publish(publish) => commands::snapshot_publish::run(&publish, &context()?, output),
+        SnapshotCommand::Promote(promote) => commands::snapshot_promote::run(&promote, &context()?, output),
+        SnapshotCommand::Delete(delete) => commands::snapshot_delete::run(&delete, &context()?, output),
+        SnapshotCommand::Prune(prune) => commands::snapshot_prune::run(&prune, &context()?, output),
+        SnapshotCommand::History(history) => commands::snapshot_history::run(&history, &context()?, output),
+        SnapshotCommand::Rollback(_) => {
+            Err(later("snapshot rollback").hint("point production at an older snapshot with snapshot publish"))
+        }
+        SnapshotCommand::Diff(_) => Err(later("snapshot diff")),
+        SnapshotCommand::Test(_) => Err(later("snapshot test")),
     }
 }
 
@@ -125,14 +151,6 @@ fn configured(flags: &Global, environment: &Environment, keyrings: Keyrings) -> 
 /// The refusal of what a later release builds.
 fn later(command: &str) -> Failure {
     Failure::new(Kind::Failed, format!("{command} is not supported yet"))
-}
-
-/// The failure of a command whose use case is not part of this build.
-fn without_its_room(command: &str) -> Failure {
-    Failure::new(
-        Kind::Failed,
-        format!("internal error: {command} has no use case in this build"),
-    )
 }
 
 /// Prints the help or version that was asked for, or what is wrong with the command line. Returns the exit code.

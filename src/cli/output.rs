@@ -38,6 +38,8 @@ pub struct Output {
     stderr: Stream,
     /// The report, until the JSON document is complete.
     document: Option<Value>,
+    /// Whether the JSON document was printed already.
+    reported: bool,
 }
 
 impl Output {
@@ -56,6 +58,7 @@ impl Output {
             stdout: Stream::new(stdout),
             stderr: Stream::new(stderr),
             document: None,
+            reported: false,
         }
     }
 
@@ -94,10 +97,19 @@ impl Output {
         }
     }
 
+    /// Prints what a command did at once, although the command goes on. Nothing else is printed by it then.
+    pub fn report_now<R: Serialize + Human>(&mut self, report: &R) {
+        match self.mode {
+            Mode::Json => self.stdout.write(&format!("{}\n", document(report))),
+            Mode::Human => self.stdout.write(&Page::of(report)),
+        }
+        self.reported = true;
+    }
+
     /// Prints how the command ended, and returns its exit code.
     pub(super) fn finish(mut self, outcome: Result<(), Failure>, detailed: bool) -> u8 {
         let mut failure = outcome.err();
-        if self.mode == Mode::Json {
+        if self.mode == Mode::Json && !(self.reported && failure.is_none()) {
             let document = self.document.take();
             self.stdout
                 .write(&format!("{}\n", complete(document, failure.as_ref())));

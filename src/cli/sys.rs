@@ -1,6 +1,11 @@
 //! What the command line needs of the system and std does not offer.
 //!
-//! Owns one call. The only file of this room with unsafe code.
+//! Owns those calls. The only file of this room with unsafe code.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// Lets a broken pipe end the process silently, as it does other programs: `mirrorctl snapshot list | head -1`.
 ///
@@ -11,4 +16,60 @@ pub(super) fn die_of_broken_pipes() {
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
+}
+
+/// Makes this process the leader of a session without a terminal, so that closing one does not end it.
+pub(super) fn leave_the_terminal() {
+    #[expect(unsafe_code, reason = "std has no setsid")]
+    // SAFETY: setsid has no preconditions. It fails only for a process that leads a group, which then is as detached
+    // as it can be.
+    unsafe {
+        libc::setsid();
+    }
+}
+
+/// Whether this process may do what root may.
+pub(super) fn is_root() -> bool {
+    #[expect(unsafe_code, reason = "std has no geteuid")]
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    unsafe {
+        libc::geteuid() == 0
+    }
+}
+
+/// Name of the user that this process runs as; the number where it has no name.
+pub(super) fn user_name() -> String {
+    #[expect(unsafe_code, reason = "std has no users")]
+    // SAFETY: the record is read at once, before any other call could overwrite it, while the program has one thread;
+    // pw_name is a C string.
+    let (id, name) = unsafe {
+        let id = libc::getuid();
+        let record = libc::getpwuid(id).as_ref();
+        (
+            id,
+            record.map(|record| CStr::from_ptr(record.pw_name).to_string_lossy().into_owned()),
+        )
+    };
+    name.unwrap_or_else(|| id.to_string())
+}
+
+/// Lets files that this process makes be written by its group: several operators share one state directory.
+pub(super) fn share_with_group() {
+    #[expect(unsafe_code, reason = "std has no umask")]
+    // SAFETY: umask has no preconditions and cannot fail.
+    unsafe {
+        libc::umask(0o002);
+    }
+}
+
+/// The value of an extended attribute of `path`, as text.
+pub(super) fn attribute(path: &Path, name: &CStr) -> io::Result<String> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // Snapshot names have at most 128 bytes.
+    let mut value = [0_u8; 256];
+    #[expect(unsafe_code, reason = "std has no extended attributes")]
+    // SAFETY: both names are C strings, and value has the length that is passed.
+    let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    Ok(String::from_utf8_lossy(&value[..length]).into_owned())
 }

@@ -31,7 +31,7 @@ pub enum SyncError {
         /// Why not.
         source: SignatureError,
     },
-    /// InRelease and Release of one suite say different things, however often they are asked for.
+    /// `InRelease` and `Release` of one suite say different things, however often they are asked for.
     #[error("InRelease and Release of suite {0} do not say the same")]
     Disagreement(Suite),
     /// A suite's Release file is too old to be believed.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use error::SyncError;
+pub use error::{FileError, SyncError};
 pub use report::{Outcome, Progress, SyncReport, Transferred};
 pub use store::Store;
 

@@ -2,8 +2,7 @@
 //!
 //! Pure: wants and claims in, work and listings out. It asks no network, disk or catalog.
 
-use std::collections::HashMap;
-use std::collections::hash_map;
+use std::collections::{HashMap, HashSet};
 
 use super::SyncError;
 use crate::blobs::BlobError;
@@ -40,11 +39,10 @@ pub(super) struct SyncPlan {
 
 /// Each content of `wants` once, in the order of first mention.
 pub(super) fn contents(wants: &[Want]) -> Vec<&Want> {
-    let mut seen = HashMap::with_capacity(wants.len());
+    let mut seen = HashSet::with_capacity(wants.len());
     let mut contents: Vec<&Want> = Vec::with_capacity(wants.len());
     for want in wants {
-        if let hash_map::Entry::Vacant(place) = seen.entry(want.digest) {
-            place.insert(());
+        if seen.insert(want.digest) {
             contents.push(want);
         }
     }

@@ -290,8 +290,8 @@ fn refused(suite: &Suite, file: &'static str) -> impl FnOnce(SignatureError) -> 
     move |source| SyncError::Signature { suite, file, source }
 }
 
-/// Whether a Release file without a signature of its own is the text that InRelease signs. The two may differ in
-/// blank space at the end only, which the signature of InRelease does not cover.
+/// Whether a Release file without a signature of its own is the text that `InRelease` signs. The two may differ in
+/// blank space at the end only, which the signature of `InRelease` does not cover.
 fn says_the_same(text: &[u8], verified: &VerifiedText) -> bool {
     text.trim_ascii_end() == verified.text().as_bytes().trim_ascii_end()
 }

@@ -55,6 +55,14 @@ struct Shared {
     reused: AtomicU64,
 }
 
+impl Shared {
+    /// Counts a file of so many bytes that came over the network.
+    fn count(&self, bytes: u64) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 enum Message {
     File(Dated),
     /// Commit what is there, and tell whether everything so far could be committed.
@@ -157,6 +165,7 @@ impl Transfer {
                 None => {
                     let mtime = file.last_modified.map_or(date_of(suite, job), |time| time.min(job.now));
                     self.hand_over((arrive(&self.shared.inbox, &file.bytes)?, mtime))?;
+                    self.shared.count(file.bytes.len() as u64);
                     BlobFacts {
                         digest,
                         size: file.bytes.len() as u64,
@@ -260,8 +269,7 @@ impl Round {
                     if to_committer.send(Message::File((arrived, mtime))).is_err() {
                         return Err(SyncError::Worker);
                     }
-                    shared.files.fetch_add(1, Ordering::Relaxed);
-                    shared.bytes.fetch_add(want.size, Ordering::Relaxed);
+                    shared.count(want.size);
                     shared.progress.file();
                 }
                 Ok(None) if self.missing == Missing::Allowed => shared.progress.file(),
@@ -286,9 +294,8 @@ async fn fetch_one(shared: &Shared, want: &Want) -> Result<Result<Option<Dated>,
     for path in &want.paths {
         match shared.client.get(&shared.url, path, None).await {
             Err(error) => return Ok(Err(FileError::Upstream(error))),
-            Ok(Answer::Missing) => {}
-            // Nobody asked conditionally; a server that says so anyway has no bytes for us.
-            Ok(Answer::Unchanged) => {}
+            // Nobody asked conditionally: a server that calls the file unchanged has no bytes for us either.
+            Ok(Answer::Missing | Answer::Unchanged) => {}
             Ok(Answer::Body(body)) => return receive(shared, want, body).await,
         }
     }

@@ -17,7 +17,7 @@ use mirrorctl_mount::tree::{
 };
 
 use crate::blobs::BlobStore;
-use crate::catalog::{BlobRow, CatalogError, DirRow, FileRow, MirrorRow, ROOT_DIR, TreeNode};
+use crate::catalog::{BlobRow, CatalogError, CatalogReader, DirRow, FileRow, MirrorRow, ROOT_DIR, TreeNode};
 use crate::model::{Digest, Pointer, Role, SnapshotName, Timestamp};
 use doors::{DoorCache, DoorTarget};
 use last_known::{LastKnown, ManifestTree};
@@ -100,7 +100,7 @@ impl View {
 
 impl Tree for View {
     fn mirrors(&self) -> io::Result<Vec<(Box<[u8]>, MirrorNo)>> {
-        let Ok(mirrors) = self.readers.read(|reader| reader.mirrors()) else {
+        let Ok(mirrors) = self.readers.read(CatalogReader::mirrors) else {
             return Ok(self.last_known.mirrors());
         };
         mirrors
@@ -230,7 +230,7 @@ impl Tree for View {
 
     fn totals(&self) -> io::Result<Totals> {
         let (bytes, free_bytes) = self.blobs.space().map_err(io::Error::other)?;
-        let (files, _) = self.readers.read(|reader| reader.blob_totals())?;
+        let (files, _) = self.readers.read(CatalogReader::blob_totals)?;
         Ok(Totals {
             bytes,
             free_bytes,

@@ -4,5 +4,20 @@
 
 pub(super) mod check_config;
 pub(super) mod completion;
+pub(super) mod demo;
+pub(super) mod gc;
 pub(super) mod help;
+pub(super) mod mount;
+mod moves;
+pub(super) mod snapshot_create;
+pub(super) mod snapshot_delete;
+pub(super) mod snapshot_history;
+pub(super) mod snapshot_list;
+pub(super) mod snapshot_promote;
+pub(super) mod snapshot_prune;
+pub(super) mod snapshot_publish;
+pub(super) mod snapshot_stage;
+pub(super) mod status;
+pub(super) mod sync;
+pub(super) mod unmount;
 pub(super) mod version;

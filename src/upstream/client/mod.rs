@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode, redirect};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -61,6 +61,7 @@ pub struct Client {
 
 /// What an upstream says to a request.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is received")]
 pub enum Answer {
     /// The version that the request told of is still the newest.
     Unchanged,
@@ -282,7 +283,7 @@ fn target(base: &BaseUrl, from: &Url, response: &Response) -> Result<Url, Upstre
     let location = response
         .headers()
         .get(LOCATION)
-        .map(|location| location.as_bytes())
+        .map(HeaderValue::as_bytes)
         .unwrap_or_default();
     // Parsers of URLs drop tabs and the like, which hide what is meant.
     let location = std::str::from_utf8(location)
@@ -298,9 +299,11 @@ fn target(base: &BaseUrl, from: &Url, response: &Response) -> Result<Url, Upstre
         _ => return Err(refused("to something other than http or https")),
     }
     let configured = base.with_credentials();
-    let (user, password) = match to.origin() == configured.origin() {
-        true => (configured.username(), configured.password()),
-        false => ("", None),
+    let ours = to.origin() == configured.origin();
+    let (user, password) = if ours {
+        (configured.username(), configured.password())
+    } else {
+        ("", None)
     };
     // Neither fails for a URL of http or https.
     let (_, _) = (to.set_username(user), to.set_password(password));

@@ -1,0 +1,101 @@
+//! The command `mirrorctl mount`.
+//!
+//! Owns the choice between foreground and background. In the background, this program starts itself once more, waits
+//! until the mount is there, and leaves it running.
+
+#![expect(clippy::disallowed_types, reason = "starts itself in the background")]
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use serde::Serialize;
+
+use crate::cli::args::{Global, MountArgs};
+use crate::cli::context::Context;
+use crate::cli::failure::{Failure, Kind};
+use crate::cli::output::{Human, Output, Page};
+use crate::cli::sys;
+use crate::daemon::{self, Mounting};
+
+#[derive(Serialize)]
+struct Report {
+    mountpoint: String,
+    pid: u32,
+}
+
+impl Human for Report {
+    fn human(&self, page: &mut Page) {
+        page.line(format!("mounted at {} by process {}", self.mountpoint, self.pid));
+    }
+}
+
+/// Serves the mirrors as a file system.
+pub(in crate::cli) fn run(
+    arguments: &MountArgs,
+    flags: &Global,
+    context: &Context,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    // A mount may come before the first sync.
+    if !context.settings.state.join("catalog.db").exists() {
+        context.catalog()?;
+    }
+    if arguments.background {
+        return in_background(flags, context, output);
+    }
+    if arguments.detached {
+        sys::leave_the_terminal();
+    }
+    let mounting = Mounting {
+        mountpoint: context.settings.dir.clone(),
+        state: context.settings.state.clone(),
+        run: context.run_dir.clone(),
+        now: context.now,
+    };
+    let report = Report {
+        mountpoint: mounting.mountpoint.display().to_string(),
+        pid: std::process::id(),
+    };
+    daemon::serve(&mounting, || output.report_now(&report))?;
+    Ok(())
+}
+
+fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let failed = |action: &str, error: std::io::Error| Failure::new(Kind::Failed, format!("cannot {action}: {error}"));
+    let log_path = context.run_dir.join("mount.log");
+    fs::create_dir_all(&context.run_dir).map_err(|error| failed("make the run directory", error))?;
+    let log = OpenOptions::new().create(true).append(true).open(&log_path);
+    let log = log.map_err(|error| failed("open the log of the mount", error))?;
+    let written = log.metadata().map_or(0, |log| log.len());
+    let program = std::env::current_exe().map_err(|error| failed("find this program", error))?;
+    let mut child = Command::new(program)
+        .arg("--config")
+        .arg(&flags.config)
+        .args(flags.log_level.map(|level| format!("--log-level={}", level.name())))
+        .args(["mount", "--detached"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .map_err(|error| failed("start the mount", error))?;
+    let mut line = String::new();
+    let pipe = child.stdout.take().expect("the output is a pipe");
+    // One line when the mount is there; nothing when there is none.
+    BufReader::new(pipe)
+        .read_line(&mut line)
+        .map_err(|error| failed("wait for the mount", error))?;
+    if line.is_empty() {
+        let said = fs::read(&log_path).unwrap_or_default();
+        let said =
+            String::from_utf8_lossy(said.get(usize::try_from(written).unwrap_or(0)..).unwrap_or_default()).into_owned();
+        let failure = Failure::new(Kind::Failed, "the mount could not be started");
+        let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+        return Err(lines.fold(failure, |failure, line| failure.problem(line, line.into())));
+    }
+    output.done(&Report {
+        mountpoint: context.settings.dir.display().to_string(),
+        pid: child.id(),
+    });
+    Ok(())
+}

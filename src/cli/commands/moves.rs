@@ -1,0 +1,75 @@
+//! The report of pointers that moved, shared by the commands that move them.
+//!
+//! Owns its form for people and for programs.
+
+use serde::Serialize;
+
+use crate::catalog::Moved;
+use crate::cli::output::{Human, Page};
+use crate::model::Pointer;
+
+#[derive(Serialize)]
+pub(in crate::cli) struct Moves {
+    moves: Vec<Move>,
+}
+
+#[derive(Serialize)]
+pub(in crate::cli) struct Move {
+    mirror: String,
+    pointer: &'static str,
+    from: Option<String>,
+    to: String,
+    changed: bool,
+}
+
+impl Moves {
+    pub(in crate::cli) fn of(moved: &[Moved]) -> Self {
+        Self {
+            moves: moved.iter().map(Move::of).collect(),
+        }
+    }
+
+    /// Writes the moves that happened to the log, as the event it is.
+    pub(in crate::cli) fn log(moved: &[Moved]) {
+        for moved in moved.iter().filter(|moved| moved.changed()) {
+            let what = match moved.now.pointer {
+                Pointer::Staging => "Staging",
+                Pointer::Current => "Production",
+            };
+            tracing::info!("{what} updated: {} -> {}", moved.now.mirror, moved.now.snapshot);
+        }
+    }
+}
+
+impl Move {
+    pub(in crate::cli) fn of(moved: &Moved) -> Self {
+        Self {
+            mirror: moved.now.mirror.to_string(),
+            pointer: moved.now.pointer.name(),
+            from: moved.before.as_ref().map(|before| before.snapshot.to_string()),
+            to: moved.now.snapshot.to_string(),
+            changed: moved.changed(),
+        }
+    }
+
+    pub(in crate::cli) fn sentence(&self) -> String {
+        let Self {
+            mirror,
+            pointer,
+            from,
+            to,
+            changed,
+        } = self;
+        match from {
+            _ if !changed => format!("{mirror}/{pointer} is at {to} already"),
+            Some(from) => format!("{mirror}/{pointer}: {from} -> {to}"),
+            None => format!("{mirror}/{pointer} -> {to}"),
+        }
+    }
+}
+
+impl Human for Moves {
+    fn human(&self, page: &mut Page) {
+        self.moves.iter().for_each(|moved| page.line(moved.sentence()));
+    }
+}

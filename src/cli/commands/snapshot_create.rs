@@ -1,0 +1,55 @@
+//! The command `mirrorctl snapshot create`.
+//!
+//! Owns the choice of a name when none is given, and the report.
+
+use serde::Serialize;
+
+use super::moves::Move;
+use crate::cli::args::CreateArgs;
+use crate::cli::context::Context;
+use crate::cli::failure::{Failure, Kind};
+use crate::cli::output::{Human, Output, Page};
+use crate::model::Pointer;
+
+#[derive(Serialize)]
+struct Report {
+    mirror: String,
+    snapshot: String,
+    moves: Vec<Move>,
+}
+
+impl Human for Report {
+    fn human(&self, page: &mut Page) {
+        page.line(format!(
+            "{}: snapshot {} names the last synced state",
+            self.mirror, self.snapshot
+        ));
+        self.moves.iter().for_each(|moved| page.line(moved.sentence()));
+    }
+}
+
+/// Gives the last synced state of a mirror a name.
+pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let mirror = context.mirrors(std::slice::from_ref(&arguments.mirror))?[0];
+    let mut catalog = context.catalog()?;
+    let name = match &arguments.name {
+        Some(name) => name.clone(),
+        None => {
+            let made = mirror.name_format.name_at(context.now);
+            let made = made.map_err(|error| Failure::caused(Kind::Failed, &error).hint("give a name"))?;
+            catalog
+                .reader()
+                .free_name(catalog.reader().mirror(&mirror.id)?, &made)?
+        }
+    };
+    let pointers: &[Pointer] = if arguments.stage { &[Pointer::Staging] } else { &[] };
+    let by = context.by();
+    let moved = catalog.create_snapshot(&mirror.id, &name, arguments.force, pointers, by.actor, by.now)?;
+    tracing::info!("Snapshot created: {} {name}", mirror.id);
+    output.done(&Report {
+        mirror: mirror.id.to_string(),
+        snapshot: name.to_string(),
+        moves: moved.iter().map(Move::of).collect(),
+    });
+    context.make_visible()
+}

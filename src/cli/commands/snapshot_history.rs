@@ -1,0 +1,86 @@
+//! The command `mirrorctl snapshot history`.
+//!
+//! Owns the table of pointer moves.
+
+use serde::Serialize;
+
+use crate::catalog::MoveRecord;
+use crate::cli::args::HistoryArgs;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::output::{Align, Human, Output, Page, Table};
+use crate::cli::text::utc;
+
+#[derive(Serialize)]
+struct Report {
+    moves: Vec<Move>,
+}
+
+#[derive(Serialize)]
+struct Move {
+    #[serde(skip)]
+    row: i64,
+    act: i64,
+    time: String,
+    mirror: String,
+    pointer: &'static str,
+    from: Option<String>,
+    to: String,
+    command: String,
+    actor: String,
+}
+
+/// Lists the moves of the pointers, newest first.
+pub(in crate::cli) fn run(arguments: &HistoryArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let reader = context.reader()?;
+    let mut moves = Vec::new();
+    for mirror in context.mirrors(&arguments.mirrors)? {
+        // Never synced, hence never moved.
+        let Ok(row) = reader.mirror(&mirror.id) else { continue };
+        let history = reader.history(row)?;
+        moves.extend((0..history.len()).map(|index| Move::of(&history, index)));
+    }
+    moves.sort_by_key(|entry| std::cmp::Reverse(entry.row));
+    output.answer(&Report { moves });
+    Ok(())
+}
+
+impl Move {
+    /// The move at `index` of one mirror's history, newest first, with where its pointer led before.
+    fn of(history: &[MoveRecord], index: usize) -> Self {
+        let record = &history[index];
+        let before = history[index + 1..]
+            .iter()
+            .find(|older| older.pointer == record.pointer);
+        Self {
+            row: record.row.number(),
+            act: record.act_row.number(),
+            time: utc(record.moved_at),
+            mirror: record.mirror.to_string(),
+            pointer: record.pointer.name(),
+            from: before.map(|before| before.snapshot.to_string()),
+            to: record.snapshot.to_string(),
+            command: record.act.clone(),
+            actor: record.actor.clone(),
+        }
+    }
+}
+
+impl Human for Report {
+    fn human(&self, page: &mut Page) {
+        let headings = ["TIME", "MIRROR", "POINTER", "FROM", "TO", "COMMAND", "BY"];
+        let mut table = Table::new(&headings.map(|heading| (heading, Align::Left)));
+        for entry in &self.moves {
+            table.row([
+                entry.time.clone(),
+                entry.mirror.clone(),
+                entry.pointer.to_owned(),
+                entry.from.clone().unwrap_or_else(|| "-".to_owned()),
+                entry.to.clone(),
+                entry.command.clone(),
+                entry.actor.clone(),
+            ]);
+        }
+        page.table(&table);
+    }
+}

@@ -1,0 +1,135 @@
+//! The command `mirrorctl snapshot list`.
+//!
+//! Owns the table of snapshots.
+
+use serde::Serialize;
+
+use crate::catalog::SnapshotRecord;
+use crate::cli::args::ListArgs;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::output::{Align, Human, Output, Page, Table};
+use crate::cli::text::{size, utc};
+
+#[derive(Serialize)]
+struct Report {
+    snapshots: Vec<Snapshot>,
+    #[serde(skip)]
+    detailed: bool,
+}
+
+#[derive(Serialize)]
+struct Snapshot {
+    mirror: String,
+    name: String,
+    created: String,
+    bytes: u64,
+    files: u64,
+    status: Vec<&'static str>,
+    listing: i64,
+    suites: Vec<Suite>,
+}
+
+#[derive(Serialize)]
+struct Suite {
+    suite: String,
+    date: Option<String>,
+    valid_until: Option<String>,
+    signers: Vec<String>,
+}
+
+/// Lists snapshots, newest first.
+pub(in crate::cli) fn run(arguments: &ListArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let reader = context.reader()?;
+    let mut snapshots = Vec::new();
+    for mirror in context.mirrors(&arguments.mirrors)? {
+        // A mirror that is configured and was never synced has no snapshots, which is no error.
+        let Ok(row) = reader.mirror(&mirror.id) else { continue };
+        for record in reader.snapshots(row)? {
+            let releases = if arguments.detailed {
+                reader.releases(row, record.seq)?
+            } else {
+                Vec::new()
+            };
+            let suites = releases.iter().map(|release| Suite {
+                suite: release.suite.to_string(),
+                date: release.date.map(utc),
+                valid_until: release.valid_until.map(utc),
+                signers: release.signers.clone(),
+            });
+            snapshots.push(Snapshot::of(&record, suites.collect()));
+        }
+    }
+    output.answer(&Report {
+        snapshots,
+        detailed: arguments.detailed,
+    });
+    Ok(())
+}
+
+impl Snapshot {
+    fn of(record: &SnapshotRecord, suites: Vec<Suite>) -> Self {
+        let marks = [
+            (record.current, "current"),
+            (record.staged, "staging"),
+            (record.protected, "protected"),
+        ];
+        Self {
+            mirror: record.mirror.to_string(),
+            name: record.name.to_string(),
+            created: utc(record.created_at),
+            bytes: record.bytes,
+            files: record.files,
+            status: marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect(),
+            listing: record.seq.number(),
+            suites,
+        }
+    }
+}
+
+impl Human for Report {
+    fn human(&self, page: &mut Page) {
+        let mut table = Table::new(&[
+            ("MIRROR", Align::Left),
+            ("SNAPSHOT NAME", Align::Left),
+            ("CREATED", Align::Left),
+            ("SIZE", Align::Right),
+            ("FILES", Align::Right),
+            ("STATUS", Align::Left),
+        ]);
+        for snapshot in &self.snapshots {
+            table.row([
+                snapshot.mirror.clone(),
+                snapshot.name.clone(),
+                snapshot.created.clone(),
+                size(snapshot.bytes),
+                snapshot.files.to_string(),
+                snapshot.status.join(","),
+            ]);
+        }
+        page.table(&table);
+        if self.detailed {
+            self.snapshots.iter().for_each(|snapshot| snapshot.details(page));
+        }
+    }
+}
+
+impl Snapshot {
+    fn details(&self, page: &mut Page) {
+        page.line(format!("\n{} {} (listing {})", self.mirror, self.name, self.listing));
+        for suite in &self.suites {
+            let known = |time: &Option<String>| time.clone().unwrap_or_else(|| "not stated".to_owned());
+            page.line(format!(
+                "  {}: Release of {}, valid until {}, signed by {}",
+                suite.suite,
+                known(&suite.date),
+                known(&suite.valid_until),
+                if suite.signers.is_empty() {
+                    "nobody".to_owned()
+                } else {
+                    suite.signers.join(" ")
+                }
+            ));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The command `mirrorctl snapshot publish`.
+//!
+//! Owns nothing but the step from its arguments to `publish::publish`.
+
+use super::moves::Moves;
+use crate::cli::args::PointArgs;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::output::Output;
+use crate::publish;
+
+/// Points production at a snapshot, past staging.
+pub(in crate::cli) fn run(arguments: &PointArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    context.mirrors(std::slice::from_ref(&arguments.mirror))?;
+    let moved = publish::publish(
+        &mut context.catalog()?,
+        &arguments.mirror,
+        &arguments.name,
+        context.by(),
+    )?;
+    Moves::log(&moved);
+    output.done(&Moves::of(&moved));
+    context.make_visible()
+}

@@ -1,0 +1,24 @@
+//! The command `mirrorctl snapshot stage`.
+//!
+//! Owns nothing but the step from its arguments to `publish::stage`.
+
+use super::moves::Moves;
+use crate::cli::args::PointArgs;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::output::Output;
+use crate::publish;
+
+/// Points staging at a snapshot.
+pub(in crate::cli) fn run(arguments: &PointArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    context.mirrors(std::slice::from_ref(&arguments.mirror))?;
+    let moved = publish::stage(
+        &mut context.catalog()?,
+        &arguments.mirror,
+        &arguments.name,
+        context.by(),
+    )?;
+    Moves::log(&moved);
+    output.done(&Moves::of(&moved));
+    context.make_visible()
+}

@@ -1,0 +1,340 @@
+//! The command `mirrorctl sync`.
+//!
+//! Owns the run over several mirrors: each gets its lock, its sync, its pruning and its place in the report, and one
+//! that fails does not stop the others. It starts the only asynchronous runtime of the program.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::runtime::Runtime;
+
+use super::moves::{Move, Moves};
+use super::{gc, snapshot_prune};
+use crate::catalog::Catalog;
+use crate::cli::args::SyncArgs;
+use crate::cli::context::Context;
+use crate::cli::failure::{Failure, Kind};
+use crate::cli::interrupt::{self, Interrupt};
+use crate::cli::output::{Human, Output, Page};
+use crate::cli::progress;
+use crate::cli::text::{size, utc};
+use crate::config::MirrorSettings;
+use crate::model::Pointer;
+use crate::retention;
+use crate::signature::Keyring;
+use crate::state::StateDir;
+use crate::sync::{self, Job, Outcome, Progress, Store, SyncReport, Trust};
+use crate::upstream::{Client, ClientOptions};
+
+/// Where APT keeps the keyrings that it trusts itself.
+const APT_CONFIGURATION: &str = "/etc/apt";
+
+/// Most files a sync's closing sweep removes: about a second of unlinking. The next sync goes on.
+const SWEEP_AT_MOST: u64 = 10_000;
+
+#[derive(Serialize)]
+struct Report {
+    mirrors: Vec<Mirror>,
+}
+
+#[derive(Serialize)]
+struct Mirror {
+    mirror: String,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<Snapshot>,
+    releases: Vec<Release>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct Snapshot {
+    name: String,
+    files: u64,
+    bytes: u64,
+    changes: usize,
+    fetched_files: u64,
+    fetched_bytes: u64,
+    moves: Vec<Move>,
+}
+
+#[derive(Serialize)]
+struct Release {
+    suite: String,
+    date: Option<String>,
+}
+
+/// What every mirror's sync in this run shares.
+struct Run<'a> {
+    arguments: &'a SyncArgs,
+    context: &'a Context,
+    state: StateDir,
+    store: Arc<Store>,
+    client: Client,
+    runtime: Runtime,
+    progress: Arc<dyn Progress>,
+    interrupt: Interrupt,
+}
+
+/// Syncs the named mirrors, or all.
+pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let mirrors = context.mirrors(&arguments.mirrors)?;
+    let run = Run::begin(arguments, context, output)?;
+    let (mut report, mut failures) = (Report { mirrors: Vec::new() }, Vec::new());
+    for mirror in &mirrors {
+        match run.sync(mirror) {
+            Ok(done) => report.mirrors.push(Mirror::done(&done)),
+            Err(failure) => {
+                tracing::error!("Sync failed for {}", mirror.id);
+                report.mirrors.push(Mirror::failed(mirror, &failure));
+                let interrupted = failure.kind() == Kind::Interrupted;
+                failures.push((mirror, failure));
+                if interrupted {
+                    break;
+                }
+            }
+        }
+    }
+    output.done(&report);
+    run.sweep();
+    conclude(failures, mirrors.len(), &run.interrupt)
+}
+
+impl<'a> Run<'a> {
+    fn begin(arguments: &'a SyncArgs, context: &'a Context, output: &Output) -> Result<Self, Failure> {
+        let state = context.state()?;
+        let catalog = Catalog::open(&state.catalog())?;
+        let store = Store::new(catalog, Context::blobs(&state)?, state.incoming_root());
+        let client = Client::new(&ClientOptions::new(context.settings.max_conns))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| Failure::new(Kind::Failed, format!("cannot start threads: {error}")))?;
+        Ok(Self {
+            arguments,
+            context,
+            state,
+            store: Arc::new(store),
+            client,
+            interrupt: interrupt::listen(&runtime),
+            runtime,
+            progress: progress::of(output),
+        })
+    }
+
+    /// Syncs one mirror, makes what it recorded visible, and prunes.
+    fn sync(&self, mirror: &MirrorSettings) -> Result<SyncReport, Failure> {
+        let _lock = self.state.lock_sync(&mirror.id)?;
+        tracing::info!("Starting sync for mirror: {}", mirror.id);
+        let job = self.job(mirror)?;
+        let sync = sync::run(
+            &job,
+            &self.client,
+            &self.store,
+            &self.progress,
+            self.interrupt.receiver(),
+        );
+        let done = self.runtime.block_on(sync)?;
+        match &done.outcome {
+            Outcome::Unchanged => tracing::info!("Nothing new upstream for {}: no snapshot was made", mirror.id),
+            Outcome::Recorded { snapshot, moves, .. } => {
+                tracing::info!("Snapshot created: {} {snapshot}", mirror.id);
+                Moves::log(moves);
+                self.prune(mirror)?;
+                self.context.make_visible()?;
+            }
+        }
+        tracing::info!("Sync completed successfully for {}", mirror.id);
+        Ok(done)
+    }
+
+    fn job(&self, mirror: &MirrorSettings) -> Result<Job, Failure> {
+        let name = mirror.name_format.name_at(self.context.now);
+        let pointers = [
+            (mirror.publish_to_staging, Pointer::Staging),
+            (mirror.publish_to_production, Pointer::Current),
+        ];
+        Ok(Job {
+            mirror: mirror.id.clone(),
+            url: mirror.url.clone(),
+            suites: mirror.suites.clone(),
+            components: mirror.components.clone(),
+            architectures: mirror.architectures.clone(),
+            trust: self.trust(mirror)?,
+            name: name.map_err(|error| Failure::caused(Kind::Failed, &error))?,
+            pointers: pointers
+                .into_iter()
+                .filter_map(|(wanted, pointer)| wanted.then_some(pointer))
+                .collect(),
+            force: self.arguments.force,
+            connections: self.context.settings.max_conns,
+            actor: self.context.actor.clone(),
+            now: self.context.now,
+        })
+    }
+
+    fn trust(&self, mirror: &MirrorSettings) -> Result<Trust, Failure> {
+        if mirror.no_pgp_check || self.arguments.no_pgp_check {
+            tracing::warn!("Signatures of {} are not checked", mirror.id);
+            return Ok(Trust::Unchecked);
+        }
+        let keyring = match &mirror.keyring {
+            Some(path) => Keyring::load(path)?,
+            None => Keyring::load_apt_trusted(Path::new(APT_CONFIGURATION))?,
+        };
+        Ok(Trust::Keyring(Arc::new(keyring)))
+    }
+
+    fn prune(&self, mirror: &MirrorSettings) -> Result<(), Failure> {
+        let policy = snapshot_prune::policy(&mirror.prune);
+        let pruned = retention::prune(&mut self.store.catalog(), &mirror.id, &policy, self.context.now)?;
+        for verdict in pruned.plan.deleted() {
+            tracing::info!("Snapshot pruned: {} {}", mirror.id, verdict.name);
+        }
+        if let Some(refusal) = &pruned.plan.refusal {
+            tracing::warn!("Nothing was pruned of {}: {refusal}", mirror.id);
+        }
+        Ok(())
+    }
+
+    /// The closing sweep. The syncs are done, whatever becomes of it: trouble is logged and left to the next one.
+    fn sweep(&self) {
+        if !self.context.settings.gc.auto {
+            return;
+        }
+        let sweep = || -> Result<retention::Collected, Failure> {
+            let lock = self.state.lock_gc()?;
+            let policy = gc::policy(&self.context.settings.gc, SWEEP_AT_MOST);
+            let (run, now) = (&self.context.run_dir, self.context.now);
+            let mut catalog = self.store.catalog();
+            Ok(retention::collect(
+                &self.state,
+                &mut catalog,
+                self.store.blobs(),
+                run,
+                &policy,
+                now,
+                &lock,
+            )?)
+        };
+        match sweep() {
+            Ok(collected) if collected.swept.blobs > 0 => {
+                let (files, bytes) = (collected.swept.blobs, size(collected.swept.bytes));
+                tracing::info!("Removed {files} files ({bytes}) that nothing needed any more");
+            }
+            Ok(_) => {}
+            Err(failure) => tracing::warn!("Unused files were not removed: {}", failure.message()),
+        }
+    }
+}
+
+/// The failure of the whole run: that of the only mirror, or one that names every mirror that failed.
+fn conclude(failures: Vec<(&&MirrorSettings, Failure)>, mirrors: usize, interrupt: &Interrupt) -> Result<(), Failure> {
+    if failures.iter().any(|(_, failure)| failure.kind() == Kind::Interrupted) {
+        return Err(interrupt.failure());
+    }
+    let mut failures = failures;
+    match failures.len() {
+        0 => Ok(()),
+        1 if mirrors == 1 => Err(failures.remove(0).1),
+        failed => {
+            let same = failures
+                .iter()
+                .all(|(_, failure)| failure.kind() == failures[0].1.kind());
+            let kind = match failures[0].1.kind() {
+                kind if failed == mirrors && same => kind,
+                _ => Kind::Partial,
+            };
+            let summary = Failure::new(kind, format!("{failed} of {mirrors} mirrors could not be synced"));
+            Err(failures.iter().fold(summary, |summary, (mirror, failure)| {
+                summary.problem(format!("{}: {}", mirror.id, failure.in_one_line()), failure.json())
+            }))
+        }
+    }
+}
+
+impl Mirror {
+    fn done(done: &SyncReport) -> Self {
+        let release = |(suite, date): &(crate::model::Suite, Option<crate::model::Timestamp>)| Release {
+            suite: suite.to_string(),
+            date: date.map(utc),
+        };
+        let (outcome, snapshot) = match &done.outcome {
+            Outcome::Unchanged => ("unchanged", None),
+            Outcome::Recorded {
+                snapshot,
+                files,
+                bytes,
+                changes,
+                fetched,
+                moves,
+            } => {
+                let snapshot = Snapshot {
+                    name: snapshot.to_string(),
+                    files: *files,
+                    bytes: *bytes,
+                    changes: *changes,
+                    fetched_files: fetched.files,
+                    fetched_bytes: fetched.bytes,
+                    moves: moves.iter().map(Move::of).collect(),
+                };
+                ("recorded", Some(snapshot))
+            }
+        };
+        let releases = done.releases.iter().map(release).collect();
+        Self {
+            mirror: done.mirror.to_string(),
+            outcome,
+            snapshot,
+            releases,
+            error: None,
+        }
+    }
+
+    fn failed(mirror: &MirrorSettings, failure: &Failure) -> Self {
+        let (mirror, error) = (mirror.id.to_string(), Some(failure.json()));
+        Self {
+            mirror,
+            outcome: "failed",
+            snapshot: None,
+            releases: Vec::new(),
+            error,
+        }
+    }
+}
+
+impl Human for Report {
+    fn human(&self, page: &mut Page) {
+        for Mirror {
+            mirror,
+            outcome,
+            snapshot,
+            ..
+        } in &self.mirrors
+        {
+            let Some(snapshot) = snapshot else {
+                page.line(format!("{mirror}: {outcome}"));
+                continue;
+            };
+            let Snapshot {
+                name,
+                files,
+                bytes,
+                fetched_files,
+                fetched_bytes,
+                moves,
+                ..
+            } = snapshot;
+            let (bytes, fetched) = (size(*bytes), size(*fetched_bytes));
+            page.line(format!(
+                "{mirror}: snapshot {name}, {files} files ({bytes}), {fetched_files} fetched ({fetched})"
+            ));
+            for moved in moves {
+                page.line(moved.sentence());
+            }
+        }
+    }
+}

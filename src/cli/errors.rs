@@ -1,0 +1,193 @@
+//! What each room's errors mean to the user: kind, and what to do next.
+//!
+//! Owns one conversion for each error type of the library, each an exhaustive match, so that a new error cannot be
+//! forgotten. It prints nothing.
+
+use mirrorctl_mount::MountError;
+
+use super::failure::{Failure, Kind};
+use crate::blobs::BlobError;
+use crate::catalog::CatalogError;
+use crate::control::ControlError;
+use crate::daemon::DaemonError;
+use crate::retention::RetentionError;
+use crate::signature::KeyringError;
+use crate::state::StateError;
+use crate::sync::{FileError, SyncError};
+use crate::upstream::UpstreamError;
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        match &error {
+            StateError::SyncBusy { .. } | StateError::GcBusy { .. } => {
+                Self::caused(Kind::Busy, &error).hint("wait for it, or stop that process")
+            }
+            StateError::Missing(_) => Self::caused(Kind::Failed, &error).hint("run mirrorctl sync"),
+            StateError::NotPermitted(_) => Self::caused(Kind::Failed, &error),
+            StateError::Io { source, .. } => with_space_hint(Self::caused(Kind::Failed, &error), source),
+        }
+    }
+}
+
+impl From<CatalogError> for Failure {
+    fn from(error: CatalogError) -> Self {
+        catalog(&error, Self::caused)
+    }
+}
+
+/// The failure that a catalog error is, told by `told`: as the error itself, or as one that it caused.
+fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::Error) -> Failure) -> Failure {
+    match error {
+        CatalogError::UnknownMirror(mirror) => told(Kind::Failed, error).hint(format!("run mirrorctl sync {mirror}")),
+        CatalogError::Empty => told(Kind::Failed, error).hint("run mirrorctl sync"),
+        CatalogError::UnknownSnapshot { mirror, .. } => {
+            told(Kind::Failed, error).hint(format!("mirrorctl snapshot list {mirror} shows what there is"))
+        }
+        CatalogError::SnapshotExists { .. } => {
+            told(Kind::Refused, error).hint("choose another name, or replace it with --force")
+        }
+        CatalogError::Pointed { mirror, .. } => told(Kind::Refused, error).hint(format!(
+            "point it elsewhere first: mirrorctl snapshot publish or stage {mirror} <name>"
+        )),
+        CatalogError::Protected { .. } => told(Kind::Refused, error).hint("--force overrides protection"),
+        CatalogError::NotSet { mirror, .. } => {
+            told(Kind::Refused, error).hint(format!("run mirrorctl snapshot stage {mirror} <name> first"))
+        }
+        CatalogError::Overtaken(_) => told(Kind::Busy, error).hint("run the command again"),
+        CatalogError::Newer { .. } => told(Kind::Failed, error).hint("use the newer mirrorctl that wrote it"),
+        CatalogError::CommitUnknown(_) => {
+            told(Kind::Failed, error).hint("mirrorctl status shows what is recorded; repeating the command is safe")
+        }
+        CatalogError::NoBlob(_) => told(Kind::Failed, error).hint("run the sync again: it fetches what is missing"),
+        CatalogError::Open { .. }
+        | CatalogError::OldSqlite(_)
+        | CatalogError::Foreign
+        | CatalogError::Older { .. }
+        | CatalogError::Sql(_)
+        | CatalogError::NoFreeName { .. }
+        | CatalogError::Manifest { .. } => told(Kind::Failed, error),
+    }
+}
+
+impl From<BlobError> for Failure {
+    fn from(error: BlobError) -> Self {
+        let failure = Self::caused(Kind::Failed, &error);
+        match &error {
+            BlobError::Io { source, .. } => with_space_hint(failure, source),
+            BlobError::TooLong(_) | BlobError::TooShort { .. } | BlobError::Different { .. } => failure,
+        }
+    }
+}
+
+/// Says what to do about a full disk: the one local fault that users meet and can mend.
+fn with_space_hint(failure: Failure, error: &std::io::Error) -> Failure {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            failure.hint("free space (df -h) or inodes (df -i), then run it again: what was fetched is kept")
+        }
+        _ => failure,
+    }
+}
+
+impl From<UpstreamError> for Failure {
+    fn from(error: UpstreamError) -> Self {
+        Self::caused(Kind::Failed, &error)
+    }
+}
+
+impl From<KeyringError> for Failure {
+    fn from(error: KeyringError) -> Self {
+        Self::caused(Kind::Failed, &error).hint("set pgp_key_path to a file with the archive's public keys")
+    }
+}
+
+impl From<SyncError> for Failure {
+    fn from(error: SyncError) -> Self {
+        let caused = |kind| Self::caused(kind, &error);
+        match &error {
+            SyncError::Unsigned(_) | SyncError::Signature { .. } => caused(Kind::Unverifiable)
+                .hint("check pgp_key_path; nothing of this sync is visible, and what was published stays"),
+            SyncError::Disagreement(_) | SyncError::IndexMismatch { .. } | SyncError::Decompress { .. } => {
+                caused(Kind::Unverifiable).hint("upstream may be publishing just now: try again later")
+            }
+            SyncError::Expired { .. } => caused(Kind::Unverifiable)
+                .hint("upstream, or something between, serves an outdated archive; check the clock of this machine"),
+            SyncError::Files { source, .. } => match &**source {
+                FileError::Content(_) => caused(Kind::Unverifiable)
+                    .hint("upstream may be publishing just now: try again later; what was fetched is kept"),
+                FileError::Missing | FileError::Upstream(_) => {
+                    caused(Kind::Failed).hint("run the sync again: what was fetched is kept")
+                }
+            },
+            SyncError::Wanted { .. } => caused(Kind::Failed).hint("correct sections or architectures of the mirror"),
+            SyncError::NoRelease(_) => caused(Kind::Failed).hint("correct url or suites of the mirror"),
+            SyncError::Interrupted => caused(Kind::Interrupted),
+            SyncError::Catalog(source) => catalog(source, |kind, _| Self::caused(kind, &error)),
+            SyncError::Blobs(BlobError::Io { source, .. }) => with_space_hint(caused(Kind::Failed), source),
+            SyncError::Blobs(_)
+            | SyncError::Upstream(_)
+            | SyncError::Parse { .. }
+            | SyncError::NoVariant(_)
+            | SyncError::Listing(_)
+            | SyncError::Path { .. }
+            | SyncError::Worker => caused(Kind::Failed),
+        }
+    }
+}
+
+impl From<RetentionError> for Failure {
+    fn from(error: RetentionError) -> Self {
+        let failure = Self::caused(Kind::Failed, &error);
+        match &error {
+            RetentionError::SilentMount { .. } => {
+                failure.hint("see whether that mount hangs; stop it, or run gc again later")
+            }
+            RetentionError::Catalog(_)
+            | RetentionError::Blobs(_)
+            | RetentionError::State(_)
+            | RetentionError::Mounts(_) => failure,
+        }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        Self::caused(Kind::Failed, &error)
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Mount(error) => error.into(),
+            DaemonError::State(error) => error.into(),
+            DaemonError::Catalog(error) => error.into(),
+            DaemonError::AlreadyServed { .. } => {
+                Self::caused(Kind::Busy, &error).hint("mirrorctl unmount takes it away")
+            }
+            DaemonError::Blobs(_) | DaemonError::Control(_) | DaemonError::System { .. } => {
+                Self::caused(Kind::Failed, &error)
+            }
+        }
+    }
+}
+
+impl From<MountError> for Failure {
+    fn from(error: MountError) -> Self {
+        let caused = |kind| Self::caused(kind, &error);
+        match &error {
+            MountError::Missing { mountpoint } => {
+                caused(Kind::Failed).hint(format!("make it: mkdir -p {}", mountpoint.display()))
+            }
+            MountError::NotEmpty { .. } => caused(Kind::Failed).hint("empty it, or configure another dir"),
+            MountError::AlreadyServed { .. } | MountError::Dead { .. } => {
+                caused(Kind::Busy).hint("mirrorctl unmount takes it away")
+            }
+            MountError::Foreign { .. } => caused(Kind::Refused).hint("unmount that, or configure another dir"),
+            MountError::Device { .. } => caused(Kind::Failed)
+                .hint("load the module (modprobe fuse); in a container, give it /dev/fuse and CAP_SYS_ADMIN"),
+            // The enumeration may grow with the mount crate.
+            _ => caused(Kind::Failed),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Stopping a running sync from outside: Ctrl-C and SIGTERM.
+//!
+//! Owns the translation of the two signals into a wish to stop. A second signal ends the program at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::failure::{Failure, Kind};
+
+/// The wish to stop, once it came.
+#[derive(Debug)]
+pub(super) struct Interrupt {
+    stop: watch::Receiver<bool>,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// Becomes true with the first signal.
+    pub(super) fn receiver(&self) -> &watch::Receiver<bool> {
+        &self.stop
+    }
+
+    /// The failure of a command that was stopped.
+    pub(super) fn failure(&self) -> Failure {
+        let kind = if self.terminated.load(Ordering::SeqCst) {
+            Kind::Terminated
+        } else {
+            Kind::Interrupted
+        };
+        Failure::new(
+            kind,
+            "interrupted; nothing that is published has changed, and every finished file is kept",
+        )
+        .hint("run the sync again to go on")
+    }
+}
+
+/// Listens on `runtime` from now on.
+pub(super) fn listen(runtime: &Runtime) -> Interrupt {
+    let (sender, stop) = watch::channel(false);
+    let terminated = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&terminated);
+    runtime.spawn(async move {
+        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            tracing::warn!("signals cannot be listened to: a stopped sync will end at once");
+            return;
+        };
+        loop {
+            let kind = tokio::select! {
+                _ = interrupt.recv() => Kind::Interrupted,
+                _ = terminate.recv() => Kind::Terminated,
+            };
+            noted.store(kind == Kind::Terminated, Ordering::SeqCst);
+            if sender.send_replace(true) {
+                std::process::exit(kind.exit_code().into());
+            }
+            tracing::warn!("Stopping; finished files are kept");
+        }
+    });
+    Interrupt { stop, terminated }
+}

@@ -1,0 +1,73 @@
+//! Opening what a command works on, and telling the mounts afterwards.
+//!
+//! Owns the step from a loaded configuration to open stores: for reading, which any local user may, or for changing.
+
+use super::context::Context;
+use super::failure::{Failure, Kind};
+use super::sys;
+use crate::blobs::BlobStore;
+use crate::catalog::{Catalog, CatalogReader};
+use crate::publish::{self, By};
+use crate::state::StateDir;
+
+impl Context {
+    /// The catalog, for a command that only reads.
+    ///
+    /// # Errors
+    /// When nothing was synced yet, or it cannot be read.
+    pub(super) fn reader(&self) -> Result<CatalogReader, Failure> {
+        let state = StateDir::open_to_read(&self.settings.state)?;
+        Ok(CatalogReader::open(&state.catalog())?)
+    }
+
+    /// The state directory, for a command that changes it.
+    ///
+    /// # Errors
+    /// When the user may not change it, or it cannot be made.
+    pub(super) fn state(&self) -> Result<StateDir, Failure> {
+        sys::share_with_group();
+        Ok(StateDir::open_to_change(&self.settings.state)?)
+    }
+
+    /// The catalog, for a command that changes it.
+    ///
+    /// # Errors
+    /// When the user may not change it, or it cannot be opened.
+    pub(super) fn catalog(&self) -> Result<Catalog, Failure> {
+        Ok(Catalog::open(&self.state()?.catalog())?)
+    }
+
+    /// The blobs of `state`.
+    ///
+    /// # Errors
+    /// When they cannot be opened.
+    pub(super) fn blobs(state: &StateDir) -> Result<BlobStore, Failure> {
+        Ok(BlobStore::open(&state.blobs(), state.owner().ids())?)
+    }
+
+    /// Who acts, and when.
+    pub(super) fn by(&self) -> By<'_> {
+        By {
+            actor: &self.actor,
+            now: self.now,
+        }
+    }
+
+    /// Tells every running mount that something changed, and waits until each shows it.
+    ///
+    /// # Errors
+    /// When one did not confirm it in time: what was recorded stays recorded.
+    pub(super) fn make_visible(&self) -> Result<(), Failure> {
+        let unseen = publish::make_visible(&self.run_dir, &self.settings.state)?;
+        let Some(first) = unseen.first() else { return Ok(()) };
+        let failure = Failure::new(
+            Kind::NotVisible,
+            format!("recorded, not yet visible at {}", first.mount),
+        );
+        let failure = unseen.iter().fold(failure, |failure, unseen| {
+            let detail = serde_json::json!({ "mount": unseen.mount.to_string(), "error": unseen.error.to_string() });
+            failure.problem(format!("{}: {}", unseen.mount, unseen.error), detail)
+        });
+        Err(failure.hint("the mount shows it as soon as it answers again; repeating the command is safe"))
+    }
+}
