@@ -1,0 +1,1 @@
+//! Killed at any moment: the next run finishes, and nothing published has changed.

@@ -1,0 +1,9 @@
+//! Tests of the program without a mount: syncs from hostile upstreams, crashes, retention, output.
+//!
+//! Owns what any user can run: it needs no `/dev/fuse` and no right to mount.
+
+mod crash;
+mod output;
+mod regressions;
+mod signatures;
+mod syncing;

@@ -1,0 +1,1 @@
+//! Faults of earlier mirror programs that must never come back.

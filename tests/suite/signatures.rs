@@ -1,0 +1,1 @@
+//! What a sync believes, and what it refuses.

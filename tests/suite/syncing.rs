@@ -1,0 +1,1 @@
+//! Syncs from an upstream that behaves, and from one that does not.

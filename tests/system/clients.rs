@@ -1,0 +1,1 @@
+//! apt and nginx against what the mount serves.

@@ -1,0 +1,10 @@
+//! Tests of the whole: the real program, the real mount, real nginx and apt.
+//!
+//! Owns what needs `/dev/fuse`, root and Debian's programs. Where one is missing these tests fail; they are never
+//! skipped.
+
+mod clients;
+mod mounting;
+mod promoting;
+mod users;
+mod walkthrough;

@@ -1,0 +1,1 @@
+//! Moves of pointers under readers, with controls.

@@ -1,0 +1,1 @@
+//! The staging-to-production workflow, command by command.
