@@ -24,6 +24,7 @@ pub use store::Store;
 use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording};
 use crate::model::{Architecture, BaseUrl, Component, Listing, MirrorId, Pointer, SnapshotName, Suite, Timestamp};
 use crate::signature::Keyring;
+use crate::state::SyncLock;
 use crate::upstream::Client;
 use release::SuiteRelease;
 use transfer::Transfer;
@@ -31,7 +32,7 @@ use transfer::Transfer;
 /// What to sync, and what to do with the result.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The mirror. The caller holds its sync lock.
+    /// The mirror.
     pub mirror: MirrorId,
     /// Upstream's archive root.
     pub url: BaseUrl,
@@ -81,12 +82,13 @@ pub enum Trust {
     Unchecked,
 }
 
-/// Syncs one mirror. When `interrupted` becomes true, stops at once and keeps every finished file.
+/// Syncs one mirror, whose lock stays held until the last file is kept, even past an interruption. When `interrupted` becomes true, stops at once and keeps every finished file.
 ///
 /// # Errors
 /// Whatever keeps the mirror from being complete and verified; then no snapshot is recorded and no pointer moves.
 pub async fn run(
     job: &Job,
+    lock: &Arc<SyncLock>,
     client: &Client,
     store: &Arc<Store>,
     progress: &Arc<dyn Progress>,
@@ -94,20 +96,21 @@ pub async fn run(
 ) -> Result<SyncReport, SyncError> {
     let mut stop = interrupted.clone();
     tokio::select! {
-        outcome = sync(job, client, store, progress) => outcome,
+        outcome = sync(job, lock, client, store, progress) => outcome,
         _ = stop.wait_for(|stop| *stop) => Err(SyncError::Interrupted),
     }
 }
 
 async fn sync(
     job: &Job,
+    lock: &Arc<SyncLock>,
     client: &Client,
     store: &Arc<Store>,
     progress: &Arc<dyn Progress>,
 ) -> Result<SyncReport, SyncError> {
     let mirror = store.catalog().adopt_mirror(&job.mirror)?;
     let name = store.catalog().reader().free_name(mirror, &job.name)?;
-    let transfer = Transfer::begin(job, client, store, mirror, progress)?;
+    let transfer = Transfer::begin(job, lock, client, store, mirror, progress)?;
 
     progress.stage(&job.mirror, "Downloading Release files");
     let releases = release::fetch_all(job, client, store, mirror).await?;

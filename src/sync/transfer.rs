@@ -23,6 +23,7 @@ use super::{Job, SyncError};
 use crate::blobs::Inbox;
 use crate::catalog::{Claim, MirrorRow};
 use crate::model::{BaseUrl, BlobFacts, Digest, RepoPath, Timestamp};
+use crate::state::SyncLock;
 use crate::upstream::{Answer, Body, Client};
 
 /// A batch is committed when it has this many files …
@@ -47,6 +48,8 @@ struct Shared {
     store: Arc<Store>,
     mirror: MirrorRow,
     inbox: Inbox,
+    /// Keeps the inbox ours until the committer is done with it.
+    _lock: Arc<SyncLock>,
     connections: usize,
     now: Timestamp,
     progress: Arc<dyn Progress>,
@@ -72,6 +75,7 @@ enum Message {
 impl Transfer {
     pub(super) fn begin(
         job: &Job,
+        lock: &Arc<SyncLock>,
         client: &Client,
         store: &Arc<Store>,
         mirror: MirrorRow,
@@ -83,6 +87,7 @@ impl Transfer {
             store: Arc::clone(store),
             mirror,
             inbox: store.inbox(&job.mirror)?,
+            _lock: Arc::clone(lock),
             connections: job.connections,
             now: job.now,
             progress: Arc::clone(progress),

@@ -127,11 +127,12 @@ impl<'a> Run<'a> {
 
     /// Syncs one mirror, makes what it recorded visible, and prunes.
     fn sync(&self, mirror: &MirrorSettings) -> Result<SyncReport, Failure> {
-        let _lock = self.state.lock_sync(&mirror.id)?;
+        let lock = Arc::new(self.state.lock_sync(&mirror.id)?);
         tracing::info!("Starting sync for mirror: {}", mirror.id);
         let job = self.job(mirror)?;
         let sync = sync::run(
             &job,
+            &lock,
             &self.client,
             &self.store,
             &self.progress,
