@@ -192,4 +192,6 @@ fn usage(complaint: &str, text: &str) -> Failure {
 }
 
 #[cfg(test)]
+mod man_pages;
+#[cfg(test)]
 mod tests;
