@@ -16,14 +16,15 @@ fn man_pages_are_those_of_the_command_line() {
     let mut command = Arguments::command().disable_help_subcommand(true);
     // Gives every command the flags that all have.
     command.build();
-    make("mirrorctl".into(), command, &mut made);
+    make("mirrorctl", command, &mut made);
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/man");
     #[expect(clippy::disallowed_methods, reason = "asked by whoever runs the test")]
     if std::env::var_os("MIRRORCTL_WRITE_MAN_PAGES").is_some() {
         drop(fs::remove_dir_all(&directory));
         fs::create_dir_all(&directory).expect("makes the directory");
-        made.iter()
-            .for_each(|(name, page)| fs::write(directory.join(name), page).expect("writes a page"));
+        for (name, page) in &made {
+            fs::write(directory.join(name), page).expect("writes a page");
+        }
     }
     let kept: BTreeMap<String, String> = fs::read_dir(&directory)
         .expect("the directory is there")
@@ -47,12 +48,12 @@ fn man_pages_are_those_of_the_command_line() {
 }
 
 /// The page of `command`, called `name`, and those of the commands below it.
-fn make(name: String, command: Command, pages: &mut BTreeMap<String, String>) {
+fn make(name: &str, command: Command, pages: &mut BTreeMap<String, String>) {
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
-        make(format!("{name}-{}", below.get_name()), below.clone(), pages);
+        make(&format!("{name}-{}", below.get_name()), below.clone(), pages);
     }
     let shown = name.replace('-', " ");
-    let command = command.bin_name(shown).display_name(name.clone());
+    let command = command.bin_name(shown).display_name(name.to_owned());
     let mut page = Vec::new();
     let title = name.to_uppercase();
     clap_mangen::Man::new(command)
