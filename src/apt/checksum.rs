@@ -15,15 +15,17 @@ pub(super) fn hash(kind: HashType, text: &str) -> Option<IndexHash> {
     })
 }
 
-/// The size in bytes that `text` spells: decimal digits only (no sign, exponent or prefix), within 64 bits.
+/// The size in bytes that `text` spells: decimal digits only (no sign, exponent or prefix), below 2^63, which is more
+/// than a file can have.
 pub(super) fn size(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
-    text.iter().try_fold(0_u64, |size, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+    let size = text.iter().try_fold(0_i64, |size, digit| {
+        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
         size.checked_mul(10)?.checked_add(digit)
-    })
+    });
+    size.map(i64::cast_unsigned)
 }
 
 #[cfg(test)]
@@ -32,7 +34,11 @@ mod tests {
 
     #[test]
     fn sizes_are_decimal_and_nothing_else() {
-        for (text, value) in [("0", 0), ("00042", 42), ("18446744073709551615", u64::MAX)] {
+        for (text, value) in [
+            ("0", 0),
+            ("00042", 42),
+            ("9223372036854775807", i64::MAX.cast_unsigned()),
+        ] {
             assert_eq!(size(text.as_bytes()), Some(value), "{text}");
         }
         for bad in [
@@ -43,6 +49,8 @@ mod tests {
             "0x10",
             "1 ",
             "1_000",
+            "9223372036854775808",
+            "18446744073709551615",
             "18446744073709551616",
             "99999999999999999999",
         ] {

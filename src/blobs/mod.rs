@@ -11,12 +11,12 @@ mod sys;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 pub use incoming::{Arrived, Inbox, Incoming};
 
-use crate::model::{Digest, Hasher};
+use crate::model::{BlobFacts, Digest, Hasher, Timestamp};
 
 /// Mode of blobs: everybody reads, nobody writes.
 const BLOB_MODE: u32 = 0o444;
@@ -166,6 +166,18 @@ impl BlobStore {
             }
         };
         self.has(digest, size) && whole().unwrap_or(false)
+    }
+
+    /// The blob as it lies there, when it is whole: for a file that has no row yet.
+    #[must_use]
+    pub fn find(&self, digest: Digest) -> Option<BlobFacts> {
+        let found = self.open_regular(digest).ok()?.metadata().ok()?;
+        let facts = BlobFacts {
+            digest,
+            size: found.len(),
+            mtime: Timestamp::from_unix(found.mtime()),
+        };
+        self.is_whole(digest, facts.size).then_some(facts)
     }
 
     /// Opens a blob for reading.

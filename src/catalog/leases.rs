@@ -30,6 +30,19 @@ impl CatalogReader {
     pub fn blob(&self, digest: Digest) -> Result<Option<BlobFacts>, CatalogError> {
         Ok(find_blob(&self.connection, digest)?.map(|found| found.facts))
     }
+
+    /// Digests that `mirror` has leased and that no blob is recorded for: their files may be there all the same.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn leased_without_row(&self, mirror: MirrorRow) -> Result<Vec<Digest>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT sha256 FROM lease
+             WHERE mirror_id = ? AND NOT EXISTS (SELECT 1 FROM blob WHERE blob.sha256 = lease.sha256)",
+        )?;
+        let rows = query.query_map([mirror], |row| row.get(0).map(|Sql(digest)| digest))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
 }
 
 impl Catalog {
@@ -88,18 +101,6 @@ impl Catalog {
             for blob in blobs {
                 insert.execute(params![Sql(blob.digest), stored(blob.size), Sql(blob.mtime)])?;
             }
-            Ok(())
-        })
-    }
-
-    /// Forgets the row of a blob whose file turned out to be missing or damaged, so that it is fetched again. A blob
-    /// that a listing names keeps its row.
-    ///
-    /// # Errors
-    /// When the catalog cannot be written.
-    pub fn forget_unused_blob(&mut self, digest: Digest) -> Result<(), CatalogError> {
-        self.write(|transaction| {
-            transaction.execute("DELETE FROM blob WHERE sha256 = ? AND refs = 0", [Sql(digest)])?;
             Ok(())
         })
     }

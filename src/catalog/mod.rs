@@ -27,14 +27,14 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 pub use leases::Claim;
 pub use live::{Condemned, Marked};
 pub use manifest::{Manifest, ManifestError, ManifestFile};
 pub use pointers::{MoveRecord, Moved, PointerTarget, RequestedMove};
 pub use record::{Prepared, Recorded, Recording};
-pub use releases::{ReleaseFacts, SyncedState};
+pub use releases::{ReleaseFacts, Source, SyncedState};
 pub use snapshots::SnapshotRecord;
 pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
 pub use tree::{FileRow, TreeNode};
@@ -43,6 +43,9 @@ use crate::model::{Digest, MirrorId, NameError, Pointer, SnapshotName};
 
 /// The oldest SQLite without the bug by which processes that share a write-ahead log can corrupt it (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Bytes that the write-ahead log may keep when it is idle.
+const LONGEST_IDLE_LOG: i64 = 64 << 20;
 
 /// How long a statement waits for another process's transaction. Ours last milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,6 +64,9 @@ pub enum CatalogError {
     /// The linked SQLite can corrupt databases shared by processes.
     #[error("SQLite {0} can corrupt a database that processes share; 3.51.3 or newer is needed")]
     OldSqlite(&'static str),
+    /// The file system cannot carry a write-ahead log.
+    #[error("the catalog's journal mode is {0}, not wal: the file system of the state directory cannot be used")]
+    NoLog(String),
     /// The file has no tables yet.
     #[error("the catalog is empty: nothing was synced here yet")]
     Empty,
@@ -222,9 +228,15 @@ impl Catalog {
     /// When it cannot be opened or has a newer format.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::refuse_foreign(&connection)?;
         // WAL lets readers go on while we write; FULL makes an acknowledged commit survive a power cut, which NORMAL
         // does not in WAL mode. The log stays on close, as other users could not read a database without it.
-        connection.pragma_update(None, "journal_mode", "wal")?;
+        let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(CatalogError::NoLog(mode));
+        }
+        // The log is kept on close, so it is cut to this many bytes once it was longer.
+        connection.pragma_update(None, "journal_size_limit", LONGEST_IDLE_LOG)?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         sys::keep_log_on_close(&connection)?;
@@ -259,8 +271,40 @@ impl Catalog {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let outcome = change(&transaction)?;
-        transaction.commit().map_err(CatalogError::CommitUnknown)?;
+        transaction.commit().map_err(uncommitted)?;
         Ok(outcome)
+    }
+}
+
+impl CatalogError {
+    /// Whether another process kept the catalog locked for too long.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        self.code() == Some(ErrorCode::DiskFull)
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Sql(error) | Self::CommitUnknown(error) | Self::Open { source: error, .. } => {
+                error.sqlite_error_code()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What an error of a commit means. One that waited too long or found no space has changed nothing; after any other,
+/// the change may have become durable all the same.
+fn uncommitted(error: rusqlite::Error) -> CatalogError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DiskFull) => CatalogError::Sql(error),
+        _ => CatalogError::CommitUnknown(error),
     }
 }
 

@@ -11,7 +11,7 @@ use rusqlite::{Transaction, params};
 use super::leases::find_blob;
 use super::manifest::{Manifest, ManifestFile};
 use super::pointers::{Appender, Moved};
-use super::releases::{self, ReleaseFacts};
+use super::releases::{self, Source};
 use super::snapshots::{self, drop_unneeded};
 use super::sql_types::{OPEN, Sql, stored};
 use super::{BlobRow, Catalog, CatalogError, DirRow, MirrorRow, ROOT_DIR, Seq, SnapshotRow};
@@ -44,6 +44,12 @@ impl Prepared {
         &self.manifest
     }
 
+    /// Whether the listing is that of the last synced state.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.previous.is_some() && self.changes.is_empty()
+    }
+
     /// Number of rows that recording will add or end.
     #[must_use]
     pub fn changes(&self) -> usize {
@@ -58,10 +64,8 @@ pub struct Recording<'a> {
     pub manifest: Digest,
     /// Name of the snapshot.
     pub name: &'a SnapshotName,
-    /// What was selected from the archive.
-    pub selection: &'a str,
-    /// The Release facts of every suite.
-    pub releases: &'a [ReleaseFacts],
+    /// Where the listing came from.
+    pub source: Source<'a>,
     /// Pointers that move to the snapshot in the same transaction.
     pub pointers: &'a [Pointer],
     /// Who syncs.
@@ -176,7 +180,7 @@ impl Catalog {
             let seq = Seq(previous.map_or(1, |seq| seq.number() + 1));
             insert_listing(transaction, prepared, what, seq)?;
             apply_changes(transaction, prepared, seq)?;
-            releases::insert(transaction, mirror, seq, what.releases)?;
+            releases::insert(transaction, mirror, seq, what.source.releases)?;
             if snapshots::find(transaction, mirror, &prepared.mirror, what.name).is_ok() {
                 return Err(CatalogError::SnapshotExists {
                     mirror: prepared.mirror.clone(),
@@ -441,15 +445,16 @@ fn insert_listing(
         ],
     )?;
     transaction.execute(
-        "INSERT INTO listing (mirror_id, seq, recorded_at, files, bytes, selection, manifest_id)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO listing (mirror_id, seq, recorded_at, files, bytes, url, selection, manifest_id)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             prepared.row,
             seq,
             Sql(what.now),
             stored(prepared.files),
             stored(prepared.bytes),
-            what.selection,
+            what.source.url,
+            what.source.selection,
             manifest.row
         ],
     )?;

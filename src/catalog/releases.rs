@@ -42,6 +42,8 @@ pub struct SyncedState {
     pub recorded_at: Timestamp,
     /// When upstream was last asked and had nothing newer, or when it was recorded.
     pub checked_at: Option<Timestamp>,
+    /// The upstream it came from.
+    pub url: String,
     /// What was selected from the archive, as the sync that recorded it wrote it down.
     pub selection: String,
     /// Number of files.
@@ -59,7 +61,7 @@ impl CatalogReader {
     /// When the catalog cannot be read.
     pub fn last_state(&self, mirror: MirrorRow) -> Result<Option<SyncedState>, CatalogError> {
         let mut query = self.connection.prepare_cached(
-            "SELECT seq, recorded_at, checked_at, selection, files, bytes
+            "SELECT seq, recorded_at, checked_at, selection, files, bytes, url
              FROM listing JOIN mirror ON mirror.id = mirror_id
              WHERE mirror_id = ? ORDER BY seq DESC LIMIT 1",
         )?;
@@ -70,6 +72,7 @@ impl CatalogReader {
                 recorded_at,
                 checked_at: row.get::<_, Option<Sql<Timestamp>>>(2)?.map(|Sql(time)| time),
                 selection: row.get(3)?,
+                url: row.get(6)?,
                 files: row.get::<_, i64>(4)?.cast_unsigned(),
                 bytes: row.get::<_, i64>(5)?.cast_unsigned(),
                 releases: Vec::new(),
@@ -114,19 +117,49 @@ impl CatalogReader {
     }
 }
 
+/// Where a synced state came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The upstream, without credentials.
+    pub url: &'a str,
+    /// What was selected from the archive.
+    pub selection: &'a str,
+    /// The Release facts of every suite.
+    pub releases: &'a [ReleaseFacts],
+}
+
 impl Catalog {
-    /// Notes that upstream was asked at `now` and had nothing new: the leases of failed syncs have served their
-    /// purpose.
+    /// Notes that upstream was asked at `now` and the last synced state still is what `source` offers: the leases of
+    /// failed syncs have served their purpose.
     ///
     /// # Errors
     /// When the catalog cannot be written.
-    pub fn note_unchanged(&mut self, mirror: MirrorRow, now: Timestamp) -> Result<(), CatalogError> {
+    pub fn note_unchanged(
+        &mut self,
+        mirror: MirrorRow,
+        source: &Source<'_>,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
         self.write(|transaction| {
             transaction.execute(
                 "UPDATE mirror SET checked_at = ? WHERE id = ?",
                 params![Sql(now), mirror],
             )?;
             transaction.execute("DELETE FROM lease WHERE mirror_id = ?", [mirror])?;
+            transaction.execute(
+                "UPDATE listing SET url = ?2, selection = ?3
+                 WHERE mirror_id = ?1 AND seq = (SELECT max(seq) FROM listing WHERE mirror_id = ?1)
+                   AND (url <> ?2 OR selection <> ?3)",
+                params![mirror, source.url, source.selection],
+            )?;
+            let mut validators = transaction.prepare_cached(
+                "UPDATE release SET etag = ?3, last_modified = ?4
+                 WHERE mirror_id = ?1 AND seq = (SELECT max(seq) FROM listing WHERE mirror_id = ?1) AND suite = ?2
+                   AND (etag IS NOT ?3 OR last_modified IS NOT ?4)",
+            )?;
+            for facts in source.releases {
+                validators.execute(params![mirror, facts.suite.as_str(), facts.etag, facts.last_modified])?;
+            }
             Ok(())
         })
     }

@@ -36,6 +36,11 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), CatalogError> {
     Ok(())
 }
 
+/// Makes sure that the database is none of another program or a newer one, without changing it.
+pub(super) fn refuse_foreign(connection: &Connection) -> Result<(), CatalogError> {
+    check(connection).map(drop)
+}
+
 /// Makes sure that the database has exactly this program's version, without changing it.
 pub(super) fn require_current(connection: &Connection) -> Result<(), CatalogError> {
     match check(connection)? {

@@ -3,6 +3,8 @@
 //! Owns table `snapshot`, and the forgetting of listings and entries that no snapshot needs any more. It refuses to
 //! forget what a pointer leads to; which snapshots should go is `retention`'s to say.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::pointers::{Appender, Moved, newest};
@@ -146,7 +148,8 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         self.write(|transaction| {
             let row = tree::mirror_row(transaction, mirror)?;
-            for name in names {
+            let each: BTreeSet<&SnapshotName> = names.iter().collect();
+            for name in each {
                 let target = find(transaction, row, mirror, name)?;
                 remove(transaction, row, mirror, &target, force)?;
             }

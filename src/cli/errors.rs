@@ -56,9 +56,16 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::Overtaken(_) => told(Kind::Busy, error).hint("run the command again"),
         CatalogError::Newer { .. } => told(Kind::Failed, error).hint("use the newer mirrorctl that wrote it"),
         CatalogError::CommitUnknown(_) => {
-            told(Kind::Failed, error).hint("mirrorctl status shows what is recorded; repeating the command is safe")
+            told(Kind::Failed, error).hint("mirrorctl status and snapshot list show what is recorded")
         }
         CatalogError::NoBlob(_) => told(Kind::Failed, error).hint("run the sync again: it fetches what is missing"),
+        CatalogError::Open { .. } | CatalogError::Sql(_) if error.is_busy() => {
+            told(Kind::Busy, error).hint("another process is writing to the catalog: run the command again")
+        }
+        CatalogError::Open { .. } | CatalogError::Sql(_) if error.is_out_of_space() => {
+            told(Kind::Failed, error).hint(NO_SPACE)
+        }
+        CatalogError::NoLog(_) => told(Kind::Failed, error).hint("put [snapshot] path on a local disk"),
         CatalogError::Open { .. }
         | CatalogError::OldSqlite(_)
         | CatalogError::Foreign
@@ -79,12 +86,14 @@ impl From<BlobError> for Failure {
     }
 }
 
+/// What to do about a full disk.
+const NO_SPACE: &str = "free space (df -h) or inodes (df -i), then run it again: what was fetched is kept";
+
 /// Says what to do about a full disk: the one local fault that users meet and can mend.
 fn with_space_hint(failure: Failure, error: &std::io::Error) -> Failure {
     match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            failure.hint("free space (df -h) or inodes (df -i), then run it again: what was fetched is kept")
-        }
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => failure.hint(NO_SPACE),
+
         _ => failure,
     }
 }
@@ -143,6 +152,7 @@ impl From<RetentionError> for Failure {
                 failure.hint("see whether that mount hangs; stop it, or run gc again later")
             }
             RetentionError::Catalog(_)
+            | RetentionError::WrongAnswer(_)
             | RetentionError::Blobs(_)
             | RetentionError::State(_)
             | RetentionError::Mounts(_) => failure,

@@ -24,6 +24,11 @@ impl Interrupt {
         &self.stop
     }
 
+    /// Whether it came.
+    pub(super) fn came(&self) -> bool {
+        *self.stop.borrow()
+    }
+
     /// The failure of a command that was stopped.
     pub(super) fn failure(&self) -> Failure {
         let kind = if self.terminated.load(Ordering::SeqCst) {

@@ -29,12 +29,21 @@ impl Context {
         Ok(StateDir::open_to_change(&self.settings.state)?)
     }
 
+    /// The state directory, for a command that changes what a sync has made.
+    ///
+    /// # Errors
+    /// When nothing was synced yet, or the user may not change it.
+    pub(super) fn existing_state(&self) -> Result<StateDir, Failure> {
+        StateDir::open_to_read(&self.settings.state)?;
+        self.state()
+    }
+
     /// The catalog, for a command that changes it.
     ///
     /// # Errors
     /// When the user may not change it, or it cannot be opened.
     pub(super) fn catalog(&self) -> Result<Catalog, Failure> {
-        Ok(Catalog::open(&self.state()?.catalog())?)
+        Ok(Catalog::open(&self.existing_state()?.catalog())?)
     }
 
     /// The blobs of `state`.
@@ -58,7 +67,16 @@ impl Context {
     /// # Errors
     /// When one did not confirm it in time: what was recorded stays recorded.
     pub(super) fn make_visible(&self) -> Result<(), Failure> {
-        let unseen = publish::make_visible(&self.run_dir, &self.settings.state)?;
+        let unseen = publish::make_visible(&self.run_dir, &self.settings.state).map_err(|error| {
+            let failure = Failure::new(
+                Kind::NotVisible,
+                "recorded, but it is unknown which mounts there are to tell",
+            );
+            let detail = serde_json::json!({ "error": error.to_string() });
+            failure
+                .problem(error.to_string(), detail)
+                .hint("mounts notice it by themselves within seconds")
+        })?;
         let Some(first) = unseen.first() else { return Ok(()) };
         let failure = Failure::new(
             Kind::NotVisible,

@@ -107,7 +107,9 @@ impl Listing {
     /// Sum of the files' sizes in bytes; a blob under two paths counts twice, as a client sees it.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.0.values().map(|entry| entry.blob.size).sum()
+        self.0
+            .values()
+            .fold(0, |sum, entry| sum.saturating_add(entry.blob.size))
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::policy::{Candidate, PrunePlan, PrunePolicy, plan};
 use crate::blobs::{BlobError, BlobStore};
-use crate::catalog::{BlobRow, Catalog, CatalogError, Condemned, Marked, SnapshotRecord};
+use crate::catalog::{BlobRow, Catalog, CatalogError, CatalogReader, Condemned, Marked, SnapshotRecord};
 use crate::control::{self, ControlError, Reply, Request};
 use crate::model::{MirrorId, SnapshotName, Timestamp};
 use crate::state::{GcLock, StateDir, StateError};
@@ -32,6 +32,9 @@ pub enum RetentionError {
     /// It is unknown which mounts there are or what they hold.
     #[error("the mounts could not be asked which blobs they hold; nothing was removed")]
     Mounts(#[from] ControlError),
+    /// A mount answered something else than which blobs it holds.
+    #[error("the mount at {0} gave an answer to another question; nothing was removed")]
+    WrongAnswer(String),
     /// A mount did not say which blobs it holds.
     #[error("the mount at {mount} did not say which blobs it holds; nothing was removed")]
     SilentMount {
@@ -58,12 +61,11 @@ pub struct Pruned {
 /// # Errors
 /// When the catalog cannot be read or the mirror has never been synced.
 pub fn plan_prune(
-    catalog: &Catalog,
+    reader: &CatalogReader,
     mirror: &MirrorId,
     policy: &PrunePolicy,
     now: Timestamp,
 ) -> Result<Pruned, CatalogError> {
-    let reader = catalog.reader();
     let snapshots = reader.snapshots(reader.mirror(mirror)?)?;
     let candidates: Vec<Candidate> = snapshots.iter().map(candidate).collect();
     Ok(Pruned {
@@ -83,7 +85,7 @@ pub fn prune(
     policy: &PrunePolicy,
     now: Timestamp,
 ) -> Result<Pruned, CatalogError> {
-    let mut pruned = plan_prune(catalog, mirror, policy, now)?;
+    let mut pruned = plan_prune(catalog.reader(), mirror, policy, now)?;
     let names: Vec<SnapshotName> = pruned.plan.deleted().map(|verdict| verdict.name.clone()).collect();
     if !names.is_empty() {
         catalog.delete_snapshots(mirror, &names, false)?;
@@ -139,6 +141,7 @@ pub fn collect(
     _lock: &GcLock,
 ) -> Result<Collected, RetentionError> {
     let syncing = state.syncing(catalog.reader().known_mirrors()?)?;
+    take_up_leased(catalog, blobs, &syncing)?;
     catalog.expire_leases(now.plus(-policy.keep_partial), &syncing)?;
     let until = now.plus(-policy.grace);
     let mut collected = Collected::default();
@@ -172,19 +175,33 @@ pub fn collect(
 ///
 /// # Errors
 /// When the catalog cannot be read.
-pub fn plan_collect(catalog: &Catalog, policy: &GcPolicy, now: Timestamp) -> Result<Collected, RetentionError> {
-    let due = catalog.reader().condemned(now.plus(-policy.grace), u32::MAX)?;
-    let swept = total(&due);
-    let unused = catalog.reader().unused()?;
-    let waiting = Marked {
-        blobs: unused.blobs - swept.blobs,
-        bytes: unused.bytes - swept.bytes,
-    };
-    Ok(Collected {
-        swept,
-        waiting,
-        held: Marked::default(),
+pub fn plan_collect(reader: &CatalogReader, policy: &GcPolicy, now: Timestamp) -> Result<Collected, CatalogError> {
+    reader.at_once(|reader| {
+        let swept = total(&reader.condemned(now.plus(-policy.grace), u32::MAX)?);
+        Ok(Collected {
+            swept,
+            waiting: minus(reader.unused()?, swept),
+            held: Marked::default(),
+        })
     })
+}
+
+/// Gives rows to files that a killed sync placed and did not record, so that they can be condemned one day.
+fn take_up_leased(catalog: &mut Catalog, blobs: &BlobStore, syncing: &[MirrorId]) -> Result<(), RetentionError> {
+    for id in catalog
+        .reader()
+        .known_mirrors()?
+        .iter()
+        .filter(|id| !syncing.contains(id))
+    {
+        let leased = catalog.reader().leased_without_row(catalog.reader().mirror(id)?)?;
+        let found: Vec<_> = leased.into_iter().filter_map(|digest| blobs.find(digest)).collect();
+        if !found.is_empty() {
+            blobs.sync()?;
+            catalog.add_blobs(&found)?;
+        }
+    }
+    Ok(())
 }
 
 fn next_batch(
@@ -207,16 +224,15 @@ fn finish(
     held: Option<&HashSet<BlobRow>>,
     mut collected: Collected,
 ) -> Result<Collected, RetentionError> {
-    let unused = catalog.reader().unused()?;
-    if let Some(held) = held {
-        let mut due = catalog.reader().condemned(until, u32::MAX)?;
-        due.retain(|blob| held.contains(&blob.row));
-        collected.held = total(&due);
-    }
-    collected.waiting = Marked {
-        blobs: unused.blobs - collected.held.blobs,
-        bytes: unused.bytes - collected.held.bytes,
-    };
+    catalog.reader().at_once(|reader| {
+        if let Some(held) = held {
+            let mut due = reader.condemned(until, u32::MAX)?;
+            due.retain(|blob| held.contains(&blob.row));
+            collected.held = total(&due);
+        }
+        collected.waiting = minus(reader.unused()?, collected.held);
+        Ok(())
+    })?;
     Ok(collected)
 }
 
@@ -230,7 +246,7 @@ fn held_by_mounts(run: &Path, state: &StateDir) -> Result<HashSet<BlobRow>, Rete
         };
         match outcome.map_err(silent)? {
             Reply::HeldBlobs(blobs) => held.extend(blobs.into_iter().map(|blob| BlobRow::from_number(blob.into()))),
-            Reply::Done | Reply::Status(_) => {}
+            Reply::Done | Reply::Status(_) => return Err(RetentionError::WrongAnswer(mount.to_string())),
         }
     }
     Ok(held)
@@ -247,5 +263,12 @@ fn sum(a: Marked, b: Marked) -> Marked {
     Marked {
         blobs: a.blobs + b.blobs,
         bytes: a.bytes + b.bytes,
+    }
+}
+
+fn minus(a: Marked, b: Marked) -> Marked {
+    Marked {
+        blobs: a.blobs.saturating_sub(b.blobs),
+        bytes: a.bytes.saturating_sub(b.bytes),
     }
 }

@@ -6,7 +6,7 @@
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::plan::{ObtainedIndex, Want};
 use super::release::{SuiteRelease, path_of};
@@ -18,6 +18,9 @@ use crate::model::{BlobFacts, Digest, Hasher, RepoPath, Suite, Timestamp};
 
 /// Longest decompressed index whose uncompressed form the Release file does not list, in bytes: ten times Debian's.
 const LONGEST_UNLISTED: u64 = 1 << 30;
+
+/// Indices read at the same time: each may take 128 MiB for its decompressor, and two keep two cores busy.
+const READ_AT_ONCE: usize = 2;
 
 /// Bytes decompressed at a time.
 const CHUNK: usize = 256 << 10;
@@ -37,14 +40,27 @@ pub(super) async fn fetch_all(job: &Job, releases: &[SuiteRelease], transfer: &T
     let mut readings = JoinSet::new();
     for suite in releases {
         for (index, obtained) in fetch_suite(job, suite, transfer).await? {
+            if readings.len() >= READ_AT_ONCE {
+                take_in(&mut indices, readings.join_next().await)?;
+            }
             readings.spawn_blocking(index.reading(&suite.suite, transfer.store(), date_of(suite, job), &obtained)?);
             indices.obtained.extend(obtained.into_iter().map(|(index, _)| index));
         }
     }
     while let Some(outcome) = readings.join_next().await {
-        indices.pool.append(&mut outcome.map_err(|_| SyncError::Worker)??);
+        take_in(&mut indices, Some(outcome))?;
     }
     Ok(indices)
+}
+
+fn take_in(
+    indices: &mut Indices,
+    read: Option<Result<Result<Vec<Want>, SyncError>, JoinError>>,
+) -> Result<(), SyncError> {
+    if let Some(read) = read {
+        indices.pool.append(&mut read.map_err(|_| SyncError::Worker)??);
+    }
+    Ok(())
 }
 
 /// Modification time for files of which upstream does not tell one.

@@ -21,8 +21,8 @@ pub use error::{FileError, SyncError};
 pub use report::{Outcome, Progress, SyncReport, Transferred};
 pub use store::Store;
 
-use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording};
-use crate::model::{Architecture, BaseUrl, Component, Listing, MirrorId, Pointer, SnapshotName, Suite, Timestamp};
+use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording, ReleaseFacts, Source};
+use crate::model::{Architecture, BaseUrl, Component, MirrorId, Pointer, SnapshotName, Suite, Timestamp};
 use crate::signature::Keyring;
 use crate::state::SyncLock;
 use crate::upstream::Client;
@@ -60,12 +60,14 @@ pub struct Job {
 
 impl Job {
     /// What is selected from the archive, in one line: another selection means that an unchanged Release file still
-    /// needs a sync.
+    /// needs a sync. The order of the configuration does not matter.
     fn selection(&self) -> String {
-        let list = |items: Vec<&str>| items.join(",");
+        let list = |mut items: Vec<&str>| {
+            items.sort_unstable();
+            items.join(",")
+        };
         format!(
-            "url={} suites={} components={} architectures={}",
-            self.url,
+            "suites={} components={} architectures={}",
             list(self.suites.iter().map(Suite::as_str).collect()),
             list(self.components.iter().map(Component::as_str).collect()),
             list(self.architectures.iter().map(Architecture::as_str).collect()),
@@ -110,12 +112,13 @@ async fn sync(
 ) -> Result<SyncReport, SyncError> {
     let mirror = store.catalog().adopt_mirror(&job.mirror)?;
     let name = store.catalog().reader().free_name(mirror, &job.name)?;
+    store.take_up_leased(mirror)?;
     let transfer = Transfer::begin(job, lock, client, store, mirror, progress)?;
 
     progress.stage(&job.mirror, "Downloading Release files");
     let releases = release::fetch_all(job, client, store, mirror).await?;
     if !job.force && releases.iter().all(|release| !release.changed) {
-        store.catalog().note_unchanged(mirror, job.now)?;
+        note_unchanged(job, store, mirror, &releases)?;
         return Ok(SyncReport::unchanged(job, &releases));
     }
 
@@ -128,8 +131,26 @@ async fn sync(
     drop(transfer);
 
     let listing = plan::listing(release_files, indices.obtained, pool)?;
-    let recorded = record(job, store, mirror, name, &listing, &releases)?;
+    let prepared = store.catalog().prepare(&job.mirror, &listing, job.now)?;
+    if prepared.is_unchanged() && !job.force {
+        note_unchanged(job, store, mirror, &releases)?;
+        return Ok(SyncReport::unchanged(job, &releases));
+    }
+    let recorded = record(job, store, mirror, name, &prepared, &releases)?;
     Ok(SyncReport::recorded(job, &releases, &listing, recorded, fetched))
+}
+
+fn note_unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &[SuiteRelease]) -> Result<(), SyncError> {
+    let source = Source {
+        url: &job.url.to_string(),
+        selection: &job.selection(),
+        releases: &facts(releases),
+    };
+    Ok(store.catalog().note_unchanged(mirror, &source, job.now)?)
+}
+
+fn facts(releases: &[SuiteRelease]) -> Vec<ReleaseFacts> {
+    releases.iter().map(|release| release.facts.clone()).collect()
 }
 
 /// Makes the listing's manifest durable and records both. A name that somebody took during the download gives way to
@@ -139,24 +160,25 @@ fn record(
     store: &Store,
     mirror: MirrorRow,
     mut name: SnapshotName,
-    listing: &Listing,
+    prepared: &Prepared,
     releases: &[SuiteRelease],
 ) -> Result<(SnapshotName, Recorded), SyncError> {
-    let prepared: Prepared = store.catalog().prepare(&job.mirror, listing, job.now)?;
     let manifest = store.keep_manifest(mirror, &job.mirror, prepared.manifest(), job.now)?;
-    let facts: Vec<_> = releases.iter().map(|release| release.facts.clone()).collect();
-    let selection = job.selection();
+    let (url, selection, releases) = (job.url.to_string(), job.selection(), facts(releases));
     loop {
         let what = Recording {
             manifest,
             name: &name,
-            selection: &selection,
-            releases: &facts,
+            source: Source {
+                url: &url,
+                selection: &selection,
+                releases: &releases,
+            },
             pointers: &job.pointers,
             actor: &job.actor,
             now: job.now,
         };
-        let outcome = store.catalog().record(&prepared, &what);
+        let outcome = store.catalog().record(prepared, &what);
         match outcome {
             Ok(recorded) => return Ok((name, recorded)),
             Err(CatalogError::SnapshotExists { .. }) => {

@@ -49,8 +49,8 @@ pub(super) fn contents(wants: &[Want]) -> Vec<&Want> {
     contents
 }
 
-/// Wants minus what is there: `claims` are the catalog's answers for `contents`, and `intact` says of bytes outside
-/// the mirror's last state whether the cache really has them.
+/// Wants minus what is there: `claims` are the catalog's answers for `contents`, and `intact` says of a known blob
+/// whether the cache still has it, so that what was lost is fetched again.
 ///
 /// # Errors
 /// When a want's size is not that of the bytes with its digest, whose first path is then named.
@@ -62,9 +62,8 @@ pub(super) fn plan(
     let mut plan = SyncPlan::default();
     for (want, claim) in contents.iter().zip(claims) {
         let facts = match claim {
-            Claim::Held(facts) => facts,
-            Claim::Leased(facts) if intact(&facts) => facts,
-            Claim::Leased(_) | Claim::Absent => {
+            Claim::Held(facts) | Claim::Leased(facts) if intact(&facts) => facts,
+            Claim::Held(_) | Claim::Leased(_) | Claim::Absent => {
                 plan.fetch.push((*want).clone());
                 continue;
             }
@@ -162,7 +161,7 @@ mod tests {
             Claim::Leased(facts(&wants[3])),
             Claim::Leased(facts(&wants[4])),
         ];
-        let plan = plan(&contents, claims, |blob| blob.digest == wants[4].digest).expect("sizes agree");
+        let plan = plan(&contents, claims, |blob| blob.digest != wants[3].digest).expect("sizes agree");
         let fetched: Vec<_> = plan.fetch.iter().map(|want| want.paths[0].as_str()).collect();
         assert_eq!(fetched, ["a", "d"], "a leased blob whose file is gone is fetched again");
         assert_eq!(plan.have.len(), 2);

@@ -59,6 +59,8 @@ pub(super) async fn fetch_all(
     let last = store.catalog().reader().last_state(mirror)?;
     // Another selection makes everything new; the same one lets upstream say "not modified".
     let last = last.filter(|last| last.selection == job.selection());
+    // Another upstream knows nothing of this one's marks, though its files may be the same.
+    let same_url = last.as_ref().is_some_and(|last| last.url == job.url.to_string());
     let mut releases = Vec::new();
     for suite in &job.suites {
         let recorded = last
@@ -66,7 +68,7 @@ pub(super) async fn fetch_all(
             .map(|last| recorded(store, mirror, last, suite))
             .transpose()?
             .flatten();
-        releases.push(fetch(job, client, suite, recorded).await?);
+        releases.push(fetch(job, client, suite, recorded, same_url).await?);
     }
     Ok(releases)
 }
@@ -97,10 +99,16 @@ fn recorded(store: &Store, mirror: MirrorRow, last: &SyncedState, suite: &Suite)
     Ok((found.in_release.is_some() || found.release.is_some()).then_some(found))
 }
 
-async fn fetch(job: &Job, client: &Client, suite: &Suite, recorded: Option<Found>) -> Result<SuiteRelease, SyncError> {
+async fn fetch(
+    job: &Job,
+    client: &Client,
+    suite: &Suite,
+    recorded: Option<Found>,
+    same_url: bool,
+) -> Result<SuiteRelease, SyncError> {
     let mut attempt = 1;
     loop {
-        let found = ask(job, client, suite, recorded.as_ref()).await?;
+        let found = ask(job, client, suite, recorded.as_ref(), same_url).await?;
         let Some(found) = found else {
             let recorded = recorded.expect("only what is recorded can be unmodified");
             return verify(job, suite, recorded, false);
@@ -122,10 +130,16 @@ async fn fetch(job: &Job, client: &Client, suite: &Suite, recorded: Option<Found
 }
 
 /// Asks upstream for the suite's Release files; `None` when what is recorded is still what upstream has.
-async fn ask(job: &Job, client: &Client, suite: &Suite, recorded: Option<&Found>) -> Result<Option<Found>, SyncError> {
+async fn ask(
+    job: &Job,
+    client: &Client,
+    suite: &Suite,
+    recorded: Option<&Found>,
+    same_url: bool,
+) -> Result<Option<Found>, SyncError> {
     let known = |is_in_release| {
         recorded
-            .filter(|found| found.in_release.is_some() == is_in_release)
+            .filter(|found| same_url && found.in_release.is_some() == is_in_release)
             .map(|found| &found.validators)
     };
     let (in_release, release) = match get(job, client, suite, "InRelease", known(true)).await? {

@@ -47,6 +47,20 @@ impl Store {
         &self.blobs
     }
 
+    /// Gives rows to files that a batch of an earlier sync has placed and not recorded: it was killed in between.
+    pub(super) fn take_up_leased(&self, mirror: MirrorRow) -> Result<(), SyncError> {
+        let leased = self.catalog().reader().leased_without_row(mirror)?;
+        let found: Vec<BlobFacts> = leased
+            .into_iter()
+            .filter_map(|digest| self.blobs.find(digest))
+            .collect();
+        if !found.is_empty() {
+            self.blobs.sync()?;
+            self.catalog().add_blobs(&found)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn inbox(&self, mirror: &MirrorId) -> Result<Inbox, SyncError> {
         Ok(self.blobs.inbox(&self.incoming.join(mirror.as_str()))?)
     }

@@ -5,7 +5,7 @@
 //! that is dropped commits what is complete. It does not decide what is wanted.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -56,6 +56,8 @@ struct Shared {
     files: AtomicU64,
     bytes: AtomicU64,
     reused: AtomicU64,
+    /// A batch could not be kept: nothing more needs to come.
+    failed: AtomicBool,
 }
 
 impl Shared {
@@ -94,6 +96,7 @@ impl Transfer {
             files: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             reused: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
         });
         let (to_committer, messages) = mpsc::channel();
         let committer = Committer {
@@ -186,7 +189,7 @@ impl Transfer {
 
     /// Fetches all of `wants`, several at a time, and answers what came.
     async fn download(&self, wants: Vec<Want>, missing: Missing) -> Result<HashMap<Digest, BlobFacts>, SyncError> {
-        let bytes = wants.iter().map(|want| want.size).sum();
+        let bytes = wants.iter().fold(0_u64, |sum, want| sum.saturating_add(want.size));
         self.shared.progress.begin(wants.len() as u64, bytes);
         let round = Arc::new(Round {
             wants,
@@ -260,7 +263,7 @@ impl Round {
     /// Fetches one want after the other until none is left.
     async fn work(&self, shared: &Shared, to_committer: &mpsc::Sender<Message>) -> Result<(), SyncError> {
         while let Some(want) = self.wants.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            if self.outcome().failures >= ENOUGH_FAILURES {
+            if self.outcome().failures >= ENOUGH_FAILURES || shared.failed.load(Ordering::Relaxed) {
                 break;
             }
             match fetch_one(shared, want).await? {
@@ -383,5 +386,6 @@ impl Committer {
         }
         let Shared { store, mirror, now, .. } = &*self.shared;
         self.failure = store.commit(*mirror, batch, *now).err();
+        self.shared.failed.store(self.failure.is_some(), Ordering::Relaxed);
     }
 }

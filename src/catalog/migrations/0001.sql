@@ -57,6 +57,7 @@ CREATE TABLE listing (
     recorded_at INTEGER NOT NULL,
     files       INTEGER NOT NULL,
     bytes       INTEGER NOT NULL,
+    url         TEXT    NOT NULL,
     selection   TEXT    NOT NULL,
     manifest_id INTEGER NOT NULL,
     PRIMARY KEY (mirror_id, seq)

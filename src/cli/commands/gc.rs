@@ -33,17 +33,16 @@ struct Amount {
 
 /// Deletes files that nothing needs any more.
 pub(in crate::cli) fn run(arguments: &GcArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let state = context.state()?;
-    let mut catalog = Catalog::open(&state.catalog())?;
     let mut policy = policy(&context.settings.gc, u64::MAX);
     if arguments.now {
         policy.grace = 0;
     }
     let collected = if arguments.dry_run {
-        retention::plan_collect(&catalog, &policy, context.now)?
+        retention::plan_collect(&context.reader()?, &policy, context.now)?
     } else {
+        let state = context.existing_state()?;
         let lock = state.lock_gc()?;
-        let blobs = Context::blobs(&state)?;
+        let (mut catalog, blobs) = (Catalog::open(&state.catalog())?, Context::blobs(&state)?);
         retention::collect(
             &state,
             &mut catalog,

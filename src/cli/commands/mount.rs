@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
+use crate::catalog::Catalog;
 use crate::cli::args::{Global, MountArgs};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
@@ -39,7 +40,7 @@ pub(in crate::cli) fn run(
 ) -> Result<(), Failure> {
     // A mount may come before the first sync.
     if !context.settings.state.join("catalog.db").exists() {
-        context.catalog()?;
+        Catalog::open(&context.state()?.catalog())?;
     }
     if arguments.background {
         return in_background(flags, context, output);

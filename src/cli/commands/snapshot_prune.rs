@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::catalog::Marked;
+use crate::catalog::CatalogError;
 use crate::cli::args::PruneArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::text::{size, span};
-use crate::config::PruneSettings;
+use crate::config::{MirrorSettings, PruneSettings};
 use crate::retention::policy::{Decision, PrunePolicy};
 use crate::retention::{self, Pruned};
 
@@ -43,25 +43,27 @@ struct Verdict {
 
 /// Deletes the snapshots that retention does not keep, or says which those are.
 pub(in crate::cli) fn run(arguments: &PruneArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mut mirrors = Vec::new();
-    let mut unused = Marked::default();
-    let mut catalog = context.catalog()?;
-    for mirror in context.mirrors(&arguments.mirrors)? {
-        if catalog.reader().mirror(&mirror.id).is_err() {
-            continue;
-        }
-        let policy = policy(&PruneSettings {
-            keep_last: arguments.keep_last.unwrap_or(mirror.prune.keep_last),
-            keep_within: arguments.keep_within.unwrap_or(mirror.prune.keep_within),
-        });
-        let pruned = if arguments.dry_run {
-            retention::plan_prune(&catalog, &mirror.id, &policy, context.now)?
-        } else {
-            retention::prune(&mut catalog, &mirror.id, &policy, context.now)?
-        };
-        unused = pruned.unused;
-        mirrors.push(Mirror::of(&pruned));
-    }
+    let named = context.mirrors(&arguments.mirrors)?;
+    let pruned = if arguments.dry_run {
+        let reader = context.reader()?;
+        prune_each(&named, arguments, |mirror, policy| {
+            let synced = reader.mirror(&mirror.id).is_ok();
+            synced
+                .then(|| retention::plan_prune(&reader, &mirror.id, policy, context.now))
+                .transpose()
+        })
+    } else {
+        let mut catalog = context.catalog()?;
+        prune_each(&named, arguments, |mirror, policy| {
+            let synced = catalog.reader().mirror(&mirror.id).is_ok();
+            synced
+                .then(|| retention::prune(&mut catalog, &mirror.id, policy, context.now))
+                .transpose()
+        })
+    };
+    let (pruned, failure) = pruned;
+    let unused = pruned.last().map(|pruned| pruned.unused).unwrap_or_default();
+    let mirrors: Vec<Mirror> = pruned.iter().map(Mirror::of).collect();
     let refusal = mirrors.iter().find_map(|mirror| mirror.refused.clone());
     output.done(&Report {
         dry_run: arguments.dry_run,
@@ -73,10 +75,31 @@ pub(in crate::cli) fn run(arguments: &PruneArgs, context: &Context, output: &mut
     if !arguments.dry_run {
         context.make_visible()?;
     }
-    match refusal {
-        Some(refusal) => Err(Failure::new(Kind::Refused, refusal).hint("correct the clock, then prune again")),
-        None => Ok(()),
+    match (failure, refusal) {
+        (Some(failure), _) => Err(failure),
+        (None, Some(refusal)) => Err(Failure::new(Kind::Refused, refusal).hint("correct the clock, then prune again")),
+        (None, None) => Ok(()),
     }
+}
+
+/// Prunes each mirror until one fails: what was done until then is reported all the same.
+fn prune_each(
+    mirrors: &[&MirrorSettings],
+    arguments: &PruneArgs,
+    mut prune: impl FnMut(&MirrorSettings, &PrunePolicy) -> Result<Option<Pruned>, CatalogError>,
+) -> (Vec<Pruned>, Option<Failure>) {
+    let mut done = Vec::new();
+    for mirror in mirrors {
+        let policy = policy(&PruneSettings {
+            keep_last: arguments.keep_last.unwrap_or(mirror.prune.keep_last),
+            keep_within: arguments.keep_within.unwrap_or(mirror.prune.keep_within),
+        });
+        match prune(mirror, &policy) {
+            Ok(pruned) => done.extend(pruned),
+            Err(error) => return (done, Some(error.into())),
+        }
+    }
+    (done, None)
 }
 
 /// The policy that settings ask for.

@@ -85,20 +85,25 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
     let (mut report, mut failures) = (Report { mirrors: Vec::new() }, Vec::new());
     for mirror in &mirrors {
         match run.sync(mirror) {
-            Ok(done) => report.mirrors.push(Mirror::done(&done)),
+            Ok(done) => {
+                let trouble = run.follow_up(mirror, &done).err();
+                report.mirrors.push(Mirror::done(&done, trouble.as_ref()));
+                failures.extend(trouble.map(|trouble| (*mirror, trouble)));
+            }
             Err(failure) => {
                 tracing::error!("Sync failed for {}", mirror.id);
                 report.mirrors.push(Mirror::failed(mirror, &failure));
-                let interrupted = failure.kind() == Kind::Interrupted;
-                failures.push((mirror, failure));
-                if interrupted {
+                failures.push((*mirror, failure));
+                if run.interrupt.came() {
                     break;
                 }
             }
         }
     }
     output.done(&report);
-    run.sweep();
+    if !run.interrupt.came() {
+        run.sweep();
+    }
     conclude(failures, mirrors.len(), &run.interrupt)
 }
 
@@ -125,31 +130,36 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Syncs one mirror, makes what it recorded visible, and prunes.
     fn sync(&self, mirror: &MirrorSettings) -> Result<SyncReport, Failure> {
         let lock = Arc::new(self.state.lock_sync(&mirror.id)?);
         tracing::info!("Starting sync for mirror: {}", mirror.id);
         let job = self.job(mirror)?;
-        let sync = sync::run(
-            &job,
-            &lock,
-            &self.client,
-            &self.store,
-            &self.progress,
-            self.interrupt.receiver(),
-        );
+        let stop = self.interrupt.receiver();
+        let sync = sync::run(&job, &lock, &self.client, &self.store, &self.progress, stop);
         let done = self.runtime.block_on(sync)?;
         match &done.outcome {
             Outcome::Unchanged => tracing::info!("Nothing new upstream for {}: no snapshot was made", mirror.id),
             Outcome::Recorded { snapshot, moves, .. } => {
                 tracing::info!("Snapshot created: {} {snapshot}", mirror.id);
                 Moves::log(moves);
-                self.prune(mirror)?;
-                self.context.make_visible()?;
             }
         }
         tracing::info!("Sync completed successfully for {}", mirror.id);
         Ok(done)
+    }
+
+    /// What comes after a recorded snapshot, which stays recorded whatever becomes of this: mounts are told before
+    /// anything is pruned, so that nobody is led to a snapshot that is gone.
+    fn follow_up(&self, mirror: &MirrorSettings, done: &SyncReport) -> Result<(), Failure> {
+        if matches!(done.outcome, Outcome::Unchanged) {
+            return Ok(());
+        }
+        self.context.make_visible()?;
+        if self.prune(mirror)? {
+            self.context.make_visible()
+        } else {
+            Ok(())
+        }
     }
 
     fn job(&self, mirror: &MirrorSettings) -> Result<Job, Failure> {
@@ -189,7 +199,8 @@ impl<'a> Run<'a> {
         Ok(Trust::Keyring(Arc::new(keyring)))
     }
 
-    fn prune(&self, mirror: &MirrorSettings) -> Result<(), Failure> {
+    /// Prunes the mirror's snapshots, and answers whether any went.
+    fn prune(&self, mirror: &MirrorSettings) -> Result<bool, Failure> {
         let policy = snapshot_prune::policy(&mirror.prune);
         let pruned = retention::prune(&mut self.store.catalog(), &mirror.id, &policy, self.context.now)?;
         for verdict in pruned.plan.deleted() {
@@ -198,7 +209,7 @@ impl<'a> Run<'a> {
         if let Some(refusal) = &pruned.plan.refusal {
             tracing::warn!("Nothing was pruned of {}: {refusal}", mirror.id);
         }
-        Ok(())
+        Ok(pruned.plan.deleted().next().is_some())
     }
 
     /// The closing sweep. The syncs are done, whatever becomes of it: trouble is logged and left to the next one.
@@ -233,8 +244,8 @@ impl<'a> Run<'a> {
 }
 
 /// The failure of the whole run: that of the only mirror, or one that names every mirror that failed.
-fn conclude(failures: Vec<(&&MirrorSettings, Failure)>, mirrors: usize, interrupt: &Interrupt) -> Result<(), Failure> {
-    if failures.iter().any(|(_, failure)| failure.kind() == Kind::Interrupted) {
+fn conclude(failures: Vec<(&MirrorSettings, Failure)>, mirrors: usize, interrupt: &Interrupt) -> Result<(), Failure> {
+    if interrupt.came() && !failures.is_empty() {
         return Err(interrupt.failure());
     }
     let mut failures = failures;
@@ -249,7 +260,7 @@ fn conclude(failures: Vec<(&&MirrorSettings, Failure)>, mirrors: usize, interrup
                 kind if failed == mirrors && same => kind,
                 _ => Kind::Partial,
             };
-            let summary = Failure::new(kind, format!("{failed} of {mirrors} mirrors could not be synced"));
+            let summary = Failure::new(kind, format!("{failed} of {mirrors} mirrors had trouble"));
             Err(failures.iter().fold(summary, |summary, (mirror, failure)| {
                 summary.problem(format!("{}: {}", mirror.id, failure.in_one_line()), failure.json())
             }))
@@ -258,7 +269,7 @@ fn conclude(failures: Vec<(&&MirrorSettings, Failure)>, mirrors: usize, interrup
 }
 
 impl Mirror {
-    fn done(done: &SyncReport) -> Self {
+    fn done(done: &SyncReport, trouble: Option<&Failure>) -> Self {
         let release = |(suite, date): &(crate::model::Suite, Option<crate::model::Timestamp>)| Release {
             suite: suite.to_string(),
             date: date.map(utc),
@@ -291,7 +302,7 @@ impl Mirror {
             outcome,
             snapshot,
             releases,
-            error: None,
+            error: trouble.map(Failure::json),
         }
     }
 
