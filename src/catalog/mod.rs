@@ -44,6 +44,10 @@ use crate::model::{Digest, MirrorId, NameError, Pointer, SnapshotName};
 /// The oldest SQLite without the bug by which processes that share a write-ahead log can corrupt it (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
 
+/// Bytes of the write-ahead log that stay allocated between commits. The log of a first sync is larger than the
+/// database; without a limit it would keep that size for ever. When the last connection closes, it shrinks to nothing.
+const LARGEST_IDLE_LOG: i64 = 4 << 20;
+
 /// How long a statement waits for another process's transaction. Ours last milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -222,12 +226,16 @@ impl Catalog {
     /// When it cannot be opened or has a newer format.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // The log stays on close, as users who may not write could not read a database without it.
+        sys::keep_log_on_close(&connection)?;
+        // Before anything below can change a file that is not ours or not of our time.
+        schema::refuse_unknown(&connection)?;
         // WAL lets readers go on while we write; FULL makes an acknowledged commit survive a power cut, which NORMAL
-        // does not in WAL mode. The log stays on close, as other users could not read a database without it.
+        // does not in WAL mode.
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "journal_size_limit", LARGEST_IDLE_LOG)?;
         connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        sys::keep_log_on_close(&connection)?;
         schema::migrate(&mut connection)?;
         Ok(Self {
             reader: CatalogReader { connection },

@@ -3,7 +3,7 @@
 //! Owns the list of migrations, which is only ever appended to, and the refusal of a newer format. The number of
 //! applied migrations is SQLite's `user_version`.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::CatalogError;
 
@@ -16,6 +16,11 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
 /// The format that this program reads and writes.
 const KNOWN: u32 = 1;
 const _: () = assert!(KNOWN as usize == MIGRATIONS.len(), "one migration for each format");
+
+/// Refuses what this program must not touch: a newer catalog, or anything else than a catalog.
+pub(super) fn refuse_unknown(connection: &Connection) -> Result<(), CatalogError> {
+    check(connection).map(|_| ())
+}
 
 /// Brings the database to this program's version, in one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), CatalogError> {
@@ -54,11 +59,19 @@ fn check(connection: &Connection) -> Result<u32, CatalogError> {
     }
 }
 
-/// The number of applied migrations; `None` for a database of another program.
+/// The number of applied migrations; `None` for what is no catalog. One statement reads all three facts, so that they
+/// are of one state even while another process makes the tables.
 fn version(connection: &Connection) -> Result<Option<u32>, CatalogError> {
-    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let fresh = application == 0 && version == 0 && tables == 0;
-    Ok((fresh || application == APPLICATION_ID).then_some(version))
+    let sql = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+               FROM pragma_application_id, pragma_user_version";
+    let facts = connection.query_row(sql, [], |row| {
+        Ok((row.get::<_, i32>(0)?, row.get::<_, u32>(1)?, row.get::<_, i64>(2)?))
+    });
+    match facts {
+        Ok((APPLICATION_ID, version, _)) => Ok(Some(version)),
+        Ok((0, 0, 0)) => Ok(Some(0)),
+        Ok(_) => Ok(None),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
