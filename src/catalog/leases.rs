@@ -149,12 +149,10 @@ fn claim_one(
         return Ok(Claim::Held(found.facts));
     }
     lease(transaction, mirror, digest, now)?;
-    transaction
-        .prepare_cached("UPDATE blob SET condemned_at = NULL WHERE id = ? AND condemned_at IS NOT NULL")?
-        .execute([found.row])?;
     Ok(Claim::Leased(found.facts))
 }
 
+/// A blob that is leased is needed: should the lease end unused, its grace begins anew.
 fn lease(transaction: &Transaction<'_>, mirror: MirrorRow, digest: Digest, now: Timestamp) -> Result<(), CatalogError> {
     transaction
         .prepare_cached(
@@ -162,5 +160,8 @@ fn lease(transaction: &Transaction<'_>, mirror: MirrorRow, digest: Digest, now: 
              ON CONFLICT (sha256, mirror_id) DO UPDATE SET leased_at = excluded.leased_at",
         )?
         .execute(params![mirror, Sql(digest), Sql(now)])?;
+    transaction
+        .prepare_cached("UPDATE blob SET condemned_at = NULL WHERE sha256 = ? AND condemned_at IS NOT NULL")?
+        .execute([Sql(digest)])?;
     Ok(())
 }

@@ -115,8 +115,9 @@ impl Catalog {
     /// was forgotten.
     ///
     /// # Errors
-    /// When the catalog cannot be written or `unlink` fails; files already removed then have rows that nothing
-    /// needs, which the next sweep forgets.
+    /// When `unlink` fails, what it removed before is forgotten; the blob it failed for and those after it keep their
+    /// rows. When the catalog cannot be written, files already removed have rows that nothing needs, which the next
+    /// sweep forgets.
     pub fn sweep<E: From<CatalogError>>(
         &mut self,
         candidates: &[Condemned],
