@@ -3,11 +3,11 @@
 //! Owns the rows that keep fetched bytes from being swept before a listing names them. A lease belongs to a mirror,
 //! not to a process, so the mirror's next sync takes over what a dead one had fetched.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::sql_types::{OPEN, Sql, stored};
+use super::sql_types::{Sql, stored};
 use super::{BlobRow, Catalog, CatalogError, CatalogReader, MirrorRow};
 use crate::model::{BlobFacts, Digest, MirrorId, Timestamp};
 
@@ -99,7 +99,8 @@ impl Catalog {
     /// When the catalog cannot be written.
     pub fn forget_unused_blob(&mut self, digest: Digest) -> Result<(), CatalogError> {
         self.write(|transaction| {
-            transaction.execute("DELETE FROM blob WHERE sha256 = ? AND refs = 0", [Sql(digest)])?;
+            let sql = format!("DELETE FROM blob WHERE sha256 = ?1 AND refs = 0");
+            transaction.execute(&sql, [Sql(digest)])?;
             Ok(())
         })
     }
@@ -111,7 +112,7 @@ pub(super) struct FoundBlob {
 }
 
 pub(super) fn find_blob(connection: &rusqlite::Connection, digest: Digest) -> Result<Option<FoundBlob>, CatalogError> {
-    let mut query = connection.prepare_cached("SELECT id, size, mtime FROM blob WHERE sha256 = ?")?;
+    let mut query = connection.prepare_cached(&format!("SELECT id, size, mtime FROM blob WHERE sha256 = ?1"))?;
     let found = query.query_row([Sql(digest)], |row| {
         let Sql(mtime) = row.get(2)?;
         let facts = BlobFacts {
@@ -127,11 +128,20 @@ pub(super) fn find_blob(connection: &rusqlite::Connection, digest: Digest) -> Re
     Ok(found.optional()?)
 }
 
-/// Rows of the blobs that the mirror's last synced state names: nothing can sweep them while its sync runs.
-fn blobs_of_last_state(transaction: &Transaction<'_>, mirror: MirrorRow) -> Result<HashSet<BlobRow>, CatalogError> {
-    let mut query = transaction
-        .prepare_cached("SELECT blob_id FROM entry WHERE mirror_id = ? AND to_seq = ? AND blob_id IS NOT NULL")?;
-    let rows = query.query_map(params![mirror, OPEN], |row| row.get(0))?;
+/// The blobs that the mirror's last synced state names: nothing can sweep them while its sync runs. One pass over it is
+/// several times quicker than looking each digest up.
+fn blobs_of_last_state(
+    transaction: &Transaction<'_>,
+    mirror: MirrorRow,
+) -> Result<HashMap<Digest, BlobFacts>, CatalogError> {
+    let mut query = transaction.prepare_cached(
+        "SELECT sha256, size, mtime FROM entry INDEXED BY entry_open CROSS JOIN blob ON blob.id = blob_id
+         WHERE mirror_id = ? AND to_seq = 2147483647",
+    )?;
+    let rows = query.query_map([mirror], |row| {
+        let (Sql(digest), size, Sql(mtime)) = (row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned(), row.get(2)?);
+        Ok((digest, BlobFacts { digest, size, mtime }))
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -139,15 +149,15 @@ fn claim_one(
     transaction: &Transaction<'_>,
     mirror: MirrorRow,
     digest: Digest,
-    held: &HashSet<BlobRow>,
+    held: &HashMap<Digest, BlobFacts>,
     now: Timestamp,
 ) -> Result<Claim, CatalogError> {
+    if let Some(facts) = held.get(&digest) {
+        return Ok(Claim::Held(*facts));
+    }
     let Some(found) = find_blob(transaction, digest)? else {
         return Ok(Claim::Absent);
     };
-    if held.contains(&found.row) {
-        return Ok(Claim::Held(found.facts));
-    }
     lease(transaction, mirror, digest, now)?;
     Ok(Claim::Leased(found.facts))
 }
@@ -160,8 +170,12 @@ fn lease(transaction: &Transaction<'_>, mirror: MirrorRow, digest: Digest, now: 
              ON CONFLICT (sha256, mirror_id) DO UPDATE SET leased_at = excluded.leased_at",
         )?
         .execute(params![mirror, Sql(digest), Sql(now)])?;
-    transaction
-        .prepare_cached("UPDATE blob SET condemned_at = NULL WHERE sha256 = ? AND condemned_at IS NOT NULL")?
-        .execute([Sql(digest)])?;
+    acquit(transaction, digest)
+}
+
+/// Ends the condemnation of a blob.
+fn acquit(transaction: &Transaction<'_>, digest: Digest) -> Result<(), CatalogError> {
+    let sql = format!("UPDATE blob SET condemned_at = NULL WHERE sha256 = ?1 AND condemned_at IS NOT NULL");
+    transaction.prepare_cached(&sql)?.execute([Sql(digest)])?;
     Ok(())
 }

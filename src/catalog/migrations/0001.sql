@@ -98,7 +98,8 @@ CREATE TABLE entry (
     CHECK ((blob_id IS NULL) = (role IS NULL))
 ) STRICT, WITHOUT ROWID;
 -- The last synced state alone, so that finding what changed does not read what ended long ago.
-CREATE INDEX entry_open ON entry (mirror_id, dir_id, name, blob_id, role, by_hash) WHERE to_seq = 2147483647;
+CREATE INDEX entry_open ON entry (mirror_id, dir_id, name, child_dir, blob_id, role, by_hash)
+    WHERE to_seq = 2147483647;
 
 CREATE TABLE snapshot (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
