@@ -22,6 +22,10 @@ pub enum Claim {
     Absent,
 }
 
+/// The row of the blob with the digest that is the first parameter. The index holds the first bytes only: half the
+/// size, and still one row for each value, unless somebody went to great lengths.
+const BY_DIGEST: &str = "substr(sha256, 1, 8) = substr(?1, 1, 8) AND sha256 = ?1";
+
 impl CatalogReader {
     /// The blob of these bytes, when the cache has it.
     ///
@@ -81,12 +85,14 @@ impl Catalog {
     /// When the catalog cannot be written.
     pub fn add_blobs(&mut self, blobs: &[BlobFacts]) -> Result<(), CatalogError> {
         self.write(|transaction| {
-            let mut insert = transaction.prepare_cached(
-                "INSERT INTO blob (sha256, size, mtime) VALUES (?, ?, ?)
-                 ON CONFLICT (sha256) DO UPDATE SET condemned_at = NULL",
-            )?;
+            let mut insert = transaction.prepare_cached("INSERT INTO blob (sha256, size, mtime) VALUES (?, ?, ?)")?;
             for blob in blobs {
-                insert.execute(params![Sql(blob.digest), stored(blob.size), Sql(blob.mtime)])?;
+                match find_blob(transaction, blob.digest)? {
+                    Some(_) => acquit(transaction, blob.digest)?,
+                    None => {
+                        insert.execute(params![Sql(blob.digest), stored(blob.size), Sql(blob.mtime)])?;
+                    }
+                }
             }
             Ok(())
         })
@@ -99,7 +105,7 @@ impl Catalog {
     /// When the catalog cannot be written.
     pub fn forget_unused_blob(&mut self, digest: Digest) -> Result<(), CatalogError> {
         self.write(|transaction| {
-            let sql = format!("DELETE FROM blob WHERE sha256 = ?1 AND refs = 0");
+            let sql = format!("DELETE FROM blob WHERE {BY_DIGEST} AND refs = 0");
             transaction.execute(&sql, [Sql(digest)])?;
             Ok(())
         })
@@ -112,7 +118,7 @@ pub(super) struct FoundBlob {
 }
 
 pub(super) fn find_blob(connection: &rusqlite::Connection, digest: Digest) -> Result<Option<FoundBlob>, CatalogError> {
-    let mut query = connection.prepare_cached(&format!("SELECT id, size, mtime FROM blob WHERE sha256 = ?1"))?;
+    let mut query = connection.prepare_cached(&format!("SELECT id, size, mtime FROM blob WHERE {BY_DIGEST}"))?;
     let found = query.query_row([Sql(digest)], |row| {
         let Sql(mtime) = row.get(2)?;
         let facts = BlobFacts {
@@ -175,7 +181,7 @@ fn lease(transaction: &Transaction<'_>, mirror: MirrorRow, digest: Digest, now: 
 
 /// Ends the condemnation of a blob.
 fn acquit(transaction: &Transaction<'_>, digest: Digest) -> Result<(), CatalogError> {
-    let sql = format!("UPDATE blob SET condemned_at = NULL WHERE sha256 = ?1 AND condemned_at IS NOT NULL");
+    let sql = format!("UPDATE blob SET condemned_at = NULL WHERE {BY_DIGEST} AND condemned_at IS NOT NULL");
     transaction.prepare_cached(&sql)?.execute([Sql(digest)])?;
     Ok(())
 }

@@ -27,12 +27,14 @@ INSERT INTO dir (id, parent_id, name) VALUES (1, 1, '');
 -- would search every entry instead.)
 CREATE TABLE blob (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
-    sha256       BLOB    NOT NULL UNIQUE CHECK (length(sha256) = 32),
+    sha256       BLOB    NOT NULL CHECK (length(sha256) = 32),
     size         INTEGER NOT NULL,
     mtime        INTEGER NOT NULL,
     refs         INTEGER NOT NULL DEFAULT 0 CHECK (refs >= 0),
     condemned_at INTEGER
 ) STRICT;
+-- Not unique, as two digests can begin alike: whoever inserts has looked the digest up in the same transaction.
+CREATE INDEX blob_by_digest ON blob (substr(sha256, 1, 8));
 CREATE INDEX blob_unused ON blob (condemned_at) WHERE refs = 0;
 
 -- Other hashes of an index, as its Release file lists them. kind: 1 MD5Sum, 2 SHA1, 8 SHA512 (the bits of by_hash).
