@@ -185,3 +185,189 @@ fn acquit(transaction: &Transaction<'_>, digest: Digest) -> Result<(), CatalogEr
     transaction.prepare_cached(&sql)?.execute([Sql(digest)])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Prepared;
+    use super::super::tests::{House, at, facts, listing, mirror_id};
+    use super::*;
+
+    /// Digests of what would be swept at `now` without any grace.
+    fn sweepable(house: &mut House, now: i64) -> Vec<Digest> {
+        house.catalog.condemn_unused(at(now)).expect("marks");
+        let found = house.catalog.reader().condemned(at(now), 100).expect("lists");
+        found.into_iter().map(|found| found.digest).collect()
+    }
+
+    fn prepare(house: &mut House, content: &str) -> Result<Prepared, CatalogError> {
+        house
+            .catalog
+            .prepare(&mirror_id("debian"), &listing(&[("a", content)]), at(5))
+    }
+
+    #[test]
+    fn what_a_failed_sync_fetched_is_kept_until_the_next_good_one() {
+        let mut house = House::new();
+        let row = house.catalog.adopt_mirror(&mirror_id("debian")).expect("adopts");
+        house
+            .catalog
+            .lease(row, &[facts("x").digest, facts("y").digest], at(0))
+            .expect("leases");
+        house.add(&["x", "y"]);
+        assert_eq!(
+            sweepable(&mut house, 1_000_000),
+            [],
+            "the sync died, its leases did not"
+        );
+        let found = house
+            .catalog
+            .claim(row, &[facts("x").digest, facts("z").digest], at(1))
+            .expect("claims");
+        assert_eq!(
+            found,
+            [Claim::Leased(facts("x")), Claim::Absent],
+            "nothing is fetched twice"
+        );
+        house
+            .sync("debian", &listing(&[("a", "x")]), "one", &[], at(2))
+            .expect("records");
+        assert_eq!(
+            sweepable(&mut house, 3),
+            [facts("y").digest],
+            "what the listing does not name is free now"
+        );
+    }
+
+    #[test]
+    fn a_failed_attempt_to_record_keeps_what_was_fetched() {
+        let mut house = House::new();
+        house
+            .sync("debian", &listing(&[("a", "x")]), "one", &[], at(0))
+            .expect("records");
+        let refused = house.sync("debian", &listing(&[("a", "y")]), "one", &[], at(1));
+        assert!(matches!(refused, Err(CatalogError::SnapshotExists { .. })));
+        assert_eq!(sweepable(&mut house, 2), []);
+    }
+
+    #[test]
+    fn leases_expire_unless_their_sync_still_runs() {
+        let mut house = House::new();
+        for (mirror, content, since) in [("old", "x", 0), ("old", "y", 10), ("running", "z", 0)] {
+            let row = house.catalog.adopt_mirror(&mirror_id(mirror)).expect("adopts");
+            house.add(&[content]);
+            house
+                .catalog
+                .lease(row, &[facts(content).digest], at(since))
+                .expect("leases");
+        }
+        let dropped = house
+            .catalog
+            .expire_leases(at(10), &[mirror_id("running")])
+            .expect("expires");
+        assert_eq!(dropped, 1, "a lease of exactly the age stays");
+        assert_eq!(sweepable(&mut house, 20), [facts("x").digest]);
+    }
+
+    #[test]
+    fn an_unchanged_upstream_ends_leases_of_its_mirror_only() {
+        let mut house = House::new();
+        let rows = ["debian", "other"].map(|mirror| house.catalog.adopt_mirror(&mirror_id(mirror)).expect("adopts"));
+        house.add(&["x", "shared"]);
+        house
+            .catalog
+            .lease(rows[0], &[facts("x").digest, facts("shared").digest], at(0))
+            .expect("leases");
+        house
+            .catalog
+            .lease(rows[1], &[facts("shared").digest], at(0))
+            .expect("leases");
+        house.catalog.note_unchanged(rows[0], at(1)).expect("notes");
+        assert_eq!(sweepable(&mut house, 2), [facts("x").digest]);
+    }
+
+    #[test]
+    fn a_claim_ends_condemnation_and_its_grace_begins_anew() {
+        let mut house = House::new();
+        let row = house.catalog.adopt_mirror(&mirror_id("debian")).expect("adopts");
+        house.add(&["x", "y"]);
+        assert_eq!(sweepable(&mut house, 0).len(), 2);
+        let candidates = house.catalog.reader().condemned(at(0), 100).expect("lists");
+        house.catalog.claim(row, &[facts("x").digest], at(1)).expect("claims");
+        house.catalog.lease(row, &[facts("y").digest], at(1)).expect("leases");
+        let unlink = |_| -> Result<(), CatalogError> { panic!("both are needed again") };
+        assert_eq!(
+            house.catalog.sweep(&candidates, at(0), unlink).expect("sweeps").blobs,
+            0
+        );
+        house.catalog.note_unchanged(row, at(2)).expect("notes");
+        assert_eq!(house.catalog.reader().condemned(at(100), 100).expect("lists"), []);
+        house.catalog.condemn_unused(at(3)).expect("marks");
+        let since: Vec<_> = house
+            .catalog
+            .reader()
+            .condemned(at(3), 9)
+            .expect("lists")
+            .iter()
+            .map(|c| c.since)
+            .collect();
+        assert_eq!(since, [at(3), at(3)]);
+    }
+
+    #[test]
+    fn what_the_last_state_holds_needs_no_lease() {
+        let mut house = House::new();
+        house
+            .sync("debian", &listing(&[("a", "x")]), "one", &[], at(0))
+            .expect("records");
+        let row = house.row("debian");
+        let found = house.catalog.claim(row, &[facts("x").digest], at(1)).expect("claims");
+        assert_eq!(found, [Claim::Held(facts("x"))]);
+        assert_eq!(house.number("SELECT count(*) FROM lease"), 0);
+    }
+
+    #[test]
+    fn a_blob_keeps_the_facts_of_its_first_arrival() {
+        let mut house = House::new();
+        let row = house.catalog.adopt_mirror(&mirror_id("debian")).expect("adopts");
+        let (first, later) = (
+            facts("x"),
+            BlobFacts {
+                mtime: at(9),
+                ..facts("x")
+            },
+        );
+        house.catalog.add_blobs(&[first]).expect("adds");
+        house.catalog.add_blobs(&[later]).expect("adds");
+        assert_eq!(
+            house.catalog.claim(row, &[first.digest], at(0)).expect("claims"),
+            [Claim::Leased(first)]
+        );
+        assert_eq!(house.catalog.reader().blob(first.digest).expect("reads"), Some(first));
+    }
+
+    #[test]
+    fn only_a_blob_that_no_listing_names_can_be_forgotten() {
+        let mut house = House::new();
+        house
+            .sync("debian", &listing(&[("a", "x")]), "one", &[], at(0))
+            .expect("records");
+        house.add(&["y"]);
+        for content in ["x", "y"] {
+            house
+                .catalog
+                .forget_unused_blob(facts(content).digest)
+                .expect("forgets");
+        }
+        let known = |content: &str| {
+            house
+                .catalog
+                .reader()
+                .blob(facts(content).digest)
+                .expect("reads")
+                .is_some()
+        };
+        assert!(known("x") && !known("y"));
+        let error = prepare(&mut house, "y").expect_err("is gone");
+        assert!(matches!(error, CatalogError::NoBlob(digest) if digest == facts("y").digest));
+    }
+}

@@ -597,3 +597,112 @@ fn hex_bytes(hex: &str) -> Option<Vec<u8>> {
         .map(|pair| Some(value(pair[0])? << 4 | value(*pair.get(1)?)?))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{House, at, check_rows, facts, listing, mirror_id, snapshot_name};
+    use super::*;
+
+    fn prepare(house: &mut House, files: &[(&str, &str)]) -> Prepared {
+        let id = mirror_id("debian");
+        house.catalog.adopt_mirror(&id).expect("adopts");
+        let contents: Vec<_> = files.iter().map(|(_, content)| *content).collect();
+        house.add(&contents);
+        house.catalog.prepare(&id, &listing(files), at(0)).expect("prepares")
+    }
+
+    fn record(house: &mut House, prepared: &Prepared, name: &str) -> Result<Recorded, CatalogError> {
+        let row = house.row("debian");
+        let manifest = house.store_manifest(row, prepared, at(0))?;
+        let what = Recording {
+            manifest,
+            name: &snapshot_name(name),
+            selection: "everything",
+            releases: &[],
+            pointers: &[],
+            actor: "tester",
+            now: at(0),
+        };
+        house.catalog.record(prepared, &what)
+    }
+
+    #[test]
+    fn what_did_not_change_costs_no_row() {
+        let mut house = House::new();
+        let files = [("dists/a/Release", "r"), ("pool/x", "x"), ("pool/y", "y")];
+        let first = house
+            .sync("debian", &listing(&files), "one", &[], at(0))
+            .expect("records");
+        assert_eq!(first.changes, 6, "three files and three directories");
+        let again = house
+            .sync("debian", &listing(&files), "two", &[], at(1))
+            .expect("records");
+        assert_eq!(again.changes, 0);
+        let one = [("dists/a/Release", "r"), ("pool/x", "other"), ("pool/y", "y")];
+        let changed = house
+            .sync("debian", &listing(&one), "three", &[], at(2))
+            .expect("records");
+        assert_eq!(changed.changes, 1);
+        assert_eq!(house.number("SELECT count(*) FROM entry"), 7);
+    }
+
+    #[test]
+    fn a_listing_prepared_against_an_older_state_is_refused() {
+        let mut house = House::new();
+        let slow = prepare(&mut house, &[("a", "slow")]);
+        let quick = prepare(&mut house, &[("a", "quick")]);
+        record(&mut house, &quick, "quick").expect("records");
+        assert!(matches!(
+            record(&mut house, &slow, "slow"),
+            Err(CatalogError::Overtaken(_))
+        ));
+        assert!(matches!(
+            record(&mut house, &quick, "twice"),
+            Err(CatalogError::Overtaken(_))
+        ));
+        check_rows(&house);
+    }
+
+    #[test]
+    fn no_listing_names_a_blob_that_went_after_it_was_prepared() {
+        let mut house = House::new();
+        let prepared = prepare(&mut house, &[("a", "x"), ("b", "y")]);
+        house.catalog.forget_unused_blob(facts("y").digest).expect("forgets");
+        record(&mut house, &prepared, "one").expect_err("a hole is worse than a failed sync");
+        check_rows(&house);
+        assert_eq!(house.number("SELECT count(*) FROM entry"), 0);
+    }
+
+    #[test]
+    fn a_manifest_must_be_a_blob_first() {
+        let mut house = House::new();
+        let prepared = prepare(&mut house, &[("a", "x")]);
+        let what = Recording {
+            manifest: Digest::of(prepared.manifest()),
+            name: &snapshot_name("one"),
+            selection: "",
+            releases: &[],
+            pointers: &[],
+            actor: "tester",
+            now: at(0),
+        };
+        assert!(matches!(
+            house.catalog.record(&prepared, &what),
+            Err(CatalogError::NoBlob(_))
+        ));
+    }
+
+    #[test]
+    fn an_unknown_mirror_or_blob_cannot_be_prepared() {
+        let mut house = House::new();
+        let id = mirror_id("debian");
+        let files = listing(&[("a", "x")]);
+        assert!(matches!(
+            house.catalog.prepare(&id, &files, at(0)),
+            Err(CatalogError::UnknownMirror(_))
+        ));
+        house.catalog.adopt_mirror(&id).expect("adopts");
+        let error = house.catalog.prepare(&id, &files, at(0)).expect_err("no blob");
+        assert!(matches!(error, CatalogError::NoBlob(digest) if digest == facts("x").digest));
+    }
+}
