@@ -116,7 +116,10 @@ impl From<SyncError> for Failure {
         match &error {
             SyncError::Unsigned(_) | SyncError::Signature { .. } => caused(Kind::Unverifiable)
                 .hint("check pgp_key_path; nothing of this sync is visible, and what was published stays"),
-            SyncError::Disagreement(_) | SyncError::IndexMismatch { .. } | SyncError::Decompress { .. } => {
+            SyncError::Disagreement(_)
+            | SyncError::IndexMismatch { .. }
+            | SyncError::VariantsDiffer(..)
+            | SyncError::Decompress { .. } => {
                 caused(Kind::Unverifiable).hint("upstream may be publishing just now: try again later")
             }
             SyncError::Expired { .. } => caused(Kind::Unverifiable)

@@ -69,6 +69,9 @@ pub enum SyncError {
         /// The uncompressed index.
         plain: RepoPath,
     },
+    /// Two variants of one index are different indices.
+    #[error("{0} and {1} decompress to different indices")]
+    VariantsDiffer(RepoPath, RepoPath),
     /// An index cannot be decompressed.
     #[error("{path} cannot be decompressed")]
     Decompress {
@@ -90,7 +93,7 @@ pub enum SyncError {
         source: Box<FileError>,
     },
     /// The listed files cannot stand in one tree.
-    #[error("the suites do not fit together")]
+    #[error("the listed files cannot stand in one tree")]
     Listing(#[from] ListingError),
     /// A path that upstream's names add up to is no valid path.
     #[error("suite {suite} has a path that cannot be mirrored: {path}")]

@@ -1,7 +1,7 @@
 //! The indices of the wanted suites: fetched in every form upstream offers, checked, and read for pool files.
 //!
-//! Owns the rule that a listed variant may be absent as long as one variant of its index can be had, and that what
-//! is read decompresses to exactly what the Release file lists.
+//! Owns the rule that a listed variant may be absent as long as one variant of its index can be had, and that every
+//! variant that was had decompresses to exactly what the Release file lists.
 
 use std::io::{BufReader, Read};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::release::{SuiteRelease, path_of};
 use super::store::Store;
 use super::transfer::Transfer;
 use super::{Job, SyncError};
-use crate::apt::{self, IndexKind, PackagesReader, ParseError, ReleaseFile, Variant, WantedIndex};
+use crate::apt::{self, Compression, IndexKind, PackagesReader, ParseError, ReleaseFile, Variant, WantedIndex};
 use crate::model::{BlobFacts, Digest, Hasher, RepoPath, Suite, Timestamp};
 
 /// Longest decompressed index whose uncompressed form the Release file does not list, in bytes: ten times Debian's.
@@ -136,20 +136,67 @@ impl Index {
         obtained: &[Obtained],
     ) -> Result<impl FnOnce() -> Result<Vec<Want>, SyncError> + Send + use<>, SyncError> {
         let plain = path_of(suite, self.0.plain.as_str())?;
-        let Some((index, variant)) = obtained.first() else {
+        let mut forms = obtained.iter().map(|(index, variant)| Form {
+            path: index.path.clone(),
+            blob: index.blob,
+            compression: variant.compression,
+        });
+        let Some(form) = forms.next() else {
             return Err(SyncError::NoVariant(plain));
         };
         let reading = Reading {
             kind: self.0.kind,
             plain,
             plain_file: self.0.plain_file,
-            path: index.path.clone(),
-            blob: index.blob,
-            variant: variant.clone(),
+            form,
+            others: forms.collect(),
             date,
         };
         let store = Arc::clone(store);
         Ok(move || reading.run(&store))
+    }
+}
+
+/// One obtained variant of an index.
+struct Form {
+    path: RepoPath,
+    blob: BlobFacts,
+    compression: Compression,
+}
+
+impl Form {
+    /// Hands the uncompressed text, of at most `cap` bytes, to `each` in pieces, and answers its digest and length.
+    fn read(
+        &self,
+        store: &Store,
+        cap: u64,
+        mut each: impl FnMut(&[u8]) -> Result<(), SyncError>,
+    ) -> Result<(Digest, u64), SyncError> {
+        let damaged = |source| SyncError::Decompress {
+            path: self.path.clone(),
+            source,
+        };
+        let file = BufReader::with_capacity(CHUNK, store.blobs().read(self.blob.digest)?);
+        let mut text = apt::decompress(self.compression, file, cap).map_err(damaged)?;
+        let (mut hasher, mut size) = (Hasher::new(), 0);
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let n = text.read(&mut buffer).map_err(damaged)?;
+            if n == 0 {
+                return Ok((hasher.finish(), size));
+            }
+            hasher.update(&buffer[..n]);
+            size += n as u64;
+            each(&buffer[..n])?;
+        }
+    }
+
+    /// Whether it decompresses to the text with this digest and length.
+    fn is(&self, store: &Store, digest: Digest, size: u64) -> Result<bool, SyncError> {
+        if self.compression == Compression::None {
+            return Ok(self.blob.digest == digest);
+        }
+        Ok(self.read(store, size, |_| Ok(()))? == (digest, size))
     }
 }
 
@@ -158,37 +205,38 @@ struct Reading {
     kind: IndexKind,
     plain: RepoPath,
     plain_file: Option<ReleaseFile>,
-    path: RepoPath,
-    blob: BlobFacts,
-    variant: Variant,
+    /// The variant that is cheapest to read.
+    form: Form,
+    /// Clients choose among all of them, so all must be the same index.
+    others: Vec<Form>,
     date: Timestamp,
 }
 
 impl Reading {
     fn run(self, store: &Store) -> Result<Vec<Want>, SyncError> {
-        let file = store.blobs().read(self.blob.digest)?;
         let cap = self.plain_file.as_ref().map_or(LONGEST_UNLISTED, |plain| plain.size);
-        let decompress = |source| SyncError::Decompress {
-            path: self.path.clone(),
-            source,
-        };
-        let mut text = apt::decompress(self.variant.compression, BufReader::with_capacity(CHUNK, file), cap)
-            .map_err(decompress)?;
         let mut files = Vec::new();
         let (digest, size) = match self.kind {
-            IndexKind::Packages => self.read_packages(&mut text, &mut files)?,
+            IndexKind::Packages => self.read_packages(store, cap, &mut files)?,
         };
-        match &self.plain_file {
-            Some(plain) if plain.sha256 != digest || plain.size != size => Err(SyncError::IndexMismatch {
-                path: self.path,
+        if let Some(plain) = &self.plain_file
+            && (plain.sha256 != digest || plain.size != size)
+        {
+            return Err(SyncError::IndexMismatch {
+                path: self.form.path,
                 plain: self.plain,
-            }),
-            _ => Ok(files),
+            });
         }
+        for other in self.others {
+            if !other.is(store, digest, size)? {
+                return Err(SyncError::VariantsDiffer(other.path, self.form.path));
+            }
+        }
+        Ok(files)
     }
 
     /// Reads to the end, and answers digest and length of the uncompressed text.
-    fn read_packages(&self, text: &mut impl Read, files: &mut Vec<Want>) -> Result<(Digest, u64), SyncError> {
+    fn read_packages(&self, store: &Store, cap: u64, files: &mut Vec<Want>) -> Result<(Digest, u64), SyncError> {
         let date = self.date;
         let mut packages = PackagesReader::new(|file| {
             files.push(Want {
@@ -199,24 +247,13 @@ impl Reading {
             });
         });
         let parse = |source: ParseError| SyncError::Parse {
-            path: self.path.clone(),
+            path: self.form.path.clone(),
             source,
         };
-        let (mut hasher, mut size) = (Hasher::new(), 0);
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let n = text.read(&mut buffer).map_err(|source| SyncError::Decompress {
-                path: self.path.clone(),
-                source,
-            })?;
-            if n == 0 {
-                break;
-            }
-            hasher.update(&buffer[..n]);
-            size += n as u64;
-            packages.push(&buffer[..n]).map_err(parse)?;
-        }
+        let read = self
+            .form
+            .read(store, cap, |piece| packages.push(piece).map_err(parse))?;
         packages.finish().map_err(parse)?;
-        Ok((hasher.finish(), size))
+        Ok(read)
     }
 }

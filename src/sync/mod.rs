@@ -124,6 +124,9 @@ async fn sync(
 
     progress.stage(&job.mirror, "Downloading package indices");
     let indices = indices::fetch_all(job, &releases, &transfer).await?;
+    let release_files = releases.iter().flat_map(|release| release.blobs(job));
+    let release_files = release_files.map(|(file, blob)| (file.path.clone(), blob));
+    plan::check(release_files.collect(), &indices.obtained, &indices.pool)?;
     progress.stage(&job.mirror, "Downloading packages");
     let pool = transfer.fetch_pool(&indices.pool).await?;
     let release_files = transfer.keep_release_files(&releases, job).await?;

@@ -80,6 +80,24 @@ pub(super) fn plan(
     Ok(plan)
 }
 
+/// Makes sure, before the pool is fetched, that everything wanted can stand in one tree.
+///
+/// # Errors
+/// When it cannot.
+pub(super) fn check(
+    release_files: Vec<(RepoPath, BlobFacts)>,
+    indices: &[ObtainedIndex],
+    pool: &[Want],
+) -> Result<(), SyncError> {
+    let expected = |want: &Want| BlobFacts {
+        digest: want.digest,
+        size: want.size,
+        mtime: want.date,
+    };
+    let pool = pool.iter().map(|want| (want.paths[0].clone(), expected(want)));
+    listing(release_files, indices.to_vec(), pool.collect()).map(drop)
+}
+
 /// The listing of everything a sync has obtained.
 ///
 /// # Errors

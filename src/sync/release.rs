@@ -4,11 +4,12 @@
 //! anything new. Metadata comes from verified text only, whichever file arrived first; files of one suite that do
 //! not say the same are never kept together.
 
+use super::indices::date_of;
 use super::store::Store;
 use super::{Job, SyncError, Trust};
 use crate::apt::{self, Release};
 use crate::catalog::{MirrorRow, ReleaseFacts, SyncedState};
-use crate::model::{RepoPath, Suite, Timestamp, VerifiedText};
+use crate::model::{BlobFacts, Digest, RepoPath, Suite, Timestamp, VerifiedText};
 use crate::signature::{self, SignatureError};
 use crate::upstream::{self, Answer, Client, Validators};
 
@@ -30,6 +31,21 @@ pub(super) struct SuiteRelease {
     pub(super) files: Vec<ReleaseBytes>,
     /// Whether it differs from the mirror's last synced state.
     pub(super) changed: bool,
+}
+
+impl SuiteRelease {
+    /// The files with what the cache keeps of each that it does not have yet.
+    pub(super) fn blobs(&self, job: &Job) -> impl Iterator<Item = (&ReleaseBytes, BlobFacts)> {
+        let (now, date) = (job.now, date_of(self, job));
+        self.files.iter().map(move |file| {
+            let blob = BlobFacts {
+                digest: Digest::of(&file.bytes),
+                size: file.bytes.len() as u64,
+                mtime: file.last_modified.map_or(date, |time| time.min(now)),
+            };
+            (file, blob)
+        })
+    }
 }
 
 /// One of the files `InRelease`, `Release`, `Release.gpg`.

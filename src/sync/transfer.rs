@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::{self, JoinSet};
 
 use super::error::FileError;
-use super::indices::{Missing, date_of};
+use super::indices::Missing;
 use super::plan::{self, Want};
 use super::release::SuiteRelease;
 use super::report::{Progress, Transferred};
@@ -153,34 +153,22 @@ impl Transfer {
         releases: &[SuiteRelease],
         job: &Job,
     ) -> Result<Vec<(RepoPath, BlobFacts)>, SyncError> {
-        let files = || {
-            releases
-                .iter()
-                .flat_map(|suite| suite.files.iter().map(move |file| (suite, file)))
-        };
-        let digests: Vec<Digest> = files().map(|(_, file)| Digest::of(&file.bytes)).collect();
+        let files: Vec<_> = releases.iter().flat_map(|suite| suite.blobs(job)).collect();
+        let digests: Vec<Digest> = files.iter().map(|(_, blob)| blob.digest).collect();
         let store = &self.shared.store;
         let claims = store.catalog().claim(self.shared.mirror, &digests, self.shared.now)?;
         let mut kept = Vec::new();
-        for (((suite, file), digest), claim) in files().zip(digests).zip(claims) {
+        for ((file, new), claim) in files.into_iter().zip(claims) {
             let known = match claim {
                 Claim::Held(blob) | Claim::Leased(blob) => Some(blob),
                 Claim::Absent => None,
             };
             let known = known.filter(|blob| store.blobs().has(blob.digest, blob.size));
-            let blob = match known {
-                Some(blob) => blob,
-                None => {
-                    let mtime = file.last_modified.map_or(date_of(suite, job), |time| time.min(job.now));
-                    self.hand_over((arrive(&self.shared.inbox, &file.bytes)?, mtime))?;
-                    self.shared.count(file.bytes.len() as u64);
-                    BlobFacts {
-                        digest,
-                        size: file.bytes.len() as u64,
-                        mtime,
-                    }
-                }
-            };
+            if known.is_none() {
+                self.hand_over((arrive(&self.shared.inbox, &file.bytes)?, new.mtime))?;
+                self.shared.count(new.size);
+            }
+            let blob = known.unwrap_or(new);
             kept.push((file.path.clone(), blob));
         }
         self.flush().await?;

@@ -6,4 +6,5 @@ mod crash;
 mod output;
 mod regressions;
 mod signatures;
+mod site;
 mod syncing;
