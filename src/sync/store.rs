@@ -71,12 +71,14 @@ impl Store {
         self.blobs.sync()?;
         // The lease comes before the name, or a sweep could take the file between its name and its row.
         self.catalog().lease(mirror, &digests, now)?;
-        for (arrived, _) in batch {
+        for (arrived, _) in &batch {
             self.blobs.place(arrived)?;
         }
         // The names are durable before a row relies on them; ext4 would forgive leaving this out, btrfs does not.
         self.blobs.sync()?;
         self.catalog().add_blobs(&facts)?;
+        // Only now may they leave the inbox: until its row is there, a sync after a kill would not find a blob.
+        drop(batch);
         Ok(facts)
     }
 
@@ -89,7 +91,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Digest, SyncError> {
         let inbox = self.inbox(id)?;
-        let arrived = arrive(&inbox, bytes)?;
+        let arrived = arrive(&inbox, bytes, now)?;
         let digest = arrived.digest();
         self.commit(mirror, vec![(arrived, now)], now)?;
         Ok(digest)
@@ -116,8 +118,8 @@ impl Store {
 }
 
 /// Puts bytes that are in memory into the inbox.
-pub(super) fn arrive(inbox: &Inbox, bytes: &[u8]) -> Result<Arrived, SyncError> {
+pub(super) fn arrive(inbox: &Inbox, bytes: &[u8], mtime: Timestamp) -> Result<Arrived, SyncError> {
     let mut incoming = inbox.begin(bytes.len() as u64)?;
     incoming.write(bytes)?;
-    Ok(incoming.finish(Some(bytes.len() as u64), None)?)
+    Ok(incoming.finish(Some(bytes.len() as u64), None, mtime)?)
 }
