@@ -332,10 +332,10 @@ fn ls_and_stat_are_right_after_every_command() {
         shown.snapshots = vec!["auto", "first"];
     });
     step(&site, &["snapshot", "stage", "debian", "first"], &|shown| {
-        shown.staging = Some("first")
+        shown.staging = Some("first");
     });
     step(&site, &["snapshot", "promote", "debian"], &|shown| {
-        shown.current = Some("first")
+        shown.current = Some("first");
     });
 
     // A name below a pointer that only the next snapshot has.
@@ -343,11 +343,11 @@ fn ls_and_stat_are_right_after_every_command() {
     assert_eq!(existing(&site.served(only)), None);
     site.source("debian").change();
     step(&site, &["sync"], &|shown| {
-        shown.snapshots = vec!["auto", "auto-2", "first"]
+        shown.snapshots = vec!["auto", "auto-2", "first"];
     });
     assert_eq!(existing(&site.served(only)), None);
     step(&site, &["snapshot", "publish", "debian", "auto-2"], &|shown| {
-        shown.current = Some("auto-2")
+        shown.current = Some("auto-2");
     });
     assert_eq!(existing(&site.served(only)), Some(()));
     step(

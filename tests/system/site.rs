@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mirrorctl::model::Timestamp;
+use mirrorctl::model::{Digest, Timestamp};
 use mirrorctl_testkit::{
     Archive, ArchiveBuilder, Config, Deb, Mirror, MountGuard, Ran, SuiteSpec, TestEnv, Upstream, now,
 };
@@ -23,18 +23,24 @@ pub(crate) const COMMON: &str = "pool/main/c/common/common_1_amd64.deb";
 /// The Release file, different in every version of an archive.
 pub(crate) const RELEASE: &str = "dists/stable/Release";
 
-/// Bytes of the file in the package `common`: more than a reader takes at once, and incompressible, so that the package
+/// Bytes of the file in the large packages: more than a reader takes at once, and incompressible, so that the package
 /// is as large.
-const COMMON_BYTES: usize = 300_000;
+const LARGE: usize = 300_000;
+
+/// The package file that only version `number` of an archive has.
+pub(crate) fn only(number: usize) -> String {
+    format!("pool/main/o/only{number}/only{number}_1_amd64.deb")
+}
 
 /// How long before now the archives were made, in seconds: Last-Modified must not be the time of the sync.
 const AGE: i64 = 1_000_000;
 
-/// A file or directory of a tree, by what a copy of it would have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A file or directory of a tree, by what a copy of it would have. Bytes stand as their digest, so that a failed
+/// comparison can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Item {
     Directory,
-    File(Vec<u8>),
+    File(Digest),
 }
 
 /// A whole tree, by path.
@@ -122,7 +128,7 @@ impl Site {
 impl Source {
     fn new(env: &TestEnv, mirror: &str) -> Self {
         let made = now().plus(-AGE);
-        let common = Deb::new("common", "1", "amd64").file("usr/share/common/data", noise(COMMON_BYTES));
+        let common = Deb::new("common", "1", "amd64").file("usr/share/common/data", noise(LARGE));
         let archive = ArchiveBuilder::new()
             .suite(SuiteSpec::new(SUITE).package("main", common))
             .create(&env.root().join("upstream").join(mirror), made)
@@ -150,9 +156,11 @@ impl Source {
         self.version += 1;
         let number = self.version;
         let named = |number: i64| format!("only{number}");
+        let mut data = noise(LARGE);
+        data[..8].copy_from_slice(&number.to_be_bytes());
         for deb in [
             Deb::new("changing", &number.to_string(), "amd64"),
-            Deb::new(&named(number), "1", "amd64"),
+            Deb::new(&named(number), "1", "amd64").file("usr/share/only/data", data),
         ] {
             self.archive.add(SUITE, "main", &deb).expect("a package");
         }
@@ -194,7 +202,7 @@ pub(crate) fn tree(root: &Path) -> Tree {
                 waiting.push(path.clone());
                 Item::Directory
             } else {
-                Item::File(read(&full))
+                Item::File(Digest::of(&read(&full)))
             };
             found.insert(path, item);
         }
