@@ -19,14 +19,18 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::blobs::{BlobError, BlobStore};
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, CatalogReader};
 use crate::control::{self, ControlError, Facts, Registration, Reply, Request, Server, Status};
 use crate::model::Timestamp;
 use crate::state::{StateDir, StateError};
-use crate::view::View;
+use crate::view::{Version, View};
 
 /// How often the catalog is looked at for commits that nobody announced.
 const WATCH: Duration = Duration::from_secs(1);
+
+/// How long a mount that was taken away goes on for who still has files open in it: enough for a web server to finish
+/// small answers, short enough for whoever waits for the end.
+const LAST_READERS: Duration = Duration::from_secs(3);
 
 /// Why there is no mount, or why it ended.
 #[derive(Debug, thiserror::Error)]
@@ -86,58 +90,56 @@ enum Ended {
 }
 
 /// Mounts, calls `ready` as soon as look-ups work, and serves until the mount is taken away by `mirrorctl unmount`,
-/// `umount` or a signal. A catalog that was replaced meanwhile gets a fresh mount.
+/// `umount` or a signal. A catalog that was replaced meanwhile gets a fresh mount; `ready` is not called again.
 ///
 /// # Errors
 /// When the mount cannot be made or breaks.
-pub fn serve(mounting: &Mounting, mut ready: impl FnMut()) -> Result<(), DaemonError> {
-    make_room(mounting)?;
+pub fn serve(mounting: &Mounting, ready: impl FnOnce()) -> Result<(), DaemonError> {
+    let mounting = make_room(mounting)?;
     let current = Arc::new(Current::default());
     stop_on_signals(&current)?;
+    let mut ready = Some(ready);
+    let mut tell_once = || ready.take().into_iter().for_each(|ready| ready());
     loop {
-        match serve_once(mounting, &current, &mut ready)? {
+        match serve_once(&mounting, &current, &mut tell_once)? {
             Ended::Unmounted => return Ok(()),
             Ended::OtherCatalog => tracing::warn!("the catalog was replaced: mounting afresh"),
         }
     }
 }
 
-/// Takes a dead mount of ours away, and refuses to cover a live one.
-fn make_room(mounting: &Mounting) -> Result<(), DaemonError> {
-    let mountpoint = &mounting.mountpoint;
-    let live = control::mounts_in(&mounting.run)?.into_iter().find(|mount| {
-        mount
-            .facts
-            .as_ref()
-            .is_some_and(|facts| facts.mountpoint == *mountpoint)
-    });
-    let inspect = |source| DaemonError::System {
-        action: "look at the mount point",
-        source,
+/// Takes a dead mount of ours away, and refuses to cover a live one. Returns what to do with a mount point that has no
+/// links in its path, so that whoever compares it with another path to the same directory finds it equal.
+fn make_room(mounting: &Mounting) -> Result<Mounting, DaemonError> {
+    let mut mounting = mounting.clone();
+    // Whatever is wrong with the place, mounting says so in its own words.
+    let Ok(mountpoint) = mirrorctl_mount::resolve(&mounting.mountpoint) else {
+        return Ok(mounting);
     };
-    match mirrorctl_mount::existing(mountpoint) {
-        Ok(Some(existing)) if existing.ours && existing.dead => {
-            tracing::warn!(mountpoint = %mountpoint.display(), "taking a dead mount away");
-            mirrorctl_mount::detach(mountpoint).map_err(inspect)
-        }
-        Ok(Some(existing)) if existing.ours => match live {
-            Some(live) => Err(DaemonError::AlreadyServed {
-                mountpoint: mountpoint.clone(),
-                pid: live.pid,
-            }),
-            None => Ok(()),
-        },
-        // Whatever else is there, mounting says so in its own words.
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(inspect(error)),
+    mounting.mountpoint.clone_from(&mountpoint);
+    let here = |mount: &control::LiveMount| mount.facts.as_ref().is_some_and(|facts| facts.mountpoint == mountpoint);
+    // Asked first: a process that lives but hangs would not answer the question whether it is dead.
+    if let Some(live) = control::mounts_in(&mounting.run)?.into_iter().find(here) {
+        let pid = live.pid;
+        return Err(DaemonError::AlreadyServed { mountpoint, pid });
     }
+    if let Ok(Some(existing)) = mirrorctl_mount::existing(&mountpoint)
+        && existing.dead
+    {
+        tracing::warn!(mountpoint = %mountpoint.display(), "taking a dead mount away");
+        mirrorctl_mount::detach(&mountpoint).map_err(|source| DaemonError::System {
+            action: "take a dead mount away",
+            source,
+        })?;
+    }
+    Ok(mounting)
 }
 
 /// What a mount is made of, once it is there.
 struct Serving {
     view: Arc<View>,
     session: Session,
+    catalog: CatalogFile,
 }
 
 /// The mount that is being served now, for the thread that waits for signals.
@@ -151,78 +153,101 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
     let state = StateDir::open_to_read(&mounting.state)?;
     let catalog = CatalogFile::at(&state.catalog())?;
     let view = Arc::new(View::open(state.catalog(), BlobStore::open(&state.blobs(), None)?)?);
-    let (generation, mut version) = read_version(&view)?;
+    view.refresh().map_err(unreadable)?;
 
     // Commands can tell us from here on, and wait until there is something to tell.
     let serving: Arc<OnceLock<Serving>> = Arc::default();
-    let facts = facts(mounting, generation.clone());
+    let facts = facts(mounting, view.generation().to_owned());
     let registration = Registration::announce(&mounting.run, &facts)?;
     let told = Arc::clone(&serving);
     let handler = Arc::new(move |request| answer(told.wait(), request, &facts));
-    let _server = Server::serve(registration, handler)?;
+    let server = Server::serve(registration, handler)?;
 
     let options = Options::new(OsString::from(&mounting.state), mounting.now.unix());
     let session = mirrorctl_mount::mount(Arc::clone(&view) as Arc<_>, &mounting.mountpoint, &options)?;
     current.set(session.unmounter());
-    let serving = serving.get_or_init(|| Serving { view, session });
-    // What was committed between opening the catalog and mounting.
-    make_current(serving);
+    let serving = serving.get_or_init(|| Serving { view, session, catalog });
+    // What was committed between opening the catalog and mounting is the first change to be noticed.
+    let mut shown = None;
+    serving.watch(&mut shown);
     ready();
-    loop {
-        let waited = serving.session.wait_at_most(WATCH);
-        if waited
-            .map_err(|source| DaemonError::System {
-                action: "serve the mount",
-                source,
-            })?
-            .is_some()
-        {
+    while !serving.session.is_taken_away() {
+        if serving.ends_within(WATCH)? {
             return Ok(Ended::Unmounted);
         }
-        if catalog.was_replaced() {
-            return leave(&serving.session);
+        if serving.is_of_another_catalog() {
+            serving.session.unmount().map_err(|source| DaemonError::System {
+                action: "take the mount away",
+                source,
+            })?;
+            // Who has files open in it is served from the old catalog, as far as that goes, until they close them.
+            return Ok(Ended::OtherCatalog);
         }
-        match serving.view.catalog_version() {
-            Ok((found, _)) if found != generation => return leave(&serving.session),
-            Ok((_, found)) if found != version => {
-                version = found;
-                make_current(serving);
-            }
-            // Unreadable for now: the view goes on with what it knows, and the log has the reason.
-            Ok(_) | Err(_) => {}
+        serving.watch(&mut shown);
+    }
+    // Nothing is to be told any more, and the place is free for another mount.
+    drop(server);
+    if !serving.ends_within(LAST_READERS)? {
+        tracing::warn!("the mount was taken away from under open files, which end now");
+    }
+    Ok(Ended::Unmounted)
+}
+
+impl Serving {
+    /// Waits for the end of the mount and of all its users, at most so long; whether it came.
+    fn ends_within(&self, limit: Duration) -> Result<bool, DaemonError> {
+        let ended = self.session.wait_at_most(limit);
+        let ended = ended.map_err(|source| DaemonError::System {
+            action: "serve the mount",
+            source,
+        })?;
+        Ok(ended.is_some())
+    }
+
+    /// Makes commits that nobody announced visible, if there are any since `shown`.
+    fn watch(&self, shown: &mut Option<Version>) {
+        // Unreadable for now: the view goes on with what it knows, and the log has the reason.
+        let Ok(version) = self.view.version() else { return };
+        if shown.as_ref() == Some(&version) {
+            return;
         }
+        match self.make_current() {
+            Ok(()) => *shown = Some(version),
+            Err(error) => tracing::error!(%error, "a change could not be made visible yet"),
+        }
+    }
+
+    /// Brings the kernel in line with the catalog.
+    fn make_current(&self) -> io::Result<()> {
+        self.view.refresh()?;
+        self.session.reconcile()
+    }
+
+    /// Whether there is a sound catalog whose numbers are not those of this mount: another file has taken the name, or
+    /// the generation changed. One that cannot be read is no reason to stop showing what is known.
+    fn is_of_another_catalog(&self) -> bool {
+        if self.catalog.was_replaced() {
+            return CatalogReader::open(&self.catalog.path).is_ok();
+        }
+        let now = self.view.version();
+        now.is_ok_and(|now| now.generation != self.view.generation())
     }
 }
 
-fn leave(session: &Session) -> Result<Ended, DaemonError> {
-    let left = session.unmount().and_then(|()| session.wait());
-    left.map_err(|source| DaemonError::System {
-        action: "take the mount away",
-        source,
-    })?;
-    Ok(Ended::OtherCatalog)
-}
-
-fn read_version(view: &View) -> Result<(String, i64), DaemonError> {
-    view.catalog_version().map_err(|source| DaemonError::System {
+fn unreadable(source: io::Error) -> DaemonError {
+    DaemonError::System {
         action: "read the catalog",
         source,
-    })
-}
-
-/// Brings the kernel in line with the catalog.
-fn make_current(serving: &Serving) {
-    serving.view.refresh();
-    if let Err(error) = serving.session.reconcile() {
-        tracing::error!(%error, "a change could not be made visible yet");
     }
 }
 
 fn answer(serving: &Serving, request: Request, facts: &Facts) -> Result<Reply, String> {
     match request {
+        Request::Reconcile if serving.is_of_another_catalog() => {
+            Err("the catalog was replaced, and is about to be mounted afresh".to_owned())
+        }
         Request::Reconcile => {
-            serving.view.refresh();
-            serving.session.reconcile().map_err(|error| error.to_string())?;
+            serving.make_current().map_err(|error| error.to_string())?;
             Ok(Reply::Done)
         }
         Request::HeldBlobs => Ok(Reply::HeldBlobs(
@@ -240,7 +265,10 @@ fn answer(serving: &Serving, request: Request, facts: &Facts) -> Result<Reply, S
 }
 
 fn counters(serving: &Serving) -> BTreeMap<String, u64> {
-    BTreeMap::from([("open_blobs".to_owned(), serving.session.held_blobs().len() as u64)])
+    BTreeMap::from([
+        ("open_blobs".to_owned(), serving.session.held_blobs().len() as u64),
+        (control::DEGRADED.to_owned(), u64::from(serving.view.is_degraded())),
+    ])
 }
 
 fn facts(mounting: &Mounting, generation: String) -> Facts {

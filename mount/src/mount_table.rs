@@ -51,7 +51,10 @@ pub fn existing(mountpoint: &Path) -> io::Result<Option<Existing>> {
 }
 
 /// The absolute path of `mountpoint` without links. A dead mount cannot be asked for anything, its parent can.
-pub(crate) fn resolve(mountpoint: &Path) -> io::Result<PathBuf> {
+///
+/// # Errors
+/// When there is no such place.
+pub fn resolve(mountpoint: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(mountpoint) {
         Err(error) if says_dead(&error) => {
             let absolute = std::path::absolute(mountpoint)?;

@@ -313,6 +313,11 @@ impl Session {
         self.shared.unmount()
     }
 
+    /// Whether the mount has been taken away, by us or somebody else. It is served on until its last user has left.
+    pub fn is_taken_away(&self) -> bool {
+        self.shared.kernel.root().is_none()
+    }
+
     /// Something that unmounts from another thread, such as one that waits for signals.
     pub fn unmounter(&self) -> Unmounter {
         Unmounter {

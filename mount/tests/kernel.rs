@@ -1099,7 +1099,9 @@ fn a_busy_mount_goes_on_for_who_is_in_it() {
     let held = File::open(mounted.path("debian")).unwrap();
     let through = format!("/proc/self/fd/{}/current/dists/stable/InRelease", held.as_raw_fd());
     assert_eq!(errno(unmount_plainly(mounted.place.path())), Some(libc::EBUSY));
+    assert!(!mounted.session.is_taken_away());
     mounted.session.unmount().unwrap();
+    assert!(mounted.session.is_taken_away());
     assert_eq!(existing(mounted.place.path()).unwrap(), None);
     assert_eq!(fs::read_to_string(&through).unwrap(), "one");
     // The root is out of reach now, so changes are told by notifications alone.

@@ -65,6 +65,11 @@ impl Kind {
         }
     }
 
+    /// The kind with this word in JSON.
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The word for it in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -194,6 +199,19 @@ impl Failure {
     }
 }
 
+/// Reads what [`Failure::json`] wrote, in another process of this program; `None` for anything else.
+pub(super) fn from_json(error: &Value) -> Option<Failure> {
+    let texts = |member: &str| -> Option<Vec<String>> {
+        let texts = error[member].as_array()?.iter();
+        texts.map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    Some(Failure {
+        causes: texts("causes")?,
+        hints: texts("hints")?,
+        ..Failure::new(Kind::named(error["kind"].as_str()?)?, error["message"].as_str()?)
+    })
+}
+
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         let failure = Self::caused(Kind::Failed, &error);
@@ -272,6 +290,22 @@ mod tests {
                 "causes": ["disk on fire"], "hints": ["wait"],
             })
         );
+    }
+
+    #[test]
+    fn a_failure_survives_the_way_between_processes() {
+        for kind in Kind::ALL {
+            let error = Outer(io::Error::other("disk on fire"));
+            let failure = Failure::caused(kind, &error).hint("wait").hint("or go");
+            assert_eq!(from_json(&failure.json()), Some(failure));
+        }
+        for other in [
+            json!({}),
+            json!(null),
+            json!({ "kind": "odd", "message": "m", "causes": [], "hints": [] }),
+        ] {
+            assert_eq!(from_json(&other), None, "{other}");
+        }
     }
 
     #[test]

@@ -34,8 +34,15 @@ pub type Told = (LiveMount, Result<Reply, ControlError>);
 /// When it is unknown which mounts live ([`mounts_of`]), or [`ControlError::Thread`]. What became of a single mount
 /// stands beside it.
 pub fn tell_all(run: &Path, state: &Path, request: Request, patience: Duration) -> Result<Vec<Told>, ControlError> {
+    tell_each(mounts_of(run, state)?, request, patience)
+}
+
+/// As [`tell_all`], for these `mounts` and no other.
+///
+/// # Errors
+/// [`ControlError::Thread`].
+pub fn tell_each(mounts: Vec<LiveMount>, request: Request, patience: Duration) -> Result<Vec<Told>, ControlError> {
     let until = Instant::now() + patience;
-    let mounts = mounts_of(run, state)?;
     let (sender, outcomes) = mpsc::channel();
     for (index, mount) in mounts.iter().enumerate() {
         let (sender, mount) = (sender.clone(), mount.clone());
@@ -153,6 +160,18 @@ mod tests {
         assert_eq!(told.len(), 2);
         assert!(told.iter().all(|(_, outcome)| matches!(outcome, Ok(Reply::Done))));
         assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_mount_can_be_told_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run = dir.path().join("run");
+        let _first = serve(&run, dir.path(), 1, Arc::new(|_| panic!("not the one")));
+        let _second = serve(&run, dir.path(), 2, Arc::new(|_| Ok(Reply::Done)));
+        let mut mounts = mounts_of(&run, dir.path()).expect("readable");
+        mounts.retain(|mount| mount.pid == 2);
+        let told = tell_each(mounts, Request::Stop, DEADLINE).expect("told");
+        assert!(matches!(told[..], [(_, Ok(Reply::Done))]), "{told:?}");
     }
 
     #[test]

@@ -26,9 +26,9 @@ mod roster;
 mod server;
 mod sys;
 
-pub use client::{DEADLINE, Told, tell_all};
+pub use client::{DEADLINE, Told, tell_all, tell_each};
 pub use error::ControlError;
-pub use protocol::{PROTOCOL, Reply, Request, Status};
+pub use protocol::{DEGRADED, PROTOCOL, Reply, Request, Status};
 pub use registration::{Facts, Registration, make_run_directory};
 pub use roster::{LiveMount, RUN_DIRECTORY, mounts_in, mounts_of};
 pub use server::{Handler, Server};

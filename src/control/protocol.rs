@@ -17,6 +17,9 @@ use super::{ControlError, Facts};
 /// Version of the protocol; raised when a line changes its meaning. New counters of a [`Status`] do not raise it.
 pub const PROTOCOL: u32 = 1;
 
+/// The figure of a [`Status`] that is not 0 while the catalog cannot be read, so that only what was published last is shown.
+pub const DEGRADED: &str = "degraded";
+
 /// Longest request in bytes, without its end of line. A request has some 40; the limit only bounds what a peer can
 /// make a mount keep in memory.
 pub(super) const LONGEST_REQUEST: usize = 64 * 1024;

@@ -49,10 +49,9 @@ pub(super) struct ManifestTree {
 
 impl ManifestTree {
     pub(super) fn child(&self, dir: DirRow, name: &str) -> Option<TreeNode> {
-        self.children(dir)
-            .iter()
-            .find(|(child, _)| child == name)
-            .map(|(_, node)| *node)
+        let children = self.children(dir);
+        let found = children.binary_search_by(|(child, _)| child.as_str().cmp(name));
+        found.ok().map(|at| children[at].1)
     }
 
     pub(super) fn children(&self, dir: DirRow) -> &[(String, TreeNode)] {
@@ -121,11 +120,19 @@ impl LastKnown {
         Ok(Some(tree))
     }
 
-    /// A blob of a listing that was read from manifests.
-    pub(super) fn blob(&self, blob: BlobRow) -> Option<(Digest, u64, Timestamp)> {
-        self.state()
-            .trees
+    /// A blob of a listing to which a pointer led. Its listing may not have been needed so far: the kernel asks for
+    /// bytes of files whose names it remembers. Manifests that cannot be read have no blobs.
+    pub(super) fn blob(&self, blob: BlobRow, blobs: &BlobStore) -> Option<(Digest, u64, Timestamp)> {
+        let doors: Vec<Door> = self
+            .state()
+            .pointers
             .values()
+            .flatten()
+            .map(|known| known.door)
+            .collect();
+        doors
+            .into_iter()
+            .filter_map(|door| self.tree(door, blobs).ok().flatten())
             .find_map(|tree| tree.blobs.get(&blob).copied())
     }
 

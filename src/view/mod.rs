@@ -10,7 +10,7 @@ mod readers;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mirrorctl_mount::tree::{
     BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, MirrorNo, NamedDoor, Node, Totals, Tree,
@@ -30,41 +30,63 @@ pub struct View {
     blobs: BlobStore,
     doors: DoorCache,
     last_known: LastKnown,
+    /// One at a time, so that what was read first is not remembered last.
+    refreshing: Mutex<()>,
+}
+
+/// What the catalog was at some moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Another generation means that numbers mean other things.
+    pub generation: String,
+    /// Another value means that something was committed, or may have been. Meaningless by itself.
+    pub commits: (u64, i64),
 }
 
 impl View {
-    /// A view of the catalog at `catalog` and its blobs.
+    /// A view of the catalog at `catalog` and its blobs. It knows nothing to fall back on before the first
+    /// [`View::refresh`].
     ///
     /// # Errors
     /// When the catalog cannot be opened.
     pub fn open(catalog: PathBuf, blobs: BlobStore) -> Result<Self, CatalogError> {
-        let view = Self {
+        Ok(Self {
             readers: Readers::open(catalog)?,
             blobs,
             doors: DoorCache::default(),
             last_known: LastKnown::default(),
-        };
-        view.refresh();
-        Ok(view)
+            refreshing: Mutex::default(),
+        })
     }
 
-    /// Forgets what it remembers of doors: to be called when the catalog changed, before the mount is told.
-    pub fn refresh(&self) {
-        self.doors.forget();
-        // A catalog that cannot be read leaves what was known before, which is what it is for.
-        let _ = self
-            .readers
-            .read(|reader| reader.at_once(|reader| self.last_known.remember(reader)));
-    }
-
-    /// Generation and data version of the catalog: another generation means other numbers, another data version
-    /// that something was committed.
+    /// Forgets what it remembers of doors, and learns where the pointers lead: to be called when the catalog changed,
+    /// before the mount is told.
     ///
     /// # Errors
-    /// When the catalog cannot be read.
-    pub fn catalog_version(&self) -> io::Result<(String, i64)> {
+    /// When the catalog cannot be read. What was known before stays, which is what it is for.
+    pub fn refresh(&self) -> io::Result<()> {
+        let _turn = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.doors.forget();
         self.readers
-            .watch(|reader| Ok((reader.generation()?, reader.data_version()?)))
+            .read(|reader| reader.at_once(|reader| self.last_known.remember(reader)))
+    }
+
+    /// The generation of the catalog that is shown, whatever has become of it meanwhile.
+    pub fn generation(&self) -> &str {
+        self.readers.generation()
+    }
+
+    /// What the catalog is now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn version(&self) -> io::Result<Version> {
+        self.readers.version()
+    }
+
+    /// Whether the catalog could not be read when it was last tried, so that only what was published last is shown.
+    pub fn is_degraded(&self) -> bool {
+        self.readers.are_failing()
     }
 
     fn target(&self, door: Door) -> io::Result<Option<Arc<DoorTarget>>> {
@@ -82,7 +104,10 @@ impl View {
     /// Digest, size and modification time of a blob.
     fn blob(&self, blob: BlobNo) -> io::Result<Option<(Digest, u64, Timestamp)>> {
         let from_catalog = self.readers.read(|reader| reader.blob_row(blob_row(blob)));
-        from_catalog.or_else(|error| self.last_known.blob(blob_row(blob)).map(Some).ok_or(error))
+        from_catalog.or_else(|error| match self.last_known.blob(blob_row(blob), &self.blobs) {
+            Some(found) => Ok(Some(found)),
+            None => Err(error),
+        })
     }
 
     /// The listing behind `door` from its manifests, after the catalog has failed with `error`.
@@ -230,7 +255,8 @@ impl Tree for View {
 
     fn totals(&self) -> io::Result<Totals> {
         let (bytes, free_bytes) = self.blobs.space().map_err(io::Error::other)?;
-        let (files, _) = self.readers.read(CatalogReader::blob_totals)?;
+        // Programs that watch disks must not take a failing catalog for a failing disk.
+        let (files, _) = self.readers.read(CatalogReader::blob_totals).unwrap_or_default();
         Ok(Totals {
             bytes,
             free_bytes,

@@ -1,62 +1,133 @@
 //! Connections to the catalog for many threads.
 //!
-//! Owns a pool that grows to one connection for each thread that reads at the same time. No lock is held while a
-//! connection reads.
+//! Owns a pool that grows to one connection for each thread that reads at the same time, one more that watches for
+//! commits, and the knowledge whether the catalog can be read. Every connection of the pool is to the catalog that was
+//! opened first, by its generation: numbers of another one would mean other things. No lock is held while a connection
+//! of the pool reads.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::Version;
 use crate::catalog::{CatalogError, CatalogReader};
 
 /// Idle connections to one catalog, and one that only watches.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
+    generation: String,
     idle: Mutex<Vec<CatalogReader>>,
-    /// Data versions compare only within one connection, so this one is used for nothing else.
-    watching: Mutex<CatalogReader>,
+    watching: Mutex<Watching>,
+    failing: AtomicBool,
+}
+
+/// Data versions compare only within one connection, so this one is used for nothing else.
+#[derive(Debug, Default)]
+struct Watching {
+    reader: Option<CatalogReader>,
+    /// How many connections there have been.
+    connections: u64,
 }
 
 impl Readers {
     pub(super) fn open(path: PathBuf) -> Result<Self, CatalogError> {
         let first = CatalogReader::open(&path)?;
-        let watching = Mutex::new(CatalogReader::open(&path)?);
         Ok(Self {
             path,
+            generation: first.generation()?,
             idle: Mutex::new(vec![first]),
-            watching,
+            watching: Mutex::default(),
+            failing: AtomicBool::new(false),
         })
+    }
+
+    /// The generation of the catalog that was opened first.
+    pub(super) fn generation(&self) -> &str {
+        &self.generation
+    }
+
+    /// Whether the catalog could not be read when it was last tried.
+    pub(super) fn are_failing(&self) -> bool {
+        self.failing.load(Ordering::SeqCst)
     }
 
     /// Asks the catalog something, on a connection that no other thread uses meanwhile.
     pub(super) fn read<T>(&self, ask: impl FnOnce(&CatalogReader) -> Result<T, CatalogError>) -> io::Result<T> {
-        let taken = self.idle().pop();
+        let taken = lock(&self.idle).pop();
         let reader = match taken {
             Some(reader) => reader,
-            None => CatalogReader::open(&self.path).map_err(failed)?,
+            None => self.connect()?,
         };
-        let answer = ask(&reader).map_err(failed)?;
-        self.idle().push(reader);
+        // A connection that failed is not used again.
+        let answer = ask(&reader).map_err(|error| self.failed(error))?;
+        lock(&self.idle).push(reader);
         Ok(answer)
     }
 
-    /// Asks the connection that watches for commits.
-    pub(super) fn watch<T>(&self, ask: impl FnOnce(&CatalogReader) -> Result<T, CatalogError>) -> io::Result<T> {
-        ask(&self.watching.lock().unwrap_or_else(PoisonError::into_inner)).map_err(failed)
+    /// Asks the connection that watches for what the catalog is now.
+    pub(super) fn version(&self) -> io::Result<Version> {
+        let mut watching = lock(&self.watching);
+        match self.ask_version(&mut watching) {
+            Ok(version) => {
+                if self.failing.swap(false, Ordering::SeqCst) {
+                    tracing::info!("the catalog can be read again");
+                }
+                Ok(version)
+            }
+            Err(error) => {
+                // Connections keep what they know of the write-ahead log for each other, right or wrong, for as
+                // long as there is one: only when all of them are new is everything read anew.
+                watching.reader = None;
+                let idle = std::mem::take(&mut *lock(&self.idle));
+                drop(idle);
+                Err(self.failed(error))
+            }
+        }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<CatalogReader>> {
-        // A panic elsewhere cannot leave a list of connections half changed.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ask_version(&self, watching: &mut Watching) -> Result<Version, CatalogError> {
+        let reader = match &watching.reader {
+            Some(reader) => reader,
+            None => {
+                watching.connections += 1;
+                watching.reader.insert(CatalogReader::open(&self.path)?)
+            }
+        };
+        Ok(Version {
+            generation: reader.generation()?,
+            commits: (watching.connections, reader.data_version()?),
+        })
+    }
+
+    fn connect(&self) -> io::Result<CatalogReader> {
+        let open = || {
+            let reader = CatalogReader::open(&self.path)?;
+            let generation = reader.generation()?;
+            Ok((reader, generation))
+        };
+        let (reader, generation) = open().map_err(|error| self.failed(error))?;
+        if generation == self.generation {
+            Ok(reader)
+        } else {
+            Err(io::Error::other("the catalog is another one now"))
+        }
+    }
+
+    /// The mount only needs to know that it cannot know; the log says why, once until it can be read again.
+    fn failed(&self, error: CatalogError) -> io::Error {
+        if !self.failing.swap(true, Ordering::SeqCst) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the catalog cannot be read; what was published last is still served"
+            );
+        }
+        io::Error::other(error)
     }
 }
 
-/// The mount only needs to know that it cannot know; the log says why. A connection that failed is not used again.
-fn failed(error: CatalogError) -> io::Error {
-    tracing::error!(
-        error = &error as &dyn std::error::Error,
-        "the catalog could not be read"
-    );
-    io::Error::other(error)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whole values are put in and taken out, so a panic elsewhere leaves nothing half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,5 +6,6 @@
 mod clients;
 mod mounting;
 mod promoting;
+mod site;
 mod users;
 mod walkthrough;

@@ -10,11 +10,12 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::catalog::Catalog;
 use crate::cli::args::{Global, MountArgs};
 use crate::cli::context::Context;
-use crate::cli::failure::{Failure, Kind};
+use crate::cli::failure::{self, Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::sys;
 use crate::control;
@@ -72,6 +73,7 @@ fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Resu
     let written = log.metadata().map_or(0, |log| log.len());
     let program = std::env::current_exe().map_err(|error| failed("find this program", error))?;
     let mut child = Command::new(program)
+        .arg("--json")
         .arg("--config")
         .arg(&flags.config)
         .args(flags.log_level.map(|level| format!("--log-level={}", level.name())))
@@ -83,21 +85,25 @@ fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Resu
         .map_err(|error| failed("start the mount", error))?;
     let mut line = String::new();
     let pipe = child.stdout.take().expect("the output is a pipe");
-    // One line when the mount is there; nothing when there is none.
+    // One line, when the mount is there or when there will be none.
     BufReader::new(pipe)
         .read_line(&mut line)
         .map_err(|error| failed("wait for the mount", error))?;
-    if line.is_empty() {
+    let told: Value = serde_json::from_str(&line).unwrap_or_default();
+    if told["pid"].is_u64() {
+        output.done(&Report {
+            mountpoint: context.settings.dir.display().to_string(),
+            pid: child.id(),
+        });
+        return Ok(());
+    }
+    Err(failure::from_json(&told["error"]).unwrap_or_else(|| {
+        // It died of something that it could not tell.
         let said = fs::read(&log_path).unwrap_or_default();
-        let said =
-            String::from_utf8_lossy(said.get(usize::try_from(written).unwrap_or(0)..).unwrap_or_default()).into_owned();
+        let said = said.get(usize::try_from(written).unwrap_or(0)..).unwrap_or_default();
+        let said = String::from_utf8_lossy(said).into_owned();
         let failure = Failure::new(Kind::Failed, "the mount could not be started");
         let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-        return Err(lines.fold(failure, |failure, line| failure.problem(line, line.into())));
-    }
-    output.done(&Report {
-        mountpoint: context.settings.dir.display().to_string(),
-        pid: child.id(),
-    });
-    Ok(())
+        lines.fold(failure, |failure, line| failure.problem(line, line.into()))
+    }))
 }

@@ -12,22 +12,44 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::text::{size, span, utc};
-use crate::control;
+use crate::control::{self, ControlError, LiveMount, Reply, Request};
 use crate::model::{Pointer, Timestamp};
+
+/// How long a mount may take to say how it is; one that works needs milliseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct Report {
     mounts: Vec<Mount>,
-    mirrors: Vec<Mirror>,
+    /// `None` while the catalog cannot be read.
+    mirrors: Option<Vec<Mirror>>,
     cache: Option<Cache>,
 }
 
 #[derive(Serialize)]
 struct Mount {
     mountpoint: Option<String>,
-    pid: u32,
+    pid: Option<u32>,
     version: Option<String>,
     since: Option<String>,
+    /// `None` when the user may not ask it.
+    state: Option<State>,
+}
+
+/// How a mount is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// As it should be.
+    Serving,
+    /// It cannot read the catalog, and shows what was published last.
+    Degraded,
+    /// Its process lives and does not answer.
+    Silent,
+    /// Its process has gone, and everything below the mount point fails.
+    Dead,
+    /// Its process has not registered where this command looks, so that it is not told of changes.
+    Unregistered,
 }
 
 #[derive(Serialize)]
@@ -59,15 +81,51 @@ struct Cache {
 
 /// Says what is mounted, what each pointer names, and how old upstream is.
 pub(in crate::cli) fn run(context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mounts = control::mounts_of(&context.run_dir, &context.settings.state)?;
-    let mounts = mounts.iter().map(Mount::of).collect();
-    // Before the first sync there is no catalog, and still something to say.
-    let report = match context.reader() {
-        Ok(reader) => reader.at_once(|reader| {
-            let mirrors = context.settings.mirrors.keys();
-            let mirrors = mirrors
-                .map(|id| Mirror::read(reader, id, context.now))
-                .collect::<Result<_, _>>()?;
+    let mounts = mounts(context)?;
+    let (content, failure) = match Content::read(context) {
+        Ok(content) => (Some(content), None),
+        // What is mounted can be said all the same, and is what matters then.
+        Err(failure) => (None, Some(failure)),
+    };
+    let (mirrors, cache) = content.map_or((None, None), |content| (Some(content.mirrors), content.cache));
+    output.answer(&Report { mounts, mirrors, cache });
+    failure.map_or(Ok(()), Err)
+}
+
+/// The mounts of the state directory, and what stands at the mount point.
+fn mounts(context: &Context) -> Result<Vec<Mount>, Failure> {
+    let dir = &context.settings.dir;
+    let dir = mirrorctl_mount::resolve(dir).unwrap_or_else(|_| dir.clone());
+    let live = control::mounts_of(&context.run_dir, &context.settings.state)?;
+    let asked = control::tell_each(live, Request::Status, PATIENCE)?;
+    let mut mounts: Vec<Mount> = asked.iter().map(|(mount, told)| Mount::of(mount, told)).collect();
+    let known = control::mounts_in(&context.run_dir)?;
+    let here = |mount: &LiveMount| mount.facts.as_ref().is_some_and(|facts| facts.mountpoint == dir);
+    if !known.iter().any(here) {
+        mounts.extend(Mount::without_process(&dir));
+    }
+    Ok(mounts)
+}
+
+/// What the catalog says.
+struct Content {
+    mirrors: Vec<Mirror>,
+    cache: Option<Cache>,
+}
+
+impl Content {
+    fn read(context: &Context) -> Result<Self, Failure> {
+        let mirrors = context.settings.mirrors.keys();
+        // Before the first sync there is no catalog, and still something to say.
+        if is_missing(&context.settings.state.join("catalog.db")) {
+            return Ok(Self {
+                mirrors: mirrors.map(Mirror::unsynced).collect(),
+                cache: None,
+            });
+        }
+        Ok(context.reader()?.at_once(|reader| {
+            let mirrors = mirrors.map(|id| Mirror::read(reader, id, context.now));
+            let mirrors = mirrors.collect::<Result<_, _>>()?;
             let ((files, bytes), unused) = (reader.blob_totals()?, reader.unused()?);
             let cache = Cache {
                 files,
@@ -75,24 +133,12 @@ pub(in crate::cli) fn run(context: &Context, output: &mut Output) -> Result<(), 
                 unused_files: unused.blobs,
                 unused_bytes: unused.bytes,
             };
-            Ok(Report {
-                mounts,
+            Ok(Self {
                 mirrors,
                 cache: Some(cache),
             })
-        })?,
-        Err(_) if is_missing(&context.settings.state.join("catalog.db")) => {
-            let mirrors = context.settings.mirrors.keys().map(Mirror::unsynced).collect();
-            Report {
-                mounts,
-                mirrors,
-                cache: None,
-            }
-        }
-        Err(failure) => return Err(failure),
-    };
-    output.answer(&report);
-    Ok(())
+        })?)
+    }
 }
 
 /// Whether `path` certainly does not exist, which is something else than that it cannot be seen.
@@ -101,13 +147,69 @@ fn is_missing(path: &Path) -> bool {
 }
 
 impl Mount {
-    fn of(mount: &control::LiveMount) -> Self {
+    fn of(mount: &LiveMount, told: &Result<Reply, ControlError>) -> Self {
         let facts = mount.facts.as_ref();
         Self {
             mountpoint: facts.map(|facts| facts.mountpoint.display().to_string()),
-            pid: mount.pid,
+            pid: Some(mount.pid),
             version: facts.map(|facts| facts.version.clone()),
             since: facts.map(|facts| utc(facts.started)),
+            state: State::of(told),
+        }
+    }
+
+    /// A mount of ours at `dir` that nobody has registered.
+    fn without_process(dir: &Path) -> Option<Self> {
+        let existing = mirrorctl_mount::existing(dir).ok()??;
+        let state = if existing.dead {
+            State::Dead
+        } else {
+            State::Unregistered
+        };
+        existing.ours.then(|| Self {
+            mountpoint: Some(dir.display().to_string()),
+            pid: None,
+            version: None,
+            since: None,
+            state: Some(state),
+        })
+    }
+
+    fn sentence(&self) -> String {
+        let place = self
+            .mountpoint
+            .as_deref()
+            .unwrap_or("somewhere (another version of mirrorctl)");
+        let process = self.pid.map(|pid| format!(" by process {pid}")).unwrap_or_default();
+        let since = self
+            .since
+            .as_ref()
+            .map(|since| format!(" since {since}"))
+            .unwrap_or_default();
+        let state = self.state.map_or("", State::sentence);
+        format!("mounted at {place}{process}{since}{state}")
+    }
+}
+
+impl State {
+    fn of(told: &Result<Reply, ControlError>) -> Option<Self> {
+        match told {
+            Ok(Reply::Status(status)) if status.counters.get(control::DEGRADED).is_some_and(|&count| count > 0) => {
+                Some(Self::Degraded)
+            }
+            Ok(_) | Err(ControlError::Busy) => Some(Self::Serving),
+            Err(ControlError::Timeout) => Some(Self::Silent),
+            Err(_) => None,
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Serving => "",
+            Self::Degraded => "; it cannot read the catalog and shows what was published last",
+            Self::Silent => "; it does not answer",
+            Self::Dead => "; its process has gone (mirrorctl mount replaces it, mirrorctl unmount takes it away)",
+            Self::Unregistered => "; it has registered elsewhere and is not told of changes (MIRRORCTL_RUN_DIR)",
         }
     }
 }
@@ -166,22 +268,12 @@ impl Human for Report {
         if self.mounts.is_empty() {
             page.line("nothing is mounted");
         }
-        for mount in &self.mounts {
-            let place = mount
-                .mountpoint
-                .as_deref()
-                .unwrap_or("somewhere (another version of mirrorctl)");
-            let since = mount
-                .since
-                .as_deref()
-                .map(|since| format!(" since {since}"))
-                .unwrap_or_default();
-            page.line(format!("mounted at {place} by process {}{since}", mount.pid));
-        }
+        self.mounts.iter().for_each(|mount| page.line(mount.sentence()));
+        let Some(mirrors) = &self.mirrors else { return };
         let headings = ["MIRROR", "CURRENT", "STAGING", "SNAPSHOTS", "LAST CHECK", "UPSTREAM"];
         let mut table = Table::new(&headings.map(|heading| (heading, Align::Left)));
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        for mirror in &self.mirrors {
+        for mirror in mirrors {
             table.row([
                 mirror.mirror.clone(),
                 or_dash(&mirror.current),

@@ -2,6 +2,8 @@
 //!
 //! Owns the way to take a mount away: by asking its process, or, where none lives, from the kernel.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,7 +11,7 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
-use crate::control::{self, Request};
+use crate::control::{self, LiveMount, Request};
 
 /// How long a mount may take to end. Open files do not hold it up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,53 +29,51 @@ impl Human for Report {
 
 /// Takes the mount away.
 pub(in crate::cli) fn run(context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let dir = &context.settings.dir;
-    let here = |mount: &control::LiveMount| mount.facts.as_ref().is_some_and(|facts| facts.mountpoint == *dir);
-    let live: Vec<_> = control::mounts_of(&context.run_dir, &context.settings.state)?
-        .into_iter()
-        .filter(here)
-        .collect();
-    if !live.is_empty() {
-        let told = control::tell_all(
-            &context.run_dir,
-            &context.settings.state,
-            Request::Stop,
-            control::DEADLINE,
-        )?;
-        if let Some((_, Err(error))) = told
-            .into_iter()
-            .find(|(mount, outcome)| here(mount) && outcome.is_err())
-        {
-            return Err(Failure::caused(Kind::Failed, &error).hint(format!("umount -l {} forces it", dir.display())));
-        }
-        for mount in &live {
-            if !mount.wait_until_gone(PATIENCE)? {
-                let message = format!("the mount {mount} did not end in {} s", PATIENCE.as_secs());
-                return Err(Failure::new(Kind::Failed, message).hint(format!("umount -l {} forces it", dir.display())));
-            }
-        }
-    } else if !take_dead_one_away(dir)? {
-        return Err(Failure::new(
-            Kind::Failed,
-            format!("nothing of mirrorctl is mounted at {}", dir.display()),
-        ));
+    // As the mount has announced it. Where there is no such place, nothing is mounted.
+    let dir = mirrorctl_mount::resolve(&context.settings.dir).unwrap_or_else(|_| context.settings.dir.clone());
+    let here = |mount: &control::LiveMount| mount.facts.as_ref().is_some_and(|facts| facts.mountpoint == dir);
+    let mut live = control::mounts_in(&context.run_dir)?;
+    live.retain(here);
+    if live.is_empty() {
+        detach(&dir)?;
+    } else {
+        stop(live, &dir)?;
     }
     output.done(&Report {
-        unmounted: dir.display().to_string(),
+        unmounted: context.settings.dir.display().to_string(),
     });
     Ok(())
 }
 
-/// Detaches a mount of ours that no live process registered; `false` when there is none.
-fn take_dead_one_away(dir: &std::path::Path) -> Result<bool, Failure> {
+/// Asks processes to end the mounts that they serve, and waits until they have.
+fn stop(live: Vec<LiveMount>, dir: &Path) -> Result<(), Failure> {
+    let by_force = |failure: Failure| failure.hint(format!("umount -l {} forces it", dir.display()));
+    for (mount, outcome) in control::tell_each(live, Request::Stop, control::DEADLINE)? {
+        if let Err(error) = outcome {
+            return Err(by_force(Failure::new(Kind::Failed, format!("{mount}: {error}"))));
+        }
+        if !mount.wait_until_gone(PATIENCE)? {
+            let message = format!("the mount {mount} did not end in {} s", PATIENCE.as_secs());
+            return Err(by_force(Failure::new(Kind::Failed, message)));
+        }
+    }
+    Ok(())
+}
+
+/// Detaches a mount of ours that no live process has registered.
+fn detach(dir: &Path) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::caused(Kind::Failed, &error);
     match mirrorctl_mount::existing(dir) {
-        Ok(Some(existing)) if existing.ours => {
-            mirrorctl_mount::detach(dir).map_err(failed)?;
-            Ok(true)
+        Ok(Some(existing)) if existing.ours => mirrorctl_mount::detach(dir).map_err(failed),
+        Ok(Some(existing)) => {
+            let (theirs, kind) = (existing.fsname.display(), existing.kind);
+            let message = format!("what is mounted at {} is {theirs} ({kind})", dir.display());
+            Err(Failure::new(Kind::Refused, message).hint("it is not mirrorctl's to take away: use umount"))
         }
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed(error)),
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(failed(error)),
+        Ok(None) | Err(_) => {
+            let message = format!("nothing of mirrorctl is mounted at {}", dir.display());
+            Err(Failure::new(Kind::Failed, message))
+        }
     }
 }

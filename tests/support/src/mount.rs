@@ -21,7 +21,7 @@ pub struct MountGuard {
 }
 
 impl MountGuard {
-    /// Mounts what `env` is configured to serve, and waits until the mount point answers.
+    /// Mounts what `env` is configured to serve, and waits until the daemon says that it is there.
     ///
     /// # Panics
     /// When the daemon ends before, or `/dev/fuse` is missing.
@@ -31,17 +31,22 @@ impl MountGuard {
 
     /// As [`MountGuard::mount`], with a command of one's own made by [`TestEnv::command`].
     pub fn start(env: &TestEnv, command: Program) -> Self {
+        Self::start_at(&env.mount_dir(), command)
+    }
+
+    /// As [`MountGuard::start`], for a configuration whose `dir` is `directory`.
+    pub fn start_at(directory: &Path, command: Program) -> Self {
         assert!(
             Path::new("/dev/fuse").exists(),
             "no /dev/fuse: the kernel or the container lacks FUSE"
         );
-        let directory = env.mount_dir();
+        let directory = directory.to_owned();
         let mut guard = Self {
             directory: directory.clone(),
             daemon: Some(command.spawn()),
         };
         let daemon = guard.daemon.as_mut().expect("just started");
-        daemon.wait_until("mount", |_| is_fuse(&directory) && fs::metadata(&directory).is_ok());
+        daemon.wait_until("mount", |daemon| !daemon.stdout().is_empty());
         guard
     }
 

@@ -263,6 +263,15 @@ impl Running {
         }
     }
 
+    /// Waits for its end and leaves it to be asked what it said.
+    ///
+    /// # Panics
+    /// When the time limit passes.
+    pub fn wait_until_ended(&mut self) {
+        let limit = self.limit;
+        assert!(self.ends_within(limit), "{} runs for more than {limit:?}", self.line);
+    }
+
     /// Waits for its end, at most `limit`; whether it has ended.
     pub fn ends_within(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
