@@ -1,38 +1,74 @@
 //! Bytes on their way into the store.
 //!
 //! Owns the files in `tmp/<mirror>/`: each is written once, hashed while it is written, never longer than announced,
-//! and removed unless it was placed. It never gives a file its final name: the store does, after the bytes are
-//! durable.
+//! and removed unless the process dies. A file that is being written has a number for its name, a finished one its
+//! digest: so that whoever comes after a dead process knows what need not be fetched again. It never gives a file its
+//! final name: the store does, after the bytes are durable.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{BLOB_MODE, BlobError, DIRECTORY_MODE};
-use crate::model::{Digest, Hasher};
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
+
+use super::directory::{Directory, Owner, give};
+use super::{BLOB_MODE, BlobError, hash};
+use crate::model::{Digest, Hasher, Timestamp};
+
+/// The bits of a file's mode that say who may do what.
+const PERMISSIONS: u32 = 0o7777;
 
 /// A directory for files on their way in. One process at a time uses it.
 #[derive(Debug)]
 pub struct Inbox {
-    directory: PathBuf,
-    owner: Option<(u32, u32)>,
+    directory: Arc<Directory>,
+    owner: Owner,
     next: AtomicU64,
+    /// Names of finished files that an earlier process left.
+    left: Mutex<Vec<Digest>>,
 }
 
 impl Inbox {
-    pub(super) fn open(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, BlobError> {
-        match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
-            Ok(()) => give(directory, owner, DIRECTORY_MODE).map_err(BlobError::io("give away", directory))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => clear(directory)?,
-            Err(error) => return Err(BlobError::io("create", directory)(error)),
-        }
+    pub(super) fn open(path: &Path, owner: Owner) -> Result<Self, BlobError> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let (Some(parent), Some(name)) = (path.parent(), name) else {
+            return Err(BlobError::io("open", path)(io::ErrorKind::InvalidInput.into()));
+        };
+        let directory = Directory::open(parent)?.child_or_new(name, owner)?;
+        let left = clear(&directory).map_err(BlobError::io("clear", path))?;
         Ok(Self {
-            directory: directory.to_owned(),
+            directory: Arc::new(directory),
             owner,
             next: AtomicU64::new(0),
+            left: Mutex::new(left),
         })
+    }
+
+    /// The finished files that an earlier process left, each with the modification time to serve it with. Reads them
+    /// whole: what is not what its name says is removed. Answers every file once.
+    #[must_use]
+    pub fn adopted(&self) -> Vec<(Arrived, Timestamp)> {
+        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        left.into_iter().filter_map(|digest| self.adopt(digest)).collect()
+    }
+
+    fn adopt(&self, digest: Digest) -> Option<(Arrived, Timestamp)> {
+        let place = self.place(digest.to_string());
+        let read = || -> io::Result<(Digest, u64, Timestamp)> {
+            let mut file = self.directory.read(&place.name)?;
+            let found = file.metadata()?;
+            if found.mode() & PERMISSIONS != BLOB_MODE {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            Ok((hash(&mut file)?, found.len(), Timestamp::from_unix(found.mtime())))
+        };
+        match read() {
+            Ok((got, size, mtime)) if got == digest => Some((Arrived { place, digest, size }, mtime)),
+            _ => None,
+        }
     }
 
     /// Begins a file of at most `longest` bytes.
@@ -40,23 +76,27 @@ impl Inbox {
     /// # Errors
     /// When it cannot be made.
     pub fn begin(&self, longest: u64) -> Result<Incoming, BlobError> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.directory.join(number.to_string());
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(BLOB_MODE)
-            .open(&path)
-            .map_err(BlobError::io("create", &path))?;
-        let place = Place(path);
+        let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let file = self
+            .directory
+            .create(&number)
+            .map_err(BlobError::io("create", &self.directory.path().join(&number)))?;
         Ok(Incoming {
             file,
-            place,
+            place: self.place(number),
             owner: self.owner,
             hasher: Hasher::new(),
             written: 0,
             longest,
         })
+    }
+
+    fn place(&self, name: String) -> Place {
+        Place {
+            directory: Arc::clone(&self.directory),
+            name,
+            left: false,
+        }
     }
 }
 
@@ -65,7 +105,7 @@ impl Inbox {
 pub struct Incoming {
     file: File,
     place: Place,
-    owner: Option<(u32, u32)>,
+    owner: Owner,
     hasher: Hasher,
     written: u64,
     longest: u64,
@@ -84,14 +124,15 @@ impl Incoming {
         self.hasher.update(bytes);
         self.file
             .write_all(bytes)
-            .map_err(BlobError::io("write", &self.place.0))
+            .map_err(|error| BlobError::io("write", &self.place.path())(error))
     }
 
-    /// Ends the file, which must have the announced size and digest where they are known.
+    /// Ends the file, which must have the announced size and digest where they are known, and will be served with the
+    /// modification time `mtime`.
     ///
     /// # Errors
     /// When the bytes are not those announced; they are then gone.
-    pub fn finish(self, size: Option<u64>, digest: Option<Digest>) -> Result<Arrived, BlobError> {
+    pub fn finish(mut self, size: Option<u64>, digest: Option<Digest>, mtime: Timestamp) -> Result<Arrived, BlobError> {
         let got = self.hasher.finish();
         match (size, digest) {
             (Some(expected), _) if self.written < expected => {
@@ -103,7 +144,10 @@ impl Incoming {
             (_, Some(expected)) if expected != got => return Err(BlobError::Different { expected, got }),
             _ => {}
         }
-        give(&self.place.0, self.owner, BLOB_MODE).map_err(BlobError::io("give away", &self.place.0))?;
+        let path = self.place.path();
+        set_modified(&self.file, mtime).map_err(BlobError::io("date", &path))?;
+        give(&self.file, self.owner, BLOB_MODE).map_err(BlobError::io("give away", &path))?;
+        self.place.take_name_of(got);
         Ok(Arrived {
             place: self.place,
             digest: got,
@@ -116,7 +160,7 @@ impl Incoming {
 #[derive(Debug)]
 #[must_use = "an arrived file is removed unless it is placed"]
 pub struct Arrived {
-    place: Place,
+    pub(super) place: Place,
     digest: Digest,
     size: u64,
 }
@@ -134,38 +178,71 @@ impl Arrived {
         self.size
     }
 
-    /// Where the bytes are for now, for reading them before they are placed.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.place.0
+    /// Leaves the file where it is, for the next inbox to adopt: it could not be made a blob now.
+    pub fn leave(mut self) {
+        self.place.left = true;
     }
 }
 
 /// A name in the inbox, removed with the value.
 #[derive(Debug)]
-struct Place(PathBuf);
+pub(super) struct Place {
+    pub(super) directory: Arc<Directory>,
+    pub(super) name: String,
+    /// Whether it stays when the value goes.
+    pub(super) left: bool,
+}
+
+impl Place {
+    fn path(&self) -> PathBuf {
+        self.directory.path().join(&self.name)
+    }
+
+    /// Renames the file to its digest, so that it outlives this process. Best effort: where a file with the same bytes
+    /// has that name, or the file system has no links, the number stays and the file is as good as any.
+    fn take_name_of(&mut self, digest: Digest) {
+        let name = digest.to_string();
+        // A link and not a rename, which would silently take the name from the other file.
+        if self.directory.link(&self.name, &self.directory, &name).is_ok() {
+            drop(self.directory.remove(self.name.as_str()));
+            self.name = name;
+        }
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Best effort: the next inbox of the mirror removes what could not be removed now.
-        drop(fs::remove_file(&self.0));
-    }
-}
-
-fn clear(directory: &Path) -> Result<(), BlobError> {
-    let remove = || -> io::Result<()> {
-        for entry in fs::read_dir(directory)? {
-            fs::remove_file(entry?.path())?;
+        if self.left {
+            return;
         }
-        Ok(())
-    };
-    remove().map_err(BlobError::io("clear", directory))
+        // Best effort: the next inbox of the mirror removes what could not be removed now.
+        drop(self.directory.remove(self.name.as_str()));
+    }
 }
 
-pub(super) fn give(path: &Path, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
-    if let Some((user, group)) = owner {
-        chown(path, Some(user), Some(group))?;
+/// Removes what an earlier process did not finish, and answers the names of what it did.
+fn clear(directory: &Directory) -> io::Result<Vec<Digest>> {
+    let mut finished = Vec::new();
+    for name in directory.names()? {
+        let digest = name.to_str().ok().and_then(|name| name.parse::<Digest>().ok());
+        match digest.filter(|digest| digest.to_string().as_bytes() == name.to_bytes()) {
+            Some(digest) => finished.push(digest),
+            None => directory.remove(name.as_c_str())?,
+        }
     }
-    // Whatever the umask was; after chown, which clears the set-group-id bit.
-    fs::set_permissions(path, Permissions::from_mode(mode))
+    Ok(finished)
+}
+
+fn set_modified(file: &File, time: Timestamp) -> io::Result<()> {
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: time.unix(),
+            tv_nsec: 0,
+        },
+    };
+    Ok(rustix::fs::futimens(file, &times)?)
 }

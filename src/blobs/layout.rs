@@ -2,12 +2,27 @@
 //!
 //! Owns the fan-out: 256 directories named by the first two digits.
 
-use std::path::{Path, PathBuf};
-
 use crate::model::Digest;
 
-/// `<root>/ab/abcdef…`.
-pub(super) fn path(root: &Path, digest: Digest) -> PathBuf {
-    let hex = digest.to_string();
-    root.join(&hex[..2]).join(hex)
+/// Where a blob lies below the root: the directory `ab` and the name `abcdef…` in it.
+pub(super) struct Place {
+    hex: String,
+}
+
+impl Place {
+    pub(super) fn of(digest: Digest) -> Self {
+        Self {
+            hex: digest.to_string(),
+        }
+    }
+
+    /// Name of the directory.
+    pub(super) fn directory(&self) -> &str {
+        &self.hex[..2]
+    }
+
+    /// Name in the directory.
+    pub(super) fn name(&self) -> &str {
+        &self.hex
+    }
 }

@@ -5,16 +5,19 @@
 //! later; it is never written again. This room knows nothing of the catalog: which blobs are needed, and the order
 //! of rows and files (`docs/formats.md`), is for the use cases to keep.
 
+mod directory;
 mod incoming;
 mod layout;
-mod sys;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 pub use incoming::{Arrived, Inbox, Incoming};
+
+use directory::{Directory, Owner};
+use layout::Place;
 
 use crate::model::{BlobFacts, Digest, Hasher, Timestamp};
 
@@ -80,28 +83,27 @@ impl BlobError {
 /// The cache of blobs.
 #[derive(Debug)]
 pub struct BlobStore {
-    root: PathBuf,
     /// Open since before any write, so that syncing it reports every failed write.
-    directory: File,
-    owner: Option<(u32, u32)>,
+    root: Directory,
+    owner: Owner,
 }
 
 impl BlobStore {
-    /// Opens the store in the existing directory `root`. New files are given to `owner` (user and group), if any.
+    /// Opens the store in the existing directory `root`, which must not be a link. New files are given to `owner` (user
+    /// and group), if any.
     ///
     /// # Errors
     /// When the directory cannot be opened.
     pub fn open(root: &Path, owner: Option<(u32, u32)>) -> Result<Self, BlobError> {
-        let directory = File::open(root).map_err(BlobError::io("open", root))?;
         Ok(Self {
-            root: root.to_owned(),
-            directory,
+            root: Directory::open(root)?,
             owner,
         })
     }
 
-    /// A place for files that are on their way in. Whatever an earlier process left in `directory` is removed, so
-    /// the caller must hold the lock that makes the place its own.
+    /// A place for files that are on their way in. Whatever an earlier process left unfinished in `directory` is
+    /// removed, so the caller must hold the lock that makes the place its own. Neither the directory nor the one that
+    /// holds it may be a link.
     ///
     /// # Errors
     /// When the directory cannot be made or cleared.
@@ -114,57 +116,44 @@ impl BlobStore {
     /// # Errors
     /// When any write since the store was opened failed; what was written meanwhile must then be discarded.
     pub fn sync(&self) -> Result<(), BlobError> {
-        sys::sync_file_system(&self.directory).map_err(BlobError::io("sync", &self.root))
+        self.root
+            .sync_file_system()
+            .map_err(BlobError::io("sync", self.root.path()))
     }
 
     /// Gives arrived bytes, which [`BlobStore::sync`] has made durable, the name of their digest. Bytes that are there
-    /// already are read again; if they are damaged, the new ones take their place.
+    /// already are read again; if they are damaged, the new ones take their place. The bytes keep their place in the
+    /// inbox until `arrived` is dropped, which is for when nothing can make them be fetched again.
     ///
     /// # Errors
     /// When the file system refuses.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "what was placed is no longer on its way in"
-    )]
-    pub fn place(&self, arrived: Arrived) -> Result<(), BlobError> {
-        let target = layout::path(&self.root, arrived.digest());
-        match fs::hard_link(arrived.path(), &target) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.make_parent(&target)?;
-                if fs::hard_link(arrived.path(), &target).is_ok() {
-                    return Ok(());
-                }
-            }
-            Err(_) => {}
-        }
-        if self.is_whole(arrived.digest(), arrived.size()) {
+    pub fn place(&self, arrived: &Arrived) -> Result<(), BlobError> {
+        let blob = Place::of(arrived.digest());
+        let directory = self.root.child_or_new(blob.directory(), self.owner)?;
+        let from = &arrived.place;
+        if from.directory.link(&from.name, &directory, blob.name()).is_ok()
+            || self.is_whole(arrived.digest(), arrived.size())
+        {
             return Ok(());
         }
-        fs::rename(arrived.path(), &target).map_err(BlobError::io("put a blob at", &target))
+        from.directory
+            .rename(&from.name, &directory, blob.name())
+            .map_err(BlobError::io("put a blob at", &directory.path().join(blob.name())))
     }
 
     /// Whether the blob is there, as a regular file of `size` bytes.
     #[must_use]
     pub fn has(&self, digest: Digest, size: u64) -> bool {
-        let found = fs::symlink_metadata(layout::path(&self.root, digest));
-        found.is_ok_and(|found| found.is_file() && found.len() == size)
+        let blob = Place::of(digest);
+        let directory = self.root.child(blob.directory());
+        let length = directory.and_then(|directory| directory.length(blob.name()));
+        matches!(length, Ok(Some(length)) if length == size)
     }
 
     /// Whether the blob is there with exactly the bytes that its name promises.
     #[must_use]
     pub fn is_whole(&self, digest: Digest, size: u64) -> bool {
-        let whole = || -> io::Result<bool> {
-            let mut file = self.open_regular(digest)?;
-            let mut hasher = Hasher::new();
-            let mut buffer = vec![0; CHUNK];
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => return Ok(hasher.finish() == digest),
-                    n => hasher.update(&buffer[..n]),
-                }
-            }
-        };
+        let whole = || -> io::Result<bool> { Ok(hash(&mut self.open_regular(digest)?)? == digest) };
         self.has(digest, size) && whole().unwrap_or(false)
     }
 
@@ -186,7 +175,7 @@ impl BlobStore {
     /// When it is missing or is no regular file.
     pub fn read(&self, digest: Digest) -> Result<File, BlobError> {
         self.open_regular(digest)
-            .map_err(BlobError::io("open", &layout::path(&self.root, digest)))
+            .map_err(BlobError::io("open", &self.path(digest)))
     }
 
     /// Removes a blob. One that is gone already is fine; readers that have it open go on.
@@ -194,9 +183,12 @@ impl BlobStore {
     /// # Errors
     /// When the file system refuses.
     pub fn remove(&self, digest: Digest) -> Result<(), BlobError> {
-        let path = layout::path(&self.root, digest);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BlobError::io("remove", &path)(error)),
+        let blob = Place::of(digest);
+        let directory = self.root.child(blob.directory());
+        match directory.and_then(|directory| directory.remove(blob.name())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(BlobError::io("remove", &self.path(digest))(error))
+            }
             _ => Ok(()),
         }
     }
@@ -206,33 +198,44 @@ impl BlobStore {
     /// # Errors
     /// When the file system refuses.
     pub fn space(&self) -> Result<(u64, u64), BlobError> {
-        sys::space(&self.directory).map_err(BlobError::io("measure", &self.root))
+        self.root.space().map_err(BlobError::io("measure", self.root.path()))
     }
 
     fn open_regular(&self, digest: Digest) -> io::Result<File> {
-        let file = sys::open_without_links(&layout::path(&self.root, digest))?;
-        if file.metadata()?.is_file() {
-            Ok(file)
-        } else {
-            Err(io::ErrorKind::InvalidData.into())
-        }
+        let blob = Place::of(digest);
+        self.root.child(blob.directory())?.read(blob.name())
     }
 
-    fn make_parent(&self, target: &Path) -> Result<(), BlobError> {
-        let parent = target.parent().expect("blobs lie in directories");
-        match DirBuilder::new().mode(DIRECTORY_MODE).create(parent) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(BlobError::io("create", parent)(error)),
-            Err(_) => Ok(()),
-            Ok(()) => incoming::give(parent, self.owner, DIRECTORY_MODE).map_err(BlobError::io("give away", parent)),
+    /// Where a blob lies, for messages.
+    fn path(&self, digest: Digest) -> PathBuf {
+        let blob = Place::of(digest);
+        self.root.path().join(blob.directory()).join(blob.name())
+    }
+}
+
+/// The digest of everything that is left to read of `file`.
+fn hash(file: &mut File) -> io::Result<Digest> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
     use super::*;
+    use crate::model::Timestamp;
+
+    const MTIME: Timestamp = Timestamp::from_unix(1_600_000_000);
 
     fn store() -> (tempfile::TempDir, BlobStore) {
         let place = tempfile::tempdir().expect("temporary directory");
@@ -242,13 +245,26 @@ mod tests {
         (place, store)
     }
 
-    fn arrive(place: &tempfile::TempDir, store: &BlobStore, bytes: &[u8]) -> Arrived {
-        let inbox = store.inbox(&place.path().join("tmp")).expect("opens");
+    fn receive(inbox: &Inbox, bytes: &[u8]) -> Arrived {
         let mut incoming = inbox.begin(bytes.len() as u64).expect("begins");
         incoming.write(bytes).expect("fits");
         incoming
-            .finish(Some(bytes.len() as u64), Some(Digest::of(bytes)))
+            .finish(Some(bytes.len() as u64), Some(Digest::of(bytes)), MTIME)
             .expect("as announced")
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).expect("exists");
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.expect("readable").file_name().into_string().expect("text"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn arrive(place: &tempfile::TempDir, store: &BlobStore, bytes: &[u8]) -> Arrived {
+        let inbox = store.inbox(&place.path().join("tmp")).expect("opens");
+        receive(&inbox, bytes)
     }
 
     #[test]
@@ -258,7 +274,8 @@ mod tests {
         assert!(!store.has(digest, 5));
         let arrived = arrive(&place, &store, b"hello");
         store.sync().expect("syncs");
-        store.place(arrived).expect("places");
+        store.place(&arrived).expect("places");
+        drop(arrived);
         assert!(store.has(digest, 5) && !store.has(digest, 6) && store.is_whole(digest, 5));
         let mut text = String::new();
         store
@@ -281,25 +298,25 @@ mod tests {
     fn damaged_bytes_are_replaced_and_good_ones_kept() {
         let (place, store) = store();
         let digest = Digest::of(b"hello");
-        store.place(arrive(&place, &store, b"hello")).expect("places");
+        store.place(&arrive(&place, &store, b"hello")).expect("places");
         store
-            .place(arrive(&place, &store, b"hello"))
+            .place(&arrive(&place, &store, b"hello"))
             .expect("a second time is fine");
-        let path = layout::path(&place.path().join("blobs"), digest);
+        let path = store.path(digest);
         fs::remove_file(&path).expect("removes");
         fs::write(&path, "hellO").expect("writes");
         assert!(!store.is_whole(digest, 5));
-        store.place(arrive(&place, &store, b"hello")).expect("replaces");
+        store.place(&arrive(&place, &store, b"hello")).expect("replaces");
         assert!(store.is_whole(digest, 5));
     }
 
     #[test]
     fn what_is_no_regular_file_is_never_read() {
-        let (place, store) = store();
+        let (_place, store) = store();
         let digest = Digest::of(b"hello");
-        let path = layout::path(&place.path().join("blobs"), digest);
+        let path = store.path(digest);
         fs::create_dir_all(path.parent().expect("has a parent")).expect("makes");
-        std::os::unix::fs::symlink("/etc/hostname", &path).expect("links");
+        symlink("/etc/hostname", &path).expect("links");
         assert!(store.read(digest).is_err() && !store.has(digest, 5) && !store.is_whole(digest, 5));
     }
 
@@ -313,14 +330,14 @@ mod tests {
         let mut incoming = inbox.begin(9).expect("begins");
         incoming.write(b"four").expect("fits");
         assert!(matches!(
-            incoming.finish(Some(9), None),
+            incoming.finish(Some(9), None, MTIME),
             Err(BlobError::TooShort { expected: 9, got: 4 })
         ));
         let mut incoming = inbox.begin(4).expect("begins");
         incoming.write(b"four").expect("fits");
         let wanted = Some(Digest::of(b"five"));
         assert!(matches!(
-            incoming.finish(Some(4), wanted),
+            incoming.finish(Some(4), wanted, MTIME),
             Err(BlobError::Different { .. })
         ));
         assert_eq!(
@@ -331,12 +348,105 @@ mod tests {
     }
 
     #[test]
-    fn a_new_inbox_forgets_what_a_dead_process_left() {
+    fn a_new_inbox_keeps_what_a_dead_process_finished() {
         let (place, store) = store();
         let tmp = place.path().join("tmp");
+        let inbox = store.inbox(&tmp).expect("opens");
+        let mut partial = inbox.begin(9).expect("begins");
+        partial.write(b"part").expect("fits");
+        // A killed process drops nothing.
+        std::mem::forget((receive(&inbox, b"hello"), partial));
+        let false_name = Digest::of(b"other").to_string();
+        fs::write(tmp.join(&false_name), "damaged").expect("writes");
+        fs::set_permissions(tmp.join(&false_name), fs::Permissions::from_mode(BLOB_MODE)).expect("sets");
+        fs::write(tmp.join(Digest::of(b"open").to_string()), "open").expect("writes");
+        fs::write(tmp.join(Digest::of(b"upper").to_string().to_uppercase()), "upper").expect("writes");
+
+        let inbox = store.inbox(&tmp).expect("opens");
+        let adopted = inbox.adopted();
+        let digest = Digest::of(b"hello");
+        assert_eq!(names(&tmp), [digest.to_string()], "all else is removed");
+        let [(arrived, mtime)] = &adopted[..] else {
+            panic!("{adopted:?}")
+        };
+        assert_eq!((arrived.digest(), arrived.size(), *mtime), (digest, 5, MTIME));
+        assert!(inbox.adopted().is_empty(), "every file once");
+        store.place(arrived).expect("places");
+        assert!(store.is_whole(digest, 5));
+        assert_eq!(names(&tmp).len(), 1, "until nothing can make it be fetched again");
+        drop(adopted);
+        assert_eq!(names(&tmp).len(), 0);
+        let found = fs::metadata(store.path(digest)).expect("exists");
+        assert_eq!((found.mtime(), found.mode() & 0o7777), (MTIME.unix(), BLOB_MODE));
+    }
+
+    #[test]
+    fn two_files_with_the_same_bytes_do_not_clash() {
+        let (place, store) = store();
+        let tmp = place.path().join("tmp");
+        let inbox = store.inbox(&tmp).expect("opens");
+        let (one, two) = (receive(&inbox, b"hello"), receive(&inbox, b"hello"));
+        assert_eq!(names(&tmp).len(), 2);
+        for arrived in [one, two] {
+            store.place(&arrived).expect("places");
+        }
+        assert!(store.is_whole(Digest::of(b"hello"), 5));
+        assert_eq!(names(&tmp).len(), 0);
+    }
+
+    #[test]
+    fn links_never_lead_out_of_the_inbox() {
+        let (place, store) = store();
+        let elsewhere = place.path().join("elsewhere");
+        fs::create_dir_all(elsewhere.join("mirror")).expect("makes");
+        let precious = elsewhere.join("mirror").join("precious");
+        fs::write(&precious, "precious").expect("writes");
+        let tmp = place.path().join("tmp");
         fs::create_dir(&tmp).expect("makes");
-        fs::write(tmp.join("17"), "left over").expect("writes");
-        let _inbox = store.inbox(&tmp).expect("opens");
-        assert_eq!(fs::read_dir(&tmp).expect("exists").count(), 0);
+
+        symlink(elsewhere.join("mirror"), tmp.join("mirror")).expect("links");
+        assert!(store.inbox(&tmp.join("mirror")).is_err());
+        symlink(&elsewhere, place.path().join("linked")).expect("links");
+        assert!(store.inbox(&place.path().join("linked/mirror")).is_err());
+        assert!(precious.exists());
+
+        fs::create_dir(tmp.join("other")).expect("makes");
+        let named = tmp.join("other").join(Digest::of(b"precious").to_string());
+        fs::set_permissions(&precious, fs::Permissions::from_mode(BLOB_MODE)).expect("sets");
+        for planted in [&named, &tmp.join("other/7")] {
+            symlink(&precious, planted).expect("links");
+        }
+        let inbox = store.inbox(&tmp.join("other")).expect("opens");
+        assert!(inbox.adopted().is_empty());
+        assert_eq!(names(&tmp.join("other")).len(), 0, "links go themselves");
+        assert!(precious.exists());
+
+        let arrived = receive(&inbox, b"hello");
+        fs::rename(tmp.join("other"), tmp.join("moved")).expect("moves");
+        symlink(elsewhere.join("mirror"), tmp.join("other")).expect("links");
+        store.place(&arrived).expect("works in the directory it opened");
+        drop(arrived);
+        assert_eq!(names(&tmp.join("moved")).len(), 0);
+    }
+
+    #[test]
+    fn links_never_lead_out_of_the_store() {
+        let (place, store) = store();
+        let elsewhere = place.path().join("elsewhere");
+        fs::create_dir(&elsewhere).expect("makes");
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).expect("sets");
+        let digest = Digest::of(b"hello");
+        let path = store.path(digest);
+        symlink(&elsewhere, path.parent().expect("has a parent")).expect("links");
+        assert!(store.place(&arrive(&place, &store, b"hello")).is_err());
+        assert_eq!(names(&elsewhere).len(), 0);
+        fs::write(elsewhere.join(digest.to_string()), "hello").expect("writes");
+        assert!(store.remove(digest).is_err() && store.read(digest).is_err() && !store.has(digest, 5));
+        assert_eq!(names(&elsewhere).len(), 1);
+        assert_eq!(fs::metadata(&elsewhere).expect("exists").mode() & 0o7777, 0o700);
+
+        let linked = place.path().join("linked");
+        symlink(place.path().join("blobs"), &linked).expect("links");
+        assert!(BlobStore::open(&linked, None).is_err());
     }
 }

@@ -115,8 +115,9 @@ impl Catalog {
     /// was forgotten.
     ///
     /// # Errors
-    /// When the catalog cannot be written or `unlink` fails; files already removed then have rows that nothing
-    /// needs, which the next sweep forgets.
+    /// When `unlink` fails, what it removed before is forgotten; the blob it failed for and those after it keep their
+    /// rows. When the catalog cannot be written, files already removed have rows that nothing needs, which the next
+    /// sweep forgets.
     pub fn sweep<E: From<CatalogError>>(
         &mut self,
         candidates: &[Condemned],
@@ -152,5 +153,128 @@ impl Catalog {
             Some(error) => Err(error),
             None => Ok(swept),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{House, SweepFailure, at, check_rows, facts, listing, mirror_id, snapshot_name};
+    use super::*;
+
+    fn digests(found: &[Condemned]) -> Vec<Digest> {
+        found.iter().map(|found| found.digest).collect()
+    }
+
+    #[test]
+    fn the_longest_condemned_come_first_and_no_more_than_asked_for() {
+        let mut house = House::new();
+        for (content, now) in [("b", 5), ("a", 6), ("c", 3)] {
+            house.add(&[content]);
+            house.catalog.condemn_unused(at(now)).expect("marks");
+        }
+        let all = ["c", "b", "a"].map(|content| facts(content).digest);
+        let found = |until, limit| house.catalog.reader().condemned(at(until), limit).expect("lists");
+        assert_eq!(digests(&found(6, 9)), all);
+        assert_eq!(digests(&found(6, 2)), all[..2]);
+        assert_eq!(digests(&found(5, 9)), all[..2]);
+        assert_eq!(found(2, 9), []);
+        assert_eq!(found(9, 0), []);
+        assert_eq!(
+            house.catalog.reader().unused().expect("counts"),
+            Marked { blobs: 3, bytes: 3 }
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_removed_keeps_its_row_and_so_do_those_after_it() {
+        let mut house = House::new();
+        house.add(&["a", "b", "c"]);
+        house.catalog.condemn_unused(at(0)).expect("marks");
+        let candidates = house.catalog.reader().condemned(at(0), 9).expect("lists");
+        let mut removed = Vec::new();
+        let outcome = house.catalog.sweep(&candidates, at(0), |digest| {
+            if removed.len() == 1 {
+                return Err(SweepFailure::Unlink);
+            }
+            removed.push(digest);
+            Ok(())
+        });
+        assert!(matches!(outcome, Err(SweepFailure::Unlink)));
+        assert_eq!(removed, [facts("a").digest]);
+        let left = house.catalog.reader().condemned(at(0), 9).expect("lists");
+        assert_eq!(
+            left,
+            candidates[1..],
+            "what was removed is forgotten, the rest is as it was"
+        );
+    }
+
+    #[test]
+    fn when_the_rows_cannot_go_the_next_sweep_heals_it() {
+        let mut house = House::new();
+        house.add(&["a", "b"]);
+        house.catalog.condemn_unused(at(0)).expect("marks");
+        let candidates = house.catalog.reader().condemned(at(0), 9).expect("lists");
+        let spoil = "CREATE TEMP TRIGGER spoil BEFORE DELETE ON main.blob WHEN OLD.id = 2
+                     BEGIN SELECT RAISE(ABORT, 'no'); END";
+        house.sql().execute_batch(spoil).expect("makes a trigger");
+        let outcome = house.catalog.sweep(&candidates, at(0), |_| Ok::<_, SweepFailure>(()));
+        assert!(matches!(outcome, Err(SweepFailure::Catalog)));
+        assert_eq!(
+            house.catalog.reader().condemned(at(0), 9).expect("lists"),
+            candidates,
+            "both rows are there"
+        );
+        house.sql().execute_batch("DROP TRIGGER spoil").expect("drops it");
+        let swept = house.catalog.sweep(&candidates, at(0), |_| Ok::<_, SweepFailure>(()));
+        assert_eq!(swept.expect("sweeps"), Marked { blobs: 2, bytes: 2 });
+    }
+
+    #[test]
+    fn a_swept_blob_leaves_its_number_to_nobody() {
+        let mut house = House::new();
+        let newest = "SELECT max(id) FROM blob";
+        house.add(&["a"]);
+        let before = house.number(newest);
+        house.sweep_all(at(0));
+        house.add(&["a"]);
+        assert!(house.number(newest) > before);
+    }
+
+    #[test]
+    fn a_blob_in_any_snapshot_of_any_mirror_is_needed() {
+        let mut house = House::new();
+        let shared = listing(&[("a", "shared")]);
+        house.sync("debian", &shared, "one", &[], at(0)).expect("records");
+        house.sync("other", &shared, "one", &[], at(0)).expect("records");
+        house
+            .sync("debian", &listing(&[("a", "new")]), "two", &[], at(1))
+            .expect("records");
+        let delete = |house: &mut House, mirror: &str| {
+            house
+                .catalog
+                .delete_snapshots(&mirror_id(mirror), &[snapshot_name("one")], false)
+                .expect("deletes");
+            house.sweep_all(at(2));
+            check_rows(house);
+            house
+                .catalog
+                .reader()
+                .blob(facts("shared").digest)
+                .expect("reads")
+                .is_some()
+        };
+        assert!(delete(&mut house, "debian"), "the other mirror needs it");
+        assert!(
+            delete(&mut house, "other"),
+            "its last synced state stays without a name"
+        );
+        house.sync("other", &listing(&[]), "two", &[], at(3)).expect("records");
+        house.sweep_all(at(4));
+        check_rows(&house);
+        assert_eq!(
+            house.catalog.reader().blob(facts("shared").digest).expect("reads"),
+            None
+        );
     }
 }

@@ -22,6 +22,8 @@ mod schema;
 mod snapshots;
 mod sql_types;
 mod sys;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -44,8 +46,16 @@ use crate::model::{Digest, MirrorId, NameError, Pointer, SnapshotName};
 /// The oldest SQLite without the bug by which processes that share a write-ahead log can corrupt it (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// Bytes that the write-ahead log may keep when it is idle.
-const LONGEST_IDLE_LOG: i64 = 64 << 20;
+/// Bytes of the write-ahead log that stay allocated between commits. The log of a first sync is larger than the
+/// database; without a limit it would keep that size for ever. When the last connection closes, it shrinks to nothing.
+const LARGEST_IDLE_LOG: i64 = 4 << 20;
+
+/// KiB of database pages that a writer may keep in memory. A sync looks every file of the archive up; with SQLite's
+/// 2 MiB it would read the same pages again and again.
+const WRITER_CACHE: i64 = 64 << 10;
+
+/// KiB of database pages that a reader may keep in memory; a mount has several readers.
+const READER_CACHE: i64 = 8 << 10;
 
 /// How long a statement waits for another process's transaction. Ours last milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -186,6 +196,7 @@ impl CatalogReader {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.pragma_update(None, "query_only", true)?;
         schema::require_current(&connection)?;
+        connection.pragma_update(None, "cache_size", -READER_CACHE)?;
         Ok(Self { connection })
     }
 
@@ -228,18 +239,20 @@ impl Catalog {
     /// When it cannot be opened or has a newer format.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        schema::refuse_foreign(&connection)?;
+        // The log stays on close, as users who may not write could not read a database without it.
+        sys::keep_log_on_close(&connection)?;
+        // Before anything below can change a file that is not ours or not of our time.
+        schema::refuse_unknown(&connection)?;
         // WAL lets readers go on while we write; FULL makes an acknowledged commit survive a power cut, which NORMAL
-        // does not in WAL mode. The log stays on close, as other users could not read a database without it.
+        // does not in WAL mode.
         let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if mode != "wal" {
             return Err(CatalogError::NoLog(mode));
         }
-        // The log is kept on close, so it is cut to this many bytes once it was longer.
-        connection.pragma_update(None, "journal_size_limit", LONGEST_IDLE_LOG)?;
         connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "journal_size_limit", LARGEST_IDLE_LOG)?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE)?;
         connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        sys::keep_log_on_close(&connection)?;
         schema::migrate(&mut connection)?;
         Ok(Self {
             reader: CatalogReader { connection },
@@ -326,4 +339,142 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, CatalogError> {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod opening_tests {
+    use super::tests::{House, SAME, at, listing, mirror_id};
+    use super::*;
+
+    #[test]
+    fn the_log_stays_when_the_last_writer_leaves() {
+        let House { catalog, path, .. } = &mut House::new();
+        catalog.adopt_mirror(&mirror_id("debian")).expect("adopts");
+        let fresh = Catalog::open(path).expect("opens");
+        drop(std::mem::replace(catalog, fresh));
+        drop(Catalog::open(path).expect("opens"));
+        for log in ["catalog.db-wal", "catalog.db-shm"] {
+            assert!(path.with_file_name(log).exists(), "{log}");
+        }
+    }
+
+    #[test]
+    fn the_log_of_a_large_change_does_not_keep_its_size() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let path = place.path().join("catalog.db");
+        std::fs::write(&path, "").expect("makes a file");
+        let mut catalog = Catalog::open(&path).expect("opens");
+        let row = catalog.adopt_mirror(&mirror_id("debian")).expect("adopts");
+        let digests: Vec<_> = (0..60_000_u32).map(|n| Digest::of(&n.to_le_bytes())).collect();
+        catalog.lease(row, &digests, at(0)).expect("leases");
+        let log = || {
+            std::fs::metadata(path.with_file_name("catalog.db-wal"))
+                .expect("exists")
+                .len()
+        };
+        assert!(
+            log() > LARGEST_IDLE_LOG.cast_unsigned(),
+            "the change was large: {}",
+            log()
+        );
+        catalog.note_unchanged(row, &SAME, at(1)).expect("notes");
+        catalog.note_unchanged(row, &SAME, at(2)).expect("notes");
+        let reader = CatalogReader::open(&path).expect("opens");
+        drop(catalog);
+        drop(reader);
+        drop(Catalog::open(&path).expect("opens"));
+        assert_eq!(log(), 0);
+    }
+
+    #[test]
+    fn commits_survive_a_power_cut_in_every_mode_we_open() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let path = place.path().join("catalog.db");
+        std::fs::write(&path, "").expect("makes a file");
+        let catalog = Catalog::open(&path).expect("opens");
+        let connection = &catalog.reader.connection;
+        let text = |name| connection.pragma_query_value(None, name, |row| row.get::<_, String>(0));
+        let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        assert_eq!(text("journal_mode").expect("reads"), "wal");
+        assert_eq!(number("synchronous").expect("reads"), 2, "FULL");
+        assert_eq!(number("foreign_keys").expect("reads"), 1);
+        assert_eq!(number("trusted_schema").expect("reads"), 0);
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let house = House::new();
+        let reader = house.catalog.another_reader().expect("opens");
+        for sql in [
+            "INSERT INTO mirror (name) VALUES ('x')",
+            "DELETE FROM dir",
+            "PRAGMA user_version = 9",
+            "DROP TABLE move",
+            "CREATE TABLE theirs (x)",
+        ] {
+            assert!(reader.connection.execute_batch(sql).is_err(), "{sql}");
+        }
+        reader
+            .connection
+            .pragma_update(None, "query_only", false)
+            .expect("a pragma");
+        assert!(
+            reader.connection.execute("DELETE FROM dir", []).is_err(),
+            "nor when it tries hard"
+        );
+    }
+
+    #[test]
+    fn a_reader_sees_that_something_was_committed() {
+        let mut house = House::new();
+        let reader = house.catalog.another_reader().expect("opens");
+        let before = reader.data_version().expect("reads");
+        assert_eq!(reader.data_version().expect("reads"), before, "nothing happened");
+        house.catalog.adopt_mirror(&mirror_id("debian")).expect("adopts");
+        let after = reader.data_version().expect("reads");
+        assert_ne!(after, before);
+        let row = house.row("debian");
+        house
+            .catalog
+            .create_snapshot(
+                &mirror_id("debian"),
+                &tests::snapshot_name("x"),
+                false,
+                &[],
+                "tester",
+                at(0),
+            )
+            .expect_err("was never synced");
+        assert_eq!(
+            reader.data_version().expect("reads"),
+            after,
+            "what failed changed nothing"
+        );
+        house.catalog.note_unchanged(row, &SAME, at(1)).expect("notes");
+        assert_ne!(reader.data_version().expect("reads"), after);
+    }
+
+    #[test]
+    fn one_state_is_read_while_another_is_committed() {
+        let mut house = House::new();
+        let files = listing(&[("a", "x")]);
+        house
+            .sync("debian", &files, "one", &[Pointer::Current], at(0))
+            .expect("records");
+        let row = house.row("debian");
+        let reader = house.catalog.another_reader().expect("opens");
+        let newest = |reader: &CatalogReader| Ok(reader.pointer(row, Pointer::Current)?.map(|moved| moved.snapshot));
+        let (before, after) = reader
+            .at_once(|reader| {
+                let before = newest(reader)?;
+                house.sync("debian", &files, "two", &[Pointer::Current], at(1))?;
+                Ok((before, newest(reader)?))
+            })
+            .expect("reads");
+        assert_eq!(before, after);
+        assert_ne!(newest(&reader).expect("reads"), before);
+        let failed: Result<(), _> = reader.at_once(|_| Err(CatalogError::Empty));
+        assert!(matches!(failed, Err(CatalogError::Empty)));
+        reader.at_once(newest).expect("a failed reading leaves nothing open");
+    }
 }

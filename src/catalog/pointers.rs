@@ -245,3 +245,182 @@ fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
         actor: row.get(10)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{House, at, listing, mirror_id, snapshot_name};
+    use super::*;
+
+    /// Two mirrors with the snapshots `one` and `two`.
+    fn house() -> House {
+        let mut house = House::new();
+        for mirror in ["debian", "other"] {
+            for (name, content) in [("one", "x"), ("two", "y")] {
+                house
+                    .sync(mirror, &listing(&[("a", content)]), name, &[], at(0))
+                    .expect("records");
+            }
+        }
+        house
+    }
+
+    fn wish(mirror: &str, pointer: Pointer, name: &str) -> RequestedMove {
+        RequestedMove {
+            mirror: mirror_id(mirror),
+            pointer,
+            target: PointerTarget::Snapshot(snapshot_name(name)),
+        }
+    }
+
+    fn promote(mirror: &str) -> RequestedMove {
+        RequestedMove {
+            mirror: mirror_id(mirror),
+            pointer: Pointer::Current,
+            target: PointerTarget::SameAs(Pointer::Staging),
+        }
+    }
+
+    fn publish(house: &mut House, name: &str, now: i64) -> Moved {
+        let wishes = [wish("debian", Pointer::Current, name)];
+        let moved = house
+            .catalog
+            .move_pointers(&wishes, "publish", "tester", at(now))
+            .expect("moves");
+        moved.into_iter().next().expect("one wish, one answer")
+    }
+
+    #[test]
+    fn serial_times_grow_by_a_second_whatever_the_clock_says() {
+        let mut house = house();
+        let times = [
+            ("one", 100, 100),
+            ("two", 100, 101),
+            ("one", 50, 102),
+            ("two", 102, 103),
+            ("one", 500, 500),
+        ];
+        for (name, now, serial) in times {
+            let moved = publish(&mut house, name, now);
+            assert_eq!((moved.now.moved_at, moved.now.serial_mtime), (at(now), at(serial)));
+        }
+        let wishes = [wish("debian", Pointer::Staging, "one")];
+        let moved = house
+            .catalog
+            .move_pointers(&wishes, "stage", "tester", at(7))
+            .expect("moves");
+        assert_eq!(moved[0].now.serial_mtime, at(7), "each pointer has its own");
+    }
+
+    #[test]
+    fn a_pointer_that_is_there_already_gets_no_row() {
+        let mut house = house();
+        let first = publish(&mut house, "one", 1);
+        assert!(first.changed());
+        let again = publish(&mut house, "one", 2);
+        assert!(!again.changed());
+        assert_eq!(again.now, first.now);
+        assert_eq!(house.number("SELECT count(*) FROM move"), 1);
+    }
+
+    #[test]
+    fn all_wishes_are_fulfilled_or_none() {
+        let mut house = house();
+        let good = [
+            wish("debian", Pointer::Current, "one"),
+            wish("debian", Pointer::Staging, "two"),
+        ];
+        for bad in [
+            wish("unknown", Pointer::Current, "one"),
+            wish("other", Pointer::Current, "three"),
+            promote("other"),
+        ] {
+            let wishes = [good[0].clone(), good[1].clone(), bad.clone()];
+            house
+                .catalog
+                .move_pointers(&wishes, "publish", "tester", at(1))
+                .expect_err("one cannot be");
+            assert_eq!(house.number("SELECT count(*) FROM move"), 0, "{bad:?}");
+        }
+        house
+            .catalog
+            .move_pointers(&good, "publish", "tester", at(1))
+            .expect("moves");
+    }
+
+    #[test]
+    fn moves_of_one_act_say_so_and_answers_keep_the_order_of_the_wishes() {
+        let mut house = house();
+        publish(&mut house, "one", 1);
+        let wishes = [
+            wish("other", Pointer::Current, "two"),
+            wish("debian", Pointer::Current, "one"),
+            wish("debian", Pointer::Staging, "one"),
+        ];
+        let moves = house
+            .catalog
+            .move_pointers(&wishes, "publish", "tester", at(2))
+            .expect("moves");
+        assert_eq!(
+            moves.iter().map(Moved::changed).collect::<Vec<_>>(),
+            [true, false, true]
+        );
+        assert_eq!(moves[0].now.act_row, moves[0].now.row);
+        assert_eq!(moves[2].now.act_row, moves[0].now.row);
+        assert_ne!(moves[1].now.act_row, moves[0].now.act_row);
+        let mirrors: Vec<_> = moves.iter().map(|moved| moved.now.mirror.as_str()).collect();
+        assert_eq!(mirrors, ["other", "debian", "debian"]);
+        let reader = house.catalog.reader();
+        for moved in &moves {
+            assert_eq!(
+                reader.pointer_move(moved.now.row).expect("reads").as_ref(),
+                Some(&moved.now)
+            );
+        }
+    }
+
+    #[test]
+    fn a_pointer_follows_another_to_where_it_leads_at_that_moment() {
+        let mut house = house();
+        let wishes = [wish("debian", Pointer::Staging, "two"), promote("debian")];
+        let moves = house
+            .catalog
+            .move_pointers(&wishes, "promote", "tester", at(1))
+            .expect("moves");
+        assert_eq!(moves[1].now.snapshot, snapshot_name("two"));
+        assert_eq!(moves[1].now.snapshot_row, moves[0].now.snapshot_row);
+        assert!(matches!(
+            house
+                .catalog
+                .move_pointers(&[promote("other")], "promote", "tester", at(2)),
+            Err(CatalogError::NotSet {
+                pointer: Pointer::Staging,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn processes_that_move_one_pointer_together_all_leave_their_row() {
+        let mut house = house();
+        publish(&mut house, "one", 1);
+        std::thread::scope(|scope| {
+            for n in 0..4 {
+                let path = &house.path;
+                scope.spawn(move || {
+                    let mut catalog = Catalog::open(path).expect("opens");
+                    for turn in 0..10 {
+                        let name = if (n + turn) % 2 == 0 { "one" } else { "two" };
+                        let wishes = [wish("debian", Pointer::Current, name)];
+                        let moved = catalog
+                            .move_pointers(&wishes, "publish", "tester", at(1))
+                            .expect("moves");
+                        assert_eq!(moved[0].now.snapshot, snapshot_name(name));
+                    }
+                });
+            }
+        });
+        let history = house.catalog.reader().history(house.row("debian")).expect("reads");
+        assert!(history.is_sorted_by(|a, b| a.row > b.row && a.serial_mtime == b.serial_mtime.plus(1)));
+        assert!(history.is_sorted_by(|a, b| a.snapshot != b.snapshot));
+    }
+}

@@ -4,7 +4,8 @@
 //! changed. Preparing and recording are two steps because the manifest made by the first has to be a durable blob
 //! before the second names it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 use rusqlite::{Transaction, params};
 
@@ -108,8 +109,6 @@ struct Change {
     begins: Option<Target>,
 }
 
-type Names = HashMap<Box<str>, Target>;
-
 impl Catalog {
     /// Compares `listing` with the last synced state of `mirror` and makes its manifest. Interns new directories,
     /// which is invisible; nothing else is written.
@@ -122,29 +121,20 @@ impl Catalog {
             let row = super::tree::mirror_row(transaction, mirror)?;
             let newest = "SELECT max(seq) FROM listing WHERE mirror_id = ?";
             let previous: Option<Seq> = transaction.query_row(newest, [row], |found| found.get(0))?;
-            let mut comparison = Comparison::begin(transaction, row)?;
+            let base = chain_to_continue(transaction, row, previous)?;
+            let mut comparison = Comparison::begin(transaction, row, base.is_none())?;
             for (path, entry) in listing.iter() {
                 comparison.add(path, entry)?;
             }
-            let comparison = comparison.finish();
-            let base = chain_to_continue(transaction, row, previous)?;
-            let seq = Seq(previous.map_or(1, |seq| seq.number() + 1));
+            let compared = comparison.finish()?;
             let manifest = Manifest {
                 generation,
                 mirror: mirror.to_string(),
-                seq,
+                seq: Seq(previous.map_or(1, |seq| seq.number() + 1)),
                 recorded_at: now,
                 base: base.map(|(_, digest, _)| digest),
-                files: if base.is_some() {
-                    comparison.delta
-                } else {
-                    whole(listing, &comparison.rows)
-                },
-                dirs: if base.is_some() {
-                    comparison.new_dirs
-                } else {
-                    comparison.dirs
-                },
+                files: compared.files,
+                dirs: compared.dirs,
             };
             let manifest = manifest.encode().map_err(|source| CatalogError::Manifest {
                 mirror: mirror.clone(),
@@ -154,8 +144,8 @@ impl Catalog {
                 mirror: mirror.clone(),
                 row,
                 previous,
-                changes: comparison.changes,
-                hashes: comparison.hashes,
+                changes: compared.changes,
+                hashes: compared.hashes,
                 files: listing.len() as u64,
                 bytes: listing.size(),
                 base: base.map(|(blob, _, depth)| (blob, depth)),
@@ -216,91 +206,165 @@ impl Catalog {
     }
 }
 
-/// What a finished comparison found.
+/// What a comparison found.
+#[derive(Default)]
 struct Compared {
     changes: Vec<Change>,
     hashes: Vec<(BlobRow, HashType, Vec<u8>)>,
-    rows: HashMap<Digest, BlobRow>,
-    delta: BTreeMap<RepoPath, Option<ManifestFile>>,
+    /// What the manifest holds: all files, or those that changed.
+    files: BTreeMap<RepoPath, Option<ManifestFile>>,
+    /// What the manifest holds: all directories, or those that are new.
     dirs: BTreeMap<RepoPath, DirRow>,
-    new_dirs: BTreeMap<RepoPath, DirRow>,
 }
 
-/// Walks a listing beside the open rows of the last synced state.
+/// A name of the last synced state.
+struct OpenRow {
+    dir: DirRow,
+    /// Where it stands in the text of all names.
+    name: Range<usize>,
+    target: Target,
+    /// Whether the listing has it too, with this target or another.
+    met: bool,
+}
+
+/// The last synced state in memory: one row after the other, sorted by directory and name, as the index yields them.
+/// An archive has tens of thousands of small directories, so there is one text for all names and no map for each.
+#[derive(Default)]
+struct LastState {
+    names: String,
+    rows: Vec<OpenRow>,
+    of: HashMap<DirRow, OpenDirectory>,
+}
+
+/// The rows of one directory.
+struct OpenDirectory {
+    rows: Range<usize>,
+    /// The row after the last one that was found: most often the one that is asked for next.
+    next: usize,
+}
+
+impl LastState {
+    fn read(transaction: &Transaction<'_>, mirror: MirrorRow) -> Result<Self, CatalogError> {
+        // The index holds all columns of open rows and none of rows that ended; left alone, SQLite would read both.
+        let mut query = transaction.prepare_cached(
+            "SELECT dir_id, name, child_dir, blob_id, sha256, role, by_hash
+             FROM entry INDEXED BY entry_open LEFT JOIN blob ON blob.id = blob_id
+             WHERE mirror_id = ? AND to_seq = 2147483647 ORDER BY dir_id, name",
+        )?;
+        let mut found = query.query([mirror])?;
+        let mut state = Self::default();
+        while let Some(row) = found.next()? {
+            let target = if let Some(dir) = row.get(2)? {
+                Target::Directory(dir)
+            } else {
+                let (Sql(digest), Sql(role)) = (row.get(4)?, row.get(5)?);
+                Target::File {
+                    blob: row.get(3)?,
+                    digest,
+                    role,
+                    by_hash: HashTypes::from_bits(row.get(6)?),
+                }
+            };
+            state.push(
+                row.get(0)?,
+                row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
+                target,
+            );
+        }
+        Ok(state)
+    }
+
+    fn push(&mut self, dir: DirRow, name: &str, target: Target) {
+        let (row, start) = (self.rows.len(), self.names.len());
+        self.names.push_str(name);
+        let empty = OpenDirectory {
+            rows: row..row,
+            next: row,
+        };
+        self.of.entry(dir).or_insert(empty).rows.end = row + 1;
+        self.rows.push(OpenRow {
+            dir,
+            name: start..self.names.len(),
+            target,
+            met: false,
+        });
+    }
+
+    /// What `name` led to, noting that the listing has the name too.
+    fn meet(&mut self, dir: DirRow, name: &str) -> Option<Target> {
+        let of = self.of.get_mut(&dir)?;
+        let name_of = |row: &OpenRow| &self.names[row.name.clone()];
+        let index = if of.next < of.rows.end && name_of(&self.rows[of.next]) == name {
+            of.next
+        } else {
+            let found = self.rows[of.rows.clone()].binary_search_by(|row| name_of(row).cmp(name));
+            of.rows.start + found.ok()?
+        };
+        of.next = index + 1;
+        let row = &mut self.rows[index];
+        row.met = true;
+        Some(row.target)
+    }
+
+    /// The names that the listing does not have, with their directories.
+    fn ended(&self) -> impl Iterator<Item = (DirRow, &str, Target)> {
+        let ended = self.rows.iter().filter(|row| !row.met);
+        ended.map(|row| (row.dir, &self.names[row.name.clone()], row.target))
+    }
+}
+
+/// Walks a listing beside the last synced state.
 struct Comparison<'a> {
     transaction: &'a Transaction<'a>,
-    /// Names of the last synced state that the listing has not confirmed yet.
-    open: HashMap<DirRow, Names>,
-    /// Directories of the new listing, with what it has confirmed or changed.
-    dirs: HashMap<RepoPath, DirRow>,
+    before: LastState,
+    /// Rows of the directories of the listing met so far.
+    dirs: HashMap<Box<str>, DirRow>,
+    /// The directory of the file before: most often that of the next one too.
+    last: (String, DirRow),
+    /// Whether the manifest holds everything.
+    whole: bool,
     found: Compared,
 }
 
 impl<'a> Comparison<'a> {
-    fn begin(transaction: &'a Transaction<'a>, mirror: MirrorRow) -> Result<Self, CatalogError> {
-        let mut open: HashMap<DirRow, Names> = HashMap::new();
-        let mut rows = HashMap::new();
-        let mut query = transaction.prepare_cached(
-            "SELECT dir_id, name, child_dir, blob_id, sha256, role, by_hash
-             FROM entry LEFT JOIN blob ON blob.id = blob_id WHERE mirror_id = ? AND to_seq = ?",
-        )?;
-        let mut found = query.query(params![mirror, OPEN])?;
-        while let Some(row) = found.next()? {
-            let target = match row.get(2)? {
-                Some(dir) => Target::Directory(dir),
-                None => {
-                    let (blob, Sql(digest), Sql(role)) = (row.get(3)?, row.get(4)?, row.get(5)?);
-                    rows.insert(digest, blob);
-                    Target::File {
-                        blob,
-                        digest,
-                        role,
-                        by_hash: HashTypes::from_bits(row.get(6)?),
-                    }
-                }
-            };
-            let name = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-            open.entry(row.get(0)?).or_default().insert(name.into(), target);
-        }
-        let found = Compared {
-            changes: Vec::new(),
-            hashes: Vec::new(),
-            rows,
-            delta: BTreeMap::new(),
-            dirs: BTreeMap::new(),
-            new_dirs: BTreeMap::new(),
-        };
+    fn begin(transaction: &'a Transaction<'a>, mirror: MirrorRow, whole: bool) -> Result<Self, CatalogError> {
+        let before = LastState::read(transaction, mirror)?;
         Ok(Self {
             transaction,
-            open,
-            dirs: HashMap::new(),
-            found,
+            dirs: HashMap::with_capacity(before.of.len()),
+            before,
+            last: (String::new(), ROOT_DIR),
+            whole,
+            found: Compared::default(),
         })
     }
 
     /// Takes in the next file of the listing.
     fn add(&mut self, path: &RepoPath, entry: &Entry) -> Result<(), CatalogError> {
-        let parent = path.parent();
-        let dir = self.directory(parent.as_ref())?;
-        let blob = self.blob(entry.blob.digest)?;
-        let by_hash: HashTypes = entry.by_hash.iter().map(|hash| hash.kind).collect();
+        let (parent, name) = split(path.as_str());
+        if self.last.0 != parent {
+            self.last = (parent.to_owned(), self.directory(parent)?);
+        }
+        let dir = self.last.1;
+        let before = self.before.meet(dir, name);
+        let blob = self.blob(before, entry.blob.digest)?;
         let target = Target::File {
             blob,
             digest: entry.blob.digest,
             role: entry.role,
-            by_hash,
+            by_hash: entry.by_hash.iter().map(|hash| hash.kind).collect(),
         };
-        if self.confirm(dir, path.file_name(), target) {
+        if self.note(dir, name, before, target) || self.whole {
             let file = ManifestFile {
                 row: blob,
                 blob: entry.blob,
                 role: entry.role,
                 by_hash: entry.by_hash.clone(),
             };
-            self.found.delta.insert(path.clone(), Some(file));
+            self.found.files.insert(path.clone(), Some(file));
         }
         for hash in &entry.by_hash {
-            self.by_hash_directory(parent.as_ref(), hash.kind)?;
+            self.by_hash_directory(parent, hash.kind)?;
             if hash.kind != HashType::Sha256
                 && let Some(value) = hex_bytes(&hash.hex)
             {
@@ -310,103 +374,99 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// Everything that the listing did not confirm has ended.
-    fn finish(mut self) -> Compared {
-        let paths: HashMap<DirRow, &RepoPath> = self.dirs.iter().map(|(path, row)| (*row, path)).collect();
-        let mut ended_files: Vec<RepoPath> = Vec::new();
-        for (dir, names) in &self.open {
-            for (name, target) in names {
-                self.found.changes.push(Change {
-                    dir: *dir,
-                    name: name.clone(),
-                    ends: true,
-                    begins: None,
-                });
-                if matches!(target, Target::File { .. }) {
-                    ended_files.extend(full_path(self.transaction, &paths, *dir, name));
-                }
+    /// Everything that the listing did not have has ended.
+    fn finish(mut self) -> Result<Compared, CatalogError> {
+        let shrunk: HashSet<DirRow> = self.before.ended().map(|(dir, _, _)| dir).collect();
+        let shrunk = self.dirs.iter().filter(|(_, row)| shrunk.contains(*row));
+        let paths: HashMap<DirRow, &str> = shrunk.map(|(path, row)| (*row, &**path)).collect();
+        for (dir, name, target) in self.before.ended() {
+            self.found.changes.push(Change {
+                dir,
+                name: name.into(),
+                ends: true,
+                begins: None,
+            });
+            if !self.whole && matches!(target, Target::File { .. }) {
+                let path = full_path(self.transaction, &paths, dir, name)?;
+                self.found.files.insert(path, None);
             }
         }
-        self.found
-            .delta
-            .extend(ended_files.into_iter().map(|path| (path, None)));
-        self.found.dirs = self.dirs.into_iter().collect();
-        self.found
+        Ok(self.found)
     }
 
-    /// Notes that `name` leads to `target` in the new listing; answers whether that is a change.
-    fn confirm(&mut self, dir: DirRow, name: &str, target: Target) -> bool {
-        let before = self.open.get_mut(&dir).and_then(|names| names.remove(name));
+    /// Notes that `name` led to `before` and leads to `target` now; answers whether that is a change.
+    fn note(&mut self, dir: DirRow, name: &str, before: Option<Target>, target: Target) -> bool {
         if before == Some(target) {
             return false;
         }
-        let change = Change {
+        self.found.changes.push(Change {
             dir,
             name: name.into(),
             ends: before.is_some(),
             begins: Some(target),
-        };
-        self.found.changes.push(change);
+        });
         true
     }
 
-    /// The row of a directory of the listing, noting it and its ancestors as confirmed.
-    fn directory(&mut self, path: Option<&RepoPath>) -> Result<DirRow, CatalogError> {
-        let Some(path) = path else { return Ok(ROOT_DIR) };
+    /// The row of a directory of the listing, noting it and its ancestors.
+    fn directory(&mut self, path: &str) -> Result<DirRow, CatalogError> {
+        if path.is_empty() {
+            return Ok(ROOT_DIR);
+        }
         if let Some(row) = self.dirs.get(path) {
             return Ok(*row);
         }
-        let parent = self.directory(path.parent().as_ref())?;
-        let name = path.file_name();
-        let known = self.open.get(&parent).and_then(|names| names.get(name));
-        let row = match known {
-            Some(Target::Directory(row)) => *row,
-            Some(Target::File { .. }) => {
-                self.found.delta.insert(path.clone(), None);
-                intern(self.transaction, parent, name)?
-            }
-            None => intern(self.transaction, parent, name)?,
+        let (above, name) = split(path);
+        let parent = self.directory(above)?;
+        let before = self.before.meet(parent, name);
+        let row = match before {
+            Some(Target::Directory(row)) => row,
+            Some(Target::File { .. }) | None => intern(self.transaction, parent, name)?,
         };
-        if self.confirm(parent, name, Target::Directory(row)) {
-            self.found.new_dirs.insert(path.clone(), row);
+        if matches!(before, Some(Target::File { .. })) && !self.whole {
+            self.found.files.insert(recorded_path(path)?, None);
         }
-        self.dirs.insert(path.clone(), row);
+        if self.note(parent, name, before, Target::Directory(row)) || self.whole {
+            self.found.dirs.insert(recorded_path(path)?, row);
+        }
+        self.dirs.insert(path.into(), row);
         Ok(row)
     }
 
-    fn by_hash_directory(&mut self, parent: Option<&RepoPath>, kind: HashType) -> Result<(), CatalogError> {
-        let text = parent.map_or_else(
-            || format!("by-hash/{kind}"),
-            |parent| format!("{parent}/by-hash/{kind}"),
-        );
+    fn by_hash_directory(&mut self, parent: &str, kind: HashType) -> Result<(), CatalogError> {
+        let path = match parent {
+            "" => format!("by-hash/{kind}"),
+            parent => format!("{parent}/by-hash/{kind}"),
+        };
         // A directory deeper than paths may be is left out: by-hash is an offer, the plain name stays.
-        if let Ok(path) = text.parse() {
-            self.directory(Some(&path))?;
+        if path.len() <= RepoPath::LONGEST {
+            self.directory(&path)?;
         }
         Ok(())
     }
 
-    fn blob(&mut self, digest: Digest) -> Result<BlobRow, CatalogError> {
-        if let Some(row) = self.found.rows.get(&digest) {
-            return Ok(*row);
+    /// The row of the bytes that a name leads to now, having led to `before`.
+    fn blob(&self, before: Option<Target>, wanted: Digest) -> Result<BlobRow, CatalogError> {
+        match before {
+            Some(Target::File { blob, digest, .. }) if digest == wanted => Ok(blob),
+            _ => Ok(find_blob(self.transaction, wanted)?
+                .ok_or(CatalogError::NoBlob(wanted))?
+                .row),
         }
-        let found = find_blob(self.transaction, digest)?.ok_or(CatalogError::NoBlob(digest))?;
-        self.found.rows.insert(digest, found.row);
-        Ok(found.row)
     }
 }
 
-fn whole(listing: &Listing, rows: &HashMap<Digest, BlobRow>) -> BTreeMap<RepoPath, Option<ManifestFile>> {
-    let file = |entry: &Entry| ManifestFile {
-        row: rows[&entry.blob.digest],
-        blob: entry.blob,
-        role: entry.role,
-        by_hash: entry.by_hash.clone(),
-    };
-    listing
-        .iter()
-        .map(|(path, entry)| (path.clone(), Some(file(entry))))
-        .collect()
+/// Directory, empty for the root, and last component of a path.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// A path put together from names that the catalog recorded.
+fn recorded_path(text: &str) -> Result<RepoPath, CatalogError> {
+    text.parse().map_err(|error| {
+        let damaged = rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
+        CatalogError::Sql(damaged)
+    })
 }
 
 /// The manifest of the last synced state, when a further delta may be chained to it: row, digest and length of the
@@ -508,28 +568,26 @@ fn intern(transaction: &Transaction<'_>, parent: DirRow, name: &str) -> Result<D
     Ok(query.query_row(params![parent, name], |row| row.get(0))?)
 }
 
-/// The path of a name that ended, whose directory may have ended with it. `None` cannot happen for a catalog that is
-/// whole; such a file is then missing from a delta, which the next whole manifest mends.
+/// The path of a name that ended, whose directory may have ended with it.
 fn full_path(
     transaction: &Transaction<'_>,
-    known: &HashMap<DirRow, &RepoPath>,
+    known: &HashMap<DirRow, &str>,
     dir: DirRow,
     name: &str,
-) -> Option<RepoPath> {
+) -> Result<RepoPath, CatalogError> {
     let mut text = name.to_owned();
     let mut at = dir;
     while at != ROOT_DIR {
         if let Some(path) = known.get(&at) {
-            return path.join(&text).ok();
+            text = format!("{path}/{text}");
+            break;
         }
-        let mut query = transaction
-            .prepare_cached("SELECT parent_id, name FROM dir WHERE id = ?")
-            .ok()?;
-        let (parent, name): (DirRow, String) = query.query_row([at], |row| Ok((row.get(0)?, row.get(1)?))).ok()?;
+        let mut query = transaction.prepare_cached("SELECT parent_id, name FROM dir WHERE id = ?")?;
+        let (parent, name): (DirRow, String) = query.query_row([at], |row| Ok((row.get(0)?, row.get(1)?)))?;
         text = format!("{name}/{text}");
         at = parent;
     }
-    text.parse().ok()
+    recorded_path(&text)
 }
 
 fn hex_bytes(hex: &str) -> Option<Vec<u8>> {
@@ -543,4 +601,119 @@ fn hex_bytes(hex: &str) -> Option<Vec<u8>> {
         .chunks(2)
         .map(|pair| Some(value(pair[0])? << 4 | value(*pair.get(1)?)?))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{House, at, check_rows, facts, listing, mirror_id, snapshot_name};
+    use super::*;
+
+    fn prepare(house: &mut House, files: &[(&str, &str)]) -> Prepared {
+        let id = mirror_id("debian");
+        house.catalog.adopt_mirror(&id).expect("adopts");
+        let contents: Vec<_> = files.iter().map(|(_, content)| *content).collect();
+        house.add(&contents);
+        house.catalog.prepare(&id, &listing(files), at(0)).expect("prepares")
+    }
+
+    fn record(house: &mut House, prepared: &Prepared, name: &str) -> Result<Recorded, CatalogError> {
+        let row = house.row("debian");
+        let manifest = house.store_manifest(row, prepared, at(0))?;
+        let what = Recording {
+            manifest,
+            name: &snapshot_name(name),
+            source: Source {
+                url: "http://h/",
+                selection: "everything",
+                releases: &[],
+            },
+            pointers: &[],
+            actor: "tester",
+            now: at(0),
+        };
+        house.catalog.record(prepared, &what)
+    }
+
+    #[test]
+    fn what_did_not_change_costs_no_row() {
+        let mut house = House::new();
+        let files = [("dists/a/Release", "r"), ("pool/x", "x"), ("pool/y", "y")];
+        let first = house
+            .sync("debian", &listing(&files), "one", &[], at(0))
+            .expect("records");
+        assert_eq!(first.changes, 6, "three files and three directories");
+        let again = house
+            .sync("debian", &listing(&files), "two", &[], at(1))
+            .expect("records");
+        assert_eq!(again.changes, 0);
+        let one = [("dists/a/Release", "r"), ("pool/x", "other"), ("pool/y", "y")];
+        let changed = house
+            .sync("debian", &listing(&one), "three", &[], at(2))
+            .expect("records");
+        assert_eq!(changed.changes, 1);
+        assert_eq!(house.number("SELECT count(*) FROM entry"), 7);
+    }
+
+    #[test]
+    fn a_listing_prepared_against_an_older_state_is_refused() {
+        let mut house = House::new();
+        let slow = prepare(&mut house, &[("a", "slow")]);
+        let quick = prepare(&mut house, &[("a", "quick")]);
+        record(&mut house, &quick, "quick").expect("records");
+        assert!(matches!(
+            record(&mut house, &slow, "slow"),
+            Err(CatalogError::Overtaken(_))
+        ));
+        assert!(matches!(
+            record(&mut house, &quick, "twice"),
+            Err(CatalogError::Overtaken(_))
+        ));
+        check_rows(&house);
+    }
+
+    #[test]
+    fn no_listing_names_a_blob_that_went_after_it_was_prepared() {
+        let mut house = House::new();
+        let prepared = prepare(&mut house, &[("a", "x"), ("b", "y")]);
+        house.catalog.forget_unused_blob(facts("y").digest).expect("forgets");
+        record(&mut house, &prepared, "one").expect_err("a hole is worse than a failed sync");
+        check_rows(&house);
+        assert_eq!(house.number("SELECT count(*) FROM entry"), 0);
+    }
+
+    #[test]
+    fn a_manifest_must_be_a_blob_first() {
+        let mut house = House::new();
+        let prepared = prepare(&mut house, &[("a", "x")]);
+        let what = Recording {
+            manifest: Digest::of(prepared.manifest()),
+            name: &snapshot_name("one"),
+            source: Source {
+                url: "http://h/",
+                selection: "",
+                releases: &[],
+            },
+            pointers: &[],
+            actor: "tester",
+            now: at(0),
+        };
+        assert!(matches!(
+            house.catalog.record(&prepared, &what),
+            Err(CatalogError::NoBlob(_))
+        ));
+    }
+
+    #[test]
+    fn an_unknown_mirror_or_blob_cannot_be_prepared() {
+        let mut house = House::new();
+        let id = mirror_id("debian");
+        let files = listing(&[("a", "x")]);
+        assert!(matches!(
+            house.catalog.prepare(&id, &files, at(0)),
+            Err(CatalogError::UnknownMirror(_))
+        ));
+        house.catalog.adopt_mirror(&id).expect("adopts");
+        let error = house.catalog.prepare(&id, &files, at(0)).expect_err("no blob");
+        assert!(matches!(error, CatalogError::NoBlob(digest) if digest == facts("x").digest));
+    }
 }

@@ -194,3 +194,98 @@ pub(super) fn insert(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Recording;
+    use super::super::tests::{House, at, facts, listing, mirror_id, snapshot_name};
+    use super::*;
+
+    fn release(suite: &str) -> ReleaseFacts {
+        ReleaseFacts {
+            suite: suite.parse().expect("valid suite"),
+            date: Some(at(-5)),
+            valid_until: None,
+            origin: Some("Debian".into()),
+            label: None,
+            suite_field: Some("stable".into()),
+            codename: Some("trixie".into()),
+            signers: vec!["AB".repeat(20), "CD".repeat(20)],
+            etag: Some("\"x\"".into()),
+            last_modified: None,
+        }
+    }
+
+    #[test]
+    fn what_the_release_files_said_is_kept_with_the_listing() {
+        let mut house = House::new();
+        let id = mirror_id("debian");
+        let row = house.catalog.adopt_mirror(&id).expect("adopts");
+        assert_eq!(house.catalog.reader().last_state(row).expect("reads"), None);
+        assert_eq!(
+            house.catalog.reader().mirrors().expect("reads"),
+            [],
+            "it has no state to serve yet"
+        );
+        house.catalog.add_blobs(&[facts("x")]).expect("adds");
+        let prepared = house
+            .catalog
+            .prepare(&id, &listing(&[("a", "x")]), at(0))
+            .expect("prepares");
+        let releases = [
+            release("trixie/updates"),
+            ReleaseFacts {
+                signers: Vec::new(),
+                ..release("a")
+            },
+        ];
+        let what = Recording {
+            manifest: house.store_manifest(row, &prepared, at(0)).expect("stores"),
+            name: &snapshot_name("one"),
+            source: Source {
+                url: "http://h/",
+                selection: "main",
+                releases: &releases,
+            },
+            pointers: &[],
+            actor: "tester",
+            now: at(7),
+        };
+        house.catalog.record(&prepared, &what).expect("records");
+        house
+            .catalog
+            .note_unchanged(
+                row,
+                &Source {
+                    url: "http://h/",
+                    selection: "main",
+                    releases: &releases,
+                },
+                at(9),
+            )
+            .expect("notes");
+        let state = house
+            .catalog
+            .reader()
+            .last_state(row)
+            .expect("reads")
+            .expect("was synced");
+        assert_eq!((state.recorded_at, state.checked_at), (at(7), Some(at(9))));
+        assert_eq!((state.files, state.bytes, state.selection.as_str()), (1, 1, "main"));
+        let [trixie, a] = releases;
+        assert_eq!(state.releases, [a, trixie], "sorted by suite");
+        assert_eq!(house.catalog.reader().mirrors().expect("reads"), [(row, id)]);
+        house
+            .sync("debian", &listing(&[]), "two", &[], at(10))
+            .expect("records");
+        house
+            .catalog
+            .delete_snapshots(&mirror_id("debian"), &[snapshot_name("one")], false)
+            .expect("deletes");
+        assert_eq!(
+            house.number("SELECT count(*) FROM release"),
+            0,
+            "they go with their listing"
+        );
+    }
+}

@@ -3,7 +3,7 @@
 //! Owns the list of migrations, which is only ever appended to, and the refusal of a newer format. The number of
 //! applied migrations is SQLite's `user_version`.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::CatalogError;
 
@@ -16,6 +16,11 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
 /// The format that this program reads and writes.
 const KNOWN: u32 = 1;
 const _: () = assert!(KNOWN as usize == MIGRATIONS.len(), "one migration for each format");
+
+/// Refuses what this program must not touch: a newer catalog, or anything else than a catalog.
+pub(super) fn refuse_unknown(connection: &Connection) -> Result<(), CatalogError> {
+    check(connection).map(|_| ())
+}
 
 /// Brings the database to this program's version, in one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), CatalogError> {
@@ -36,11 +41,6 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), CatalogError> {
     Ok(())
 }
 
-/// Makes sure that the database is none of another program or a newer one, without changing it.
-pub(super) fn refuse_foreign(connection: &Connection) -> Result<(), CatalogError> {
-    check(connection).map(drop)
-}
-
 /// Makes sure that the database has exactly this program's version, without changing it.
 pub(super) fn require_current(connection: &Connection) -> Result<(), CatalogError> {
     match check(connection)? {
@@ -59,11 +59,148 @@ fn check(connection: &Connection) -> Result<u32, CatalogError> {
     }
 }
 
-/// The number of applied migrations; `None` for a database of another program.
+/// The number of applied migrations; `None` for what is no catalog. One statement reads all three facts, so that they
+/// are of one state even while another process makes the tables.
 fn version(connection: &Connection) -> Result<Option<u32>, CatalogError> {
-    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let fresh = application == 0 && version == 0 && tables == 0;
-    Ok((fresh || application == APPLICATION_ID).then_some(version))
+    let sql = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+               FROM pragma_application_id, pragma_user_version";
+    let facts = connection.query_row(sql, [], |row| {
+        Ok((row.get::<_, i32>(0)?, row.get::<_, u32>(1)?, row.get::<_, i64>(2)?))
+    });
+    match facts {
+        Ok((APPLICATION_ID, version, _)) => Ok(Some(version)),
+        Ok((0, 0, 0)) => Ok(Some(0)),
+        Ok(_) => Ok(None),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::super::tests::House;
+    use super::super::{Catalog, CatalogReader};
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let path = place.path().join("catalog.db");
+        (place, path)
+    }
+
+    /// A database that `sql` makes, with everything in its one file.
+    fn database(path: &Path, sql: &str) -> Vec<u8> {
+        let connection = Connection::open(path).expect("opens");
+        connection.execute_batch(sql).expect("runs");
+        drop(connection);
+        fs::read(path).expect("reads")
+    }
+
+    #[test]
+    fn an_empty_file_becomes_a_catalog_and_stays_the_same_one() {
+        let (_place, path) = place();
+        fs::write(&path, "").expect("makes a file");
+        assert!(matches!(CatalogReader::open(&path), Err(CatalogError::Empty)));
+        let catalog = Catalog::open(&path).expect("opens");
+        let generation = catalog.reader().generation().expect("reads");
+        assert_eq!(generation.len(), 32);
+        drop(catalog);
+        let again = Catalog::open(&path).expect("opens again");
+        assert_eq!(again.reader().generation().expect("reads"), generation);
+        assert_eq!(
+            CatalogReader::open(&path).expect("opens").generation().expect("reads"),
+            generation
+        );
+        assert_ne!(House::new().catalog.reader().generation().expect("reads"), generation);
+        let pragma = |name| {
+            again
+                .reader()
+                .connection
+                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+        };
+        assert_eq!(pragma("application_id").expect("reads"), i64::from(APPLICATION_ID));
+        assert_eq!(pragma("user_version").expect("reads"), i64::from(KNOWN));
+    }
+
+    #[test]
+    fn a_newer_catalog_is_refused_and_left_alone() {
+        let (_place, path) = place();
+        fs::write(&path, "").expect("makes a file");
+        drop(Catalog::open(&path).expect("opens"));
+        let before = database(&path, "PRAGMA user_version = 2");
+        let newer = |error| matches!(error, CatalogError::Newer { found: 2, known: KNOWN });
+        assert!(newer(Catalog::open(&path).expect_err("too new")));
+        assert!(newer(CatalogReader::open(&path).expect_err("too new")));
+        assert_eq!(fs::read(&path).expect("reads"), before);
+        for log in ["catalog.db-wal", "catalog.db-shm"] {
+            assert!(
+                path.with_file_name(log).exists(),
+                "{log} stays for users who may not write"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_catalog_is_refused_and_left_alone() {
+        let (_place, path) = place();
+        for sql in [
+            "CREATE TABLE theirs (x)",
+            "PRAGMA application_id = 7",
+            "PRAGMA user_version = 1",
+            "PRAGMA journal_mode = wal; CREATE TABLE theirs (x)",
+        ] {
+            let _ = fs::remove_file(&path);
+            let before = database(&path, sql);
+            assert!(matches!(Catalog::open(&path), Err(CatalogError::Foreign)), "{sql}");
+            assert!(
+                matches!(CatalogReader::open(&path), Err(CatalogError::Foreign)),
+                "{sql}"
+            );
+            assert_eq!(fs::read(&path).expect("reads"), before, "{sql}");
+        }
+        let text = "no database at all".repeat(100);
+        fs::write(&path, &text).expect("writes");
+        assert!(matches!(Catalog::open(&path), Err(CatalogError::Foreign)));
+        assert!(matches!(CatalogReader::open(&path), Err(CatalogError::Foreign)));
+        assert_eq!(fs::read_to_string(&path).expect("reads"), text);
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_a_link_is_not_opened() {
+        let (place, path) = place();
+        assert!(matches!(Catalog::open(&path), Err(CatalogError::Open { .. })));
+        assert!(matches!(CatalogReader::open(&path), Err(CatalogError::Open { .. })));
+        assert!(!path.exists(), "opening makes no file");
+        let real = place.path().join("real.db");
+        fs::write(&real, "").expect("makes a file");
+        std::os::unix::fs::symlink(&real, &path).expect("links");
+        assert!(Catalog::open(&path).is_err());
+    }
+
+    #[test]
+    fn processes_that_make_the_catalog_together_agree_on_it() {
+        let (_place, path) = place();
+        fs::write(&path, "").expect("makes a file");
+        let generations: Vec<String> = std::thread::scope(|scope| {
+            let open = || {
+                Catalog::open(&path)
+                    .expect("opens")
+                    .reader()
+                    .generation()
+                    .expect("reads")
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("does not panic"))
+                .collect()
+        });
+        assert!(
+            generations.iter().all(|generation| *generation == generations[0]),
+            "{generations:?}"
+        );
+    }
 }

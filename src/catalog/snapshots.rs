@@ -263,3 +263,120 @@ fn read_snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
         current: row.get(9)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{House, at, listing, mirror_id, snapshot_name};
+    use super::*;
+
+    fn house() -> House {
+        let mut house = House::new();
+        for (name, content) in [("one", "x"), ("two", "y")] {
+            house
+                .sync("debian", &listing(&[("a", content)]), name, &[], at(0))
+                .expect("records");
+        }
+        house
+    }
+
+    fn delete(house: &mut House, names: &[&str], force: bool) -> Result<(), CatalogError> {
+        let names: Vec<_> = names.iter().map(|name| snapshot_name(name)).collect();
+        house.catalog.delete_snapshots(&mirror_id("debian"), &names, force)
+    }
+
+    fn create(house: &mut House, name: &str, replace: bool, pointers: &[Pointer]) -> Result<Vec<Moved>, CatalogError> {
+        house.catalog.create_snapshot(
+            &mirror_id("debian"),
+            &snapshot_name(name),
+            replace,
+            pointers,
+            "tester",
+            at(1),
+        )
+    }
+
+    #[test]
+    fn force_overrides_protection_and_never_a_pointer() {
+        let mut house = house();
+        house
+            .sql()
+            .execute("UPDATE snapshot SET protected = 1", [])
+            .expect("protects");
+        assert!(matches!(
+            delete(&mut house, &["one"], false),
+            Err(CatalogError::Protected { .. })
+        ));
+        assert!(matches!(
+            create(&mut house, "one", true, &[]),
+            Err(CatalogError::Protected { .. })
+        ));
+        delete(&mut house, &["one"], true).expect("deletes");
+        create(&mut house, "three", false, &[Pointer::Staging]).expect("creates");
+        assert!(matches!(
+            delete(&mut house, &["three"], true),
+            Err(CatalogError::Pointed {
+                pointer: Pointer::Staging,
+                ..
+            })
+        ));
+        assert!(matches!(
+            create(&mut house, "three", true, &[]),
+            Err(CatalogError::Pointed { .. })
+        ));
+    }
+
+    #[test]
+    fn several_go_together_or_none_goes() {
+        let mut house = house();
+        assert!(matches!(
+            delete(&mut house, &["one", "nine"], false),
+            Err(CatalogError::UnknownSnapshot { .. })
+        ));
+        assert_eq!(house.number("SELECT count(*) FROM snapshot"), 2);
+        delete(&mut house, &["one", "two"], false).expect("deletes");
+        assert_eq!(house.number("SELECT count(*) FROM snapshot"), 0);
+        assert_eq!(
+            house.number("SELECT count(*) FROM listing"),
+            1,
+            "the last synced state stays"
+        );
+    }
+
+    #[test]
+    fn a_replaced_snapshot_is_another_one() {
+        let mut house = house();
+        let row = house.row("debian");
+        let find = |house: &House, name: &str| house.catalog.reader().snapshot_named(row, &snapshot_name(name));
+        let before = find(&house, "one").expect("reads").expect("exists");
+        create(&mut house, "one", true, &[]).expect("replaces");
+        let after = find(&house, "one").expect("reads").expect("exists");
+        assert!(after > before);
+        let reader = house.catalog.reader();
+        assert_eq!(reader.snapshot_row(before).expect("reads"), None);
+        let (mirror, name, seq, created_at) = reader.snapshot_row(after).expect("reads").expect("exists");
+        assert_eq!((mirror, name.as_str(), seq, created_at), (row, "one", Seq(2), at(1)));
+        let names: Vec<_> = reader
+            .snapshot_names(row)
+            .expect("reads")
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, [snapshot_name("one"), snapshot_name("two")]);
+    }
+
+    #[test]
+    fn a_taken_name_gets_the_first_free_number() {
+        let mut house = house();
+        let row = house.row("debian");
+        let free = |house: &House, name: &str| house.catalog.reader().free_name(row, &snapshot_name(name));
+        assert_eq!(free(&house, "nine").expect("is free").as_str(), "nine");
+        assert_eq!(free(&house, "one").expect("is free").as_str(), "one-2");
+        for name in ["one-2", "one-4"] {
+            create(&mut house, name, false, &[]).expect("creates");
+        }
+        assert_eq!(free(&house, "one").expect("is free").as_str(), "one-3");
+        let longest = "x".repeat(128);
+        create(&mut house, &longest, false, &[]).expect("creates");
+        assert!(matches!(free(&house, &longest), Err(CatalogError::NoFreeName { .. })));
+    }
+}

@@ -29,6 +29,6 @@ mod sys;
 pub use client::{DEADLINE, Told, tell_all};
 pub use error::ControlError;
 pub use protocol::{PROTOCOL, Reply, Request, Status};
-pub use registration::{Facts, Registration};
+pub use registration::{Facts, Registration, make_run_directory};
 pub use roster::{LiveMount, RUN_DIRECTORY, mounts_in, mounts_of};
 pub use server::{Handler, Server};

@@ -4,14 +4,17 @@
 //! nothing of what the catalog or the blobs contain.
 //!
 //! Lock order: a mirror's sync lock before the gc lock; the catalog's own transactions last. Pointer moves take no
-//! lock but their transaction. Locks are the kernel's (flock) on files that are never removed, so a dead holder
-//! never blocks anybody.
+//! lock but their transaction. Locks are the kernel's (write locks of open files) on files that are never removed, so a dead
+//! holder never blocks anybody.
+//!
+//! The directories are writable for a group and root works in them, so nothing below the root is reached through a
+//! symbolic link. The root itself may lie behind links: it is the operator who named it.
 
 mod locks;
 mod ownership;
 mod sys;
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -24,8 +27,8 @@ use crate::model::MirrorId;
 /// Mode of directories: the group writes, everybody reads, and new files inherit the group.
 const DIRECTORY_MODE: u32 = 0o2775;
 
-/// Mode of the catalog and the lock files: the group writes, everybody reads.
-const FILE_MODE: u32 = 0o664;
+/// Mode of the catalog: the group writes, everybody reads.
+const CATALOG_MODE: u32 = 0o664;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +68,7 @@ pub enum StateError {
 /// A state directory that exists.
 #[derive(Debug, Clone)]
 pub struct StateDir {
+    /// Without symbolic links: SQLite opens no database behind one.
     root: PathBuf,
     owner: Owner,
 }
@@ -76,21 +80,19 @@ impl StateDir {
     /// # Errors
     /// When something cannot be made, or the user may not change the state.
     pub fn open_to_change(root: &Path) -> Result<Self, StateError> {
-        if !root.exists() {
-            make_root(root)?;
-        }
-        let owner = Owner::of(root)?;
-        let state = Self {
-            root: root.to_owned(),
-            owner,
+        let root = match fs::canonicalize(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_root(root)?,
+            found => found.map_err(|source| refused_or("find", root, source))?,
         };
-        if !sys::may_change(root) {
-            return Err(StateError::NotPermitted(state.root));
+        let owner = Owner::of(&root)?;
+        if !sys::may_change(&root) {
+            return Err(StateError::NotPermitted(root));
         }
-        for directory in [state.blobs(), state.root.join("tmp"), state.root.join("locks")] {
+        let state = Self { root, owner };
+        for directory in [state.blobs(), state.incoming_root(), state.locks()] {
             state.make_directory(&directory)?;
         }
-        state.make_file(&state.catalog())?;
+        state.make_catalog()?;
         if !sys::may_change(&state.catalog()) {
             return Err(StateError::NotPermitted(state.root));
         }
@@ -100,19 +102,26 @@ impl StateDir {
     /// Opens an existing state directory for a command that only reads.
     ///
     /// # Errors
-    /// When there is none.
+    /// [`StateError::Missing`] when there is none, and another error when it is there and cannot be read.
     pub fn open_to_read(root: &Path) -> Result<Self, StateError> {
+        let missing_or = |path: &Path, source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => StateError::Missing(root.to_owned()),
+            _ => StateError::Io {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            },
+        };
         let state = Self {
-            root: root.to_owned(),
+            root: fs::canonicalize(root).map_err(|source| missing_or(root, source))?,
             owner: Owner::unchanged(),
         };
-        if !state.catalog().exists() {
-            return Err(StateError::Missing(root.to_owned()));
-        }
+        let catalog = state.catalog();
+        sys::may_read(&catalog).map_err(|source| missing_or(&catalog, source))?;
         Ok(state)
     }
 
-    /// The directory itself.
+    /// The directory itself, without symbolic links.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
@@ -137,39 +146,62 @@ impl StateDir {
         self.root.join("tmp")
     }
 
+    fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
     /// Whom new files shall belong to.
     #[must_use]
     pub fn owner(&self) -> Owner {
         self.owner
     }
 
+    /// Makes a directory with the right owner and mode, unless it exists.
     fn make_directory(&self, path: &Path) -> Result<(), StateError> {
-        match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
-            Ok(()) => self.owner.give(path, DIRECTORY_MODE),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(source) => Err(refused_or("create", path, source)),
+        let made = match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(source) => return Err(refused_or("create", path, source)),
+        };
+        let directory = open_directory(path)?;
+        if made {
+            self.owner.give(&directory, path, DIRECTORY_MODE)?;
         }
+        Ok(())
     }
 
-    /// Makes an empty file with the right owner and mode, unless it exists.
-    fn make_file(&self, path: &Path) -> Result<(), StateError> {
-        match OpenOptions::new()
+    /// Makes an empty catalog with the right owner and mode, unless it exists.
+    fn make_catalog(&self) -> Result<(), StateError> {
+        let path = self.catalog();
+        let new = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(FILE_MODE)
-            .open(path)
-        {
-            Ok(_) => self.owner.give(path, FILE_MODE),
+            .mode(CATALOG_MODE)
+            .open(&path);
+        match new {
+            Ok(file) => self.owner.give(&file, &path, CATALOG_MODE),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(source) => Err(refused_or("create", path, source)),
+            Err(source) => Err(refused_or("create", &path, source)),
         }
     }
 }
 
 /// Makes the state directory itself and gives it to the user and group `mirrorctl` where root makes it and both exist.
-fn make_root(root: &Path) -> Result<(), StateError> {
+/// Answers its path without symbolic links.
+fn make_root(root: &Path) -> Result<PathBuf, StateError> {
     fs::create_dir_all(root).map_err(|source| refused_or("create", root, source))?;
-    Owner::for_new_state().give(root, DIRECTORY_MODE)
+    let root = fs::canonicalize(root).map_err(|source| refused_or("find", root, source))?;
+    Owner::for_new_state().give(&open_directory(&root)?, &root, DIRECTORY_MODE)?;
+    Ok(root)
+}
+
+/// Opens the directory at `path`: itself, never what a link leads to.
+fn open_directory(path: &Path) -> Result<File, StateError> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|source| refused_or("open", path, source))
 }
 
 fn refused_or(action: &'static str, path: &Path, source: io::Error) -> StateError {
@@ -180,5 +212,73 @@ fn refused_or(action: &'static str, path: &Path, source: io::Error) -> StateErro
             path: path.to_owned(),
             source,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_has_its_mode() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let state = StateDir::open_to_change(&place.path().join("state")).expect("opens");
+        let mode = |path: &Path| fs::symlink_metadata(path).expect("exists").mode() & 0o7777;
+        for directory in [state.root(), &state.blobs(), &state.incoming_root(), &state.locks()] {
+            assert_eq!(mode(directory), 0o2775, "{}", directory.display());
+        }
+        assert_eq!(mode(&state.catalog()), 0o664);
+    }
+
+    #[test]
+    fn a_state_behind_links_is_the_one_that_they_lead_to() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let canonical = fs::canonicalize(place.path()).expect("exists");
+        let link = canonical.join("link");
+        fs::create_dir(canonical.join("disk")).expect("makes");
+        symlink(canonical.join("disk"), &link).expect("links");
+        for root in [link.join("state"), link.clone()] {
+            let state = StateDir::open_to_change(&root).expect("opens");
+            let real = fs::canonicalize(&root).expect("exists");
+            assert_eq!(state.root(), real);
+            assert_eq!(StateDir::open_to_read(&root).expect("exists").root(), real);
+        }
+    }
+
+    #[test]
+    fn links_in_the_place_of_directories_are_refused() {
+        for name in ["blobs", "tmp", "locks"] {
+            let place = tempfile::tempdir().expect("temporary directory");
+            let root = place.path().join("state");
+            let elsewhere = place.path().join("elsewhere");
+            for directory in [&root, &elsewhere] {
+                fs::create_dir(directory).expect("makes");
+                fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).expect("sets");
+            }
+            symlink(&elsewhere, root.join(name)).expect("links");
+            let refused = StateDir::open_to_change(&root);
+            assert!(matches!(refused, Err(StateError::Io { .. })), "{name}: {refused:?}");
+            let found = fs::metadata(&elsewhere).expect("exists");
+            assert_eq!(found.mode() & 0o7777, 0o700, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_missing() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let none = place.path().join("none");
+        assert!(matches!(StateDir::open_to_read(&none), Err(StateError::Missing(path)) if path == none));
+        let missing = StateDir::open_to_read(place.path());
+        assert!(matches!(missing, Err(StateError::Missing(path)) if path == place.path()));
+        // Any error but that there is nothing: root, who may run this test, is denied nothing.
+        let file = place.path().join("file");
+        fs::write(&file, "").expect("writes");
+        let below = file.join("state");
+        assert!(matches!(StateDir::open_to_read(&below), Err(StateError::Io { path, .. }) if path == below));
+        symlink("catalog.db", place.path().join("catalog.db")).expect("links");
+        let looped = StateDir::open_to_read(place.path());
+        assert!(matches!(looped, Err(StateError::Io { path, .. }) if path.ends_with("catalog.db")));
     }
 }

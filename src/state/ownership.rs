@@ -2,8 +2,8 @@
 //!
 //! Owns [`Owner`]. Decides nothing about who may run which command: modes and groups do.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
 use super::{StateError, sys};
@@ -42,20 +42,18 @@ impl Owner {
         Self { ids }
     }
 
-    /// Gives `path` to this owner and sets its mode, whatever the umask was.
-    ///
-    /// # Errors
-    /// When the file system refuses.
-    pub fn give(self, path: &Path, mode: u32) -> Result<(), StateError> {
+    /// Gives what is open as `file`, and was at `path`, to this owner and sets its mode, whatever the umask was. By
+    /// path, somebody could have put another file in its place meanwhile.
+    pub(super) fn give(self, file: &File, path: &Path, mode: u32) -> Result<(), StateError> {
         let io = |source| StateError::Io {
             action: "set owner and mode of",
             path: path.to_owned(),
             source,
         };
         if let Some((user, group)) = self.ids {
-            chown(path, Some(user), Some(group)).map_err(io)?;
+            fchown(file, Some(user), Some(group)).map_err(io)?;
         }
-        // After chown, which clears the set-group-id bit.
-        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(io)
+        // After fchown, which clears the set-group-id bit.
+        file.set_permissions(Permissions::from_mode(mode)).map_err(io)
     }
 }

@@ -4,7 +4,10 @@
 
 #![expect(unsafe_code, reason = "libc calls without a safe form in std")]
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_int, c_short};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -16,11 +19,23 @@ pub(super) fn is_root() -> bool {
 
 /// Whether this process may write to `path`, going by its effective ids.
 pub(super) fn may_change(path: &Path) -> bool {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
-        return false;
-    };
+    access(path, libc::W_OK).is_ok()
+}
+
+/// Whether this process may read `path`, going by its effective ids; the error says why not.
+///
+/// Opening a database to find out would give up, on closing, every lock that this process has on it.
+pub(super) fn may_read(path: &Path) -> io::Result<()> {
+    access(path, libc::R_OK)
+}
+
+fn access(path: &Path, how: c_int) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: path is a C string that outlives the call.
-    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK, libc::AT_EACCESS) == 0 }
+    match unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), how, libc::AT_EACCESS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Ids of the user and of the group called `name`, when both exist.
@@ -31,5 +46,32 @@ pub(super) fn user_and_group(name: &CStr) -> Option<(u32, u32)> {
         let user = libc::getpwnam(name.as_ptr()).as_ref()?.pw_uid;
         let group = libc::getgrnam(name.as_ptr()).as_ref()?.gr_gid;
         Some((user, group))
+    }
+}
+
+/// Locks `file`, which must be open for writing, until it is closed. False when another open file has the lock.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
+    match record_lock(file, libc::F_OFD_SETLK) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether another open file has the lock that [`try_lock`] takes. Takes nothing itself.
+pub(super) fn is_locked(file: &File) -> io::Result<bool> {
+    Ok(c_int::from(record_lock(file, libc::F_OFD_GETLK)?.l_type) == libc::F_WRLCK)
+}
+
+/// Asks for, or about, a write lock of all of `file`, which belongs to the open file and not to the process.
+fn record_lock(file: &File, command: c_int) -> io::Result<libc::flock> {
+    // SAFETY: the structure is made of integers, for which zero is a value: from the start (0) to the end (0).
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = c_short::try_from(libc::F_WRLCK).expect("a small constant");
+    lock.l_whence = c_short::try_from(libc::SEEK_SET).expect("a small constant");
+    // SAFETY: the descriptor is open, and both commands take a pointer to this structure, which outlives the call.
+    match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(lock),
     }
 }

@@ -113,7 +113,7 @@ async fn sync(
     let mirror = store.catalog().adopt_mirror(&job.mirror)?;
     let name = store.catalog().reader().free_name(mirror, &job.name)?;
     store.take_up_leased(mirror)?;
-    let transfer = Transfer::begin(job, lock, client, store, mirror, progress)?;
+    let transfer = Transfer::begin(job, lock, client, store, mirror, progress).await?;
 
     progress.stage(&job.mirror, "Downloading Release files");
     let releases = release::fetch_all(job, client, store, mirror).await?;

@@ -65,13 +65,25 @@ impl Store {
         Ok(self.blobs.inbox(&self.incoming.join(mirror.as_str()))?)
     }
 
-    /// Makes a batch of arrived files durable blobs of the catalog, leased by the mirror.
+    /// Makes a batch of arrived files durable blobs of the catalog, leased by the mirror. A batch that cannot be is left
+    /// in the inbox, for the mirror's next sync.
     pub(super) fn commit(
         &self,
         mirror: MirrorRow,
         batch: Vec<Dated>,
         now: Timestamp,
     ) -> Result<Vec<BlobFacts>, SyncError> {
+        let outcome = self.try_commit(mirror, &batch, now);
+        if outcome.is_err() {
+            for (arrived, _) in batch {
+                arrived.leave();
+            }
+        }
+        // Otherwise they leave the inbox now: until its row was there, a sync after a kill would not have found a blob.
+        outcome
+    }
+
+    fn try_commit(&self, mirror: MirrorRow, batch: &[Dated], now: Timestamp) -> Result<Vec<BlobFacts>, SyncError> {
         let facts: Vec<BlobFacts> = batch
             .iter()
             .map(|(arrived, mtime)| BlobFacts {
@@ -103,7 +115,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Digest, SyncError> {
         let inbox = self.inbox(id)?;
-        let arrived = arrive(&inbox, bytes)?;
+        let arrived = arrive(&inbox, bytes, now)?;
         let digest = arrived.digest();
         self.commit(mirror, vec![(arrived, now)], now)?;
         Ok(digest)
@@ -130,8 +142,8 @@ impl Store {
 }
 
 /// Puts bytes that are in memory into the inbox.
-pub(super) fn arrive(inbox: &Inbox, bytes: &[u8]) -> Result<Arrived, SyncError> {
+pub(super) fn arrive(inbox: &Inbox, bytes: &[u8], mtime: Timestamp) -> Result<Arrived, SyncError> {
     let mut incoming = inbox.begin(bytes.len() as u64)?;
     incoming.write(bytes)?;
-    Ok(incoming.finish(Some(bytes.len() as u64), None)?)
+    Ok(incoming.finish(Some(bytes.len() as u64), None, mtime)?)
 }

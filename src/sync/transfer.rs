@@ -75,7 +75,8 @@ enum Message {
 }
 
 impl Transfer {
-    pub(super) fn begin(
+    /// Begins, once what an earlier sync of the mirror left finished is kept, so that nothing is fetched twice.
+    pub(super) async fn begin(
         job: &Job,
         lock: &Arc<SyncLock>,
         client: &Client,
@@ -107,7 +108,9 @@ impl Transfer {
         };
         // Not joined here: the runtime waits for it when it ends, also after an interruption.
         drop(task::spawn_blocking(move || committer.run(&messages)));
-        Ok(Self { shared, to_committer })
+        let transfer = Self { shared, to_committer };
+        transfer.flush().await?;
+        Ok(transfer)
     }
 
     pub(super) fn store(&self) -> &Arc<Store> {
@@ -165,7 +168,7 @@ impl Transfer {
             };
             let known = known.filter(|blob| store.blobs().has(blob.digest, blob.size));
             if known.is_none() {
-                self.hand_over((arrive(&self.shared.inbox, &file.bytes)?, new.mtime))?;
+                self.hand_over((arrive(&self.shared.inbox, &file.bytes, new.mtime)?, new.mtime))?;
                 self.shared.count(new.size);
             }
             let blob = known.unwrap_or(new);
@@ -315,7 +318,7 @@ async fn receive(shared: &Shared, want: &Want, mut body: Body) -> Result<Result<
             }
         }
     }
-    match incoming.finish(Some(want.size), Some(want.digest)) {
+    match incoming.finish(Some(want.size), Some(want.digest), mtime) {
         Ok(arrived) => Ok(Ok(Some((arrived, mtime)))),
         Err(error) if error.is_local() => Err(error.into()),
         Err(error) => Ok(Err(FileError::Content(error))),
@@ -331,8 +334,10 @@ struct Committer {
 }
 
 impl Committer {
-    /// Works until every sender is gone, and commits what is left then.
+    /// Works until every sender is gone, and commits what is left then. Begins with what a dead sync left finished.
     fn run(mut self, messages: &mpsc::Receiver<Message>) {
+        self.batch = self.shared.inbox.adopted();
+        self.commit();
         let mut due = None;
         loop {
             let patience = due.map_or(Duration::MAX, |due: Instant| {
@@ -369,11 +374,105 @@ impl Committer {
     fn commit(&mut self) {
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
-        if batch.is_empty() || self.failure.is_some() {
+        if self.failure.is_some() {
+            return batch.into_iter().for_each(|(arrived, _)| arrived.leave());
+        }
+        if batch.is_empty() {
             return;
         }
         let Shared { store, mirror, now, .. } = &*self.shared;
         self.failure = store.commit(*mirror, batch, *now).err();
         self.shared.failed.store(self.failure.is_some(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::blobs::BlobStore;
+    use crate::catalog::Catalog;
+    use crate::model::MirrorId;
+    use crate::state::StateDir;
+    use crate::sync::Trust;
+    use crate::upstream::ClientOptions;
+
+    struct Silent;
+
+    impl Progress for Silent {
+        fn stage(&self, _: &MirrorId, _: &str) {}
+        fn begin(&self, _: u64, _: u64) {}
+        fn bytes(&self, _: u64) {}
+        fn file(&self) {}
+        fn end(&self) {}
+    }
+
+    fn job() -> Job {
+        Job {
+            mirror: "debian".parse().expect("valid"),
+            url: "http://127.0.0.1:9/".parse().expect("valid"),
+            suites: Vec::new(),
+            components: Vec::new(),
+            architectures: Vec::new(),
+            trust: Trust::Unchecked,
+            name: "1".parse().expect("valid"),
+            pointers: Vec::new(),
+            force: false,
+            connections: 1,
+            actor: "somebody".to_owned(),
+            now: Timestamp::from_unix(1_700_000_000),
+        }
+    }
+
+    /// The stores of the state directory at `root`, as one process opens them.
+    fn open(root: &std::path::Path) -> (StateDir, Arc<Store>) {
+        let state = StateDir::open_to_change(root).expect("opens");
+        let catalog = Catalog::open(&state.catalog()).expect("opens");
+        let blobs = BlobStore::open(&state.blobs(), None).expect("opens");
+        let store = Store::new(catalog, blobs, state.incoming_root());
+        (state, Arc::new(store))
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_sync_finished_is_not_fetched_again() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        std::fs::create_dir(place.path().join("disk")).expect("makes");
+        // Below a link, which SQLite alone would refuse.
+        symlink(place.path().join("disk"), place.path().join("link")).expect("links");
+        let root = place.path().join("link").join("state");
+        let job = job();
+        let mtime = Timestamp::from_unix(1_600_000_000);
+        let want = Want {
+            paths: vec!["pool/a".parse().expect("valid")],
+            digest: Digest::of(b"hello"),
+            size: 5,
+            date: job.now,
+        };
+        {
+            let (_, store) = open(&root);
+            let inbox = store.inbox(&job.mirror).expect("opens");
+            // A killed process drops nothing.
+            std::mem::forget(arrive(&inbox, b"hello", mtime).expect("arrives"));
+        }
+        let (state, store) = open(&root);
+        let lock = Arc::new(state.lock_sync(&job.mirror).expect("free"));
+        let client = Client::new(&ClientOptions::new(1)).expect("sets up");
+        let mirror = store.catalog().adopt_mirror(&job.mirror).expect("adopts");
+        let progress: Arc<dyn Progress> = Arc::new(Silent);
+        let transfer = Transfer::begin(&job, &lock, &client, &store, mirror, &progress)
+            .await
+            .expect("begins");
+        // Nothing listens at the mirror's address.
+        let blobs = transfer.fetch(&[want], Missing::Refused).await.expect("has it");
+        let kept = BlobFacts {
+            digest: Digest::of(b"hello"),
+            size: 5,
+            mtime,
+        };
+        assert_eq!(blobs, [Some(kept)]);
+        assert_eq!(transfer.transferred().bytes, 0);
+        assert_eq!(transfer.transferred().reused, 1);
+        assert!(store.blobs().is_whole(kept.digest, kept.size));
     }
 }

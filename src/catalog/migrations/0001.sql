@@ -23,15 +23,18 @@ CREATE TABLE dir (
 INSERT INTO dir (id, parent_id, name) VALUES (1, 1, '');
 
 -- A row exists only for bytes that are whole and durable at their place. refs counts the rows that name the blob; the
--- triggers below keep it and refuse to lose a blob that is named. (Foreign keys would search every entry instead.)
+-- triggers below keep it, and refuse to lose a blob that is named or to name one that is not there. (Foreign keys
+-- would search every entry instead.)
 CREATE TABLE blob (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
-    sha256       BLOB    NOT NULL UNIQUE CHECK (length(sha256) = 32),
+    sha256       BLOB    NOT NULL CHECK (length(sha256) = 32),
     size         INTEGER NOT NULL,
     mtime        INTEGER NOT NULL,
     refs         INTEGER NOT NULL DEFAULT 0 CHECK (refs >= 0),
     condemned_at INTEGER
 ) STRICT;
+-- Not unique, as two digests can begin alike: whoever inserts has looked the digest up in the same transaction.
+CREATE INDEX blob_by_digest ON blob (substr(sha256, 1, 8));
 CREATE INDEX blob_unused ON blob (condemned_at) WHERE refs = 0;
 
 -- Other hashes of an index, as its Release file lists them. kind: 1 MD5Sum, 2 SHA1, 8 SHA512 (the bits of by_hash).
@@ -98,7 +101,8 @@ CREATE TABLE entry (
     CHECK ((blob_id IS NULL) = (role IS NULL))
 ) STRICT, WITHOUT ROWID;
 -- The last synced state alone, so that finding what changed does not read what ended long ago.
-CREATE INDEX entry_open ON entry (mirror_id, dir_id, name, blob_id, role, by_hash) WHERE to_seq = 2147483647;
+CREATE INDEX entry_open ON entry (mirror_id, dir_id, name, child_dir, blob_id, role, by_hash)
+    WHERE to_seq = 2147483647;
 
 CREATE TABLE snapshot (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -144,14 +148,23 @@ BEGIN SELECT RAISE(ABORT, 'the blob is still referred to'); END;
 CREATE TRIGGER blob_swept AFTER DELETE ON blob
 BEGIN DELETE FROM manifest WHERE blob_id = OLD.id; END;
 CREATE TRIGGER entry_refers AFTER INSERT ON entry WHEN NEW.blob_id IS NOT NULL
-BEGIN UPDATE blob SET refs = refs + 1, condemned_at = NULL WHERE id = NEW.blob_id; END;
+BEGIN
+    UPDATE blob SET refs = refs + 1, condemned_at = NULL WHERE id = NEW.blob_id;
+    SELECT RAISE(ABORT, 'there is no such blob') WHERE changes() = 0;
+END;
 CREATE TRIGGER entry_leaves AFTER DELETE ON entry WHEN OLD.blob_id IS NOT NULL
 BEGIN UPDATE blob SET refs = refs - 1 WHERE id = OLD.blob_id; END;
 CREATE TRIGGER listing_refers AFTER INSERT ON listing
-BEGIN UPDATE blob SET refs = refs + 1, condemned_at = NULL WHERE id = NEW.manifest_id; END;
+BEGIN
+    UPDATE blob SET refs = refs + 1, condemned_at = NULL WHERE id = NEW.manifest_id;
+    SELECT RAISE(ABORT, 'there is no such blob') WHERE changes() = 0;
+END;
 CREATE TRIGGER listing_leaves AFTER DELETE ON listing
 BEGIN UPDATE blob SET refs = refs - 1 WHERE id = OLD.manifest_id; END;
 CREATE TRIGGER manifest_refers AFTER INSERT ON manifest WHEN NEW.base_id IS NOT NULL
-BEGIN UPDATE blob SET refs = refs + 1, condemned_at = NULL WHERE id = NEW.base_id; END;
+BEGIN
+    UPDATE blob SET refs = refs + 1, condemned_at = NULL WHERE id = NEW.base_id;
+    SELECT RAISE(ABORT, 'there is no such blob') WHERE changes() = 0;
+END;
 CREATE TRIGGER manifest_leaves AFTER DELETE ON manifest WHEN OLD.base_id IS NOT NULL
 BEGIN UPDATE blob SET refs = refs - 1 WHERE id = OLD.base_id; END;

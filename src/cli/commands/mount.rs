@@ -17,6 +17,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::sys;
+use crate::control;
 use crate::daemon::{self, Mounting};
 
 #[derive(Serialize)]
@@ -65,7 +66,7 @@ pub(in crate::cli) fn run(
 fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let failed = |action: &str, error: std::io::Error| Failure::new(Kind::Failed, format!("cannot {action}: {error}"));
     let log_path = context.run_dir.join("mount.log");
-    fs::create_dir_all(&context.run_dir).map_err(|error| failed("make the run directory", error))?;
+    control::make_run_directory(&context.run_dir)?;
     let log = OpenOptions::new().create(true).append(true).open(&log_path);
     let log = log.map_err(|error| failed("open the log of the mount", error))?;
     let written = log.metadata().map_or(0, |log| log.len());

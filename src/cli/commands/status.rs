@@ -2,6 +2,7 @@
 //!
 //! Owns the report of what is mounted, where the pointers lead, and how old upstream is. Works for any local user.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -80,7 +81,7 @@ pub(in crate::cli) fn run(context: &Context, output: &mut Output) -> Result<(), 
                 cache: Some(cache),
             })
         })?,
-        Err(_) if !context.settings.state.join("catalog.db").exists() => {
+        Err(_) if is_missing(&context.settings.state.join("catalog.db")) => {
             let mirrors = context.settings.mirrors.keys().map(Mirror::unsynced).collect();
             Report {
                 mounts,
@@ -92,6 +93,11 @@ pub(in crate::cli) fn run(context: &Context, output: &mut Output) -> Result<(), 
     };
     output.answer(&report);
     Ok(())
+}
+
+/// Whether `path` certainly does not exist, which is something else than that it cannot be seen.
+fn is_missing(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
 }
 
 impl Mount {
@@ -207,5 +213,20 @@ impl Suite {
         };
         let expired = if self.expired { ", EXPIRED" } else { "" };
         format!("{} {age}{expired}", self.suite)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_not_missing() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let path = place.path().join("catalog.db");
+        assert!(is_missing(&path));
+        // As good as no permission, which root always has.
+        std::os::unix::fs::symlink("catalog.db", &path).expect("links");
+        assert!(!path.exists() && !is_missing(&path));
     }
 }

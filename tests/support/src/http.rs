@@ -1,6 +1,6 @@
 //! A minimal HTTP client, which shows exactly what a server answered.
 //!
-//! Owns [`fetch`]. It follows no redirect, decodes nothing, and uses each connection once.
+//! Owns [`fetch`] and [`head`]. It follows no redirect, decodes nothing, and uses each connection once.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -47,13 +47,26 @@ pub fn fetch(url: &str) -> io::Result<Fetched> {
 /// # Errors
 /// As [`fetch`].
 pub fn fetch_with(url: &str, headers: &[(&str, &str)]) -> io::Result<Fetched> {
+    exchange("GET", url, headers)
+}
+
+/// Asks for the head of `url` alone. The answer is as complete as one can be without its body: `complete` is false
+/// where a length is announced.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn head(url: &str) -> io::Result<Fetched> {
+    exchange("HEAD", url, &[])
+}
+
+fn exchange(method: &str, url: &str, headers: &[(&str, &str)]) -> io::Result<Fetched> {
     let rest = url
         .strip_prefix("http://")
         .ok_or_else(|| io::Error::other(format!("{url} is not http")))?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    let mut request = format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.extend([name, ": ", value, "\r\n"]);
     }

@@ -36,7 +36,7 @@ pub use debian::{DpkgArchive, Package, RepreproArchive};
 pub use env::TestEnv;
 pub use forge::{forge, sign};
 pub use gnupg::{GpgHome, GpgKey};
-pub use http::{Fetched, fetch, fetch_with};
+pub use http::{Fetched, fetch, fetch_with, head};
 pub use mirrorctl::demo::{Archive, ArchiveBuilder, Deb, Signing, SigningKey, SuiteSpec, Variant};
 pub use mount::{MountGuard, mounted_below};
 pub use nginx::Nginx;

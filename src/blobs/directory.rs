@@ -1,0 +1,157 @@
+//! Directories held open, and names in them.
+//!
+//! Owns the rule that this room never follows a symbolic link: the directories are writable for a group, root works in
+//! them, and whoever may plant a link must not lead root out of them. Everything is reached from an open directory by
+//! a single name, and owner and mode are set on what is open. It knows nothing of digests.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::fchown;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+
+use super::{BLOB_MODE, BlobError, DIRECTORY_MODE};
+
+/// How directories are opened: themselves, never what a link leads to.
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// How files are opened for reading: without following a link, and without waiting for the other end of a fifo.
+const FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+
+/// User and group that new files are given to, if any.
+pub(super) type Owner = Option<(u32, u32)>;
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Directory {
+    descriptor: OwnedFd,
+    /// Where it was when it was opened, for messages only.
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens the directory at `path`, whose last component must not be a link.
+    pub(super) fn open(path: &Path) -> Result<Self, BlobError> {
+        Ok(Self {
+            descriptor: rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())
+                .map_err(|errno| BlobError::io("open", path)(errno.into()))?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Opens the directory `name` in this one.
+    pub(super) fn child(&self, name: &str) -> io::Result<Self> {
+        Ok(Self {
+            descriptor: rustix::fs::openat(&self.descriptor, name, DIRECTORY, Mode::empty())?,
+            path: self.path.join(name),
+        })
+    }
+
+    /// As [`Directory::child`]; makes the directory when it is missing.
+    pub(super) fn child_or_new(&self, name: &str, owner: Owner) -> Result<Self, BlobError> {
+        match self.child(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.new_child(name, owner),
+            found => found.map_err(BlobError::io("open", &self.path.join(name))),
+        }
+    }
+
+    fn new_child(&self, name: &str, owner: Owner) -> Result<Self, BlobError> {
+        let path = self.path.join(name);
+        let made = match rustix::fs::mkdirat(&self.descriptor, name, Mode::from_raw_mode(DIRECTORY_MODE)) {
+            Ok(()) => true,
+            // Another sync was faster, and gives it away.
+            Err(rustix::io::Errno::EXIST) => false,
+            Err(errno) => return Err(BlobError::io("create", &path)(errno.into())),
+        };
+        let child = self.child(name).map_err(BlobError::io("open", &path))?;
+        if made {
+            give(&child.descriptor, owner, DIRECTORY_MODE).map_err(BlobError::io("give away", &path))?;
+        }
+        Ok(child)
+    }
+
+    /// Where it was when it was opened, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the file `name`, which must not exist, for writing.
+    pub(super) fn create(&self, name: &str) -> io::Result<File> {
+        let how = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.descriptor, name, how, Mode::from_raw_mode(BLOB_MODE))?.into())
+    }
+
+    /// Opens the regular file `name` for reading.
+    pub(super) fn read(&self, name: &str) -> io::Result<File> {
+        let file = File::from(rustix::fs::openat(&self.descriptor, name, FILE, Mode::empty())?);
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
+
+    /// Length of the regular file `name`; `None` when it is none.
+    pub(super) fn length(&self, name: &str) -> io::Result<Option<u64>> {
+        let found = rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let regular = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+        Ok(u64::try_from(found.st_size).ok().filter(|_| regular))
+    }
+
+    /// Gives the file `name` the name `new` in `to` as well; an error when that exists.
+    pub(super) fn link(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
+        let flags = AtFlags::empty();
+        Ok(rustix::fs::linkat(&self.descriptor, name, &to.descriptor, new, flags)?)
+    }
+
+    /// Moves the file `name` to the name `new` in `to`, replacing what is there.
+    pub(super) fn rename(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.descriptor, name, &to.descriptor, new)?)
+    }
+
+    /// Removes the file `name`; a link goes itself, not what it leads to.
+    pub(super) fn remove(&self, name: impl rustix::path::Arg) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.descriptor, name, AtFlags::empty())?)
+    }
+
+    /// Everything in it.
+    pub(super) fn names(&self) -> io::Result<Vec<CString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.descriptor)? {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Makes everything durable that was written to its file system.
+    pub(super) fn sync_file_system(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.descriptor)?)
+    }
+
+    /// Total and available bytes of its file system.
+    pub(super) fn space(&self) -> io::Result<(u64, u64)> {
+        let found = rustix::fs::fstatvfs(&self.descriptor)?;
+        Ok((found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize))
+    }
+}
+
+/// Sets owner and mode of what is open.
+pub(super) fn give(open: impl AsFd, owner: Owner, mode: u32) -> io::Result<()> {
+    if let Some((user, group)) = owner {
+        fchown(&open, Some(user), Some(group))?;
+    }
+    // Whatever the umask was; after fchown, which clears the set-group-id bit.
+    Ok(rustix::fs::fchmod(open, Mode::from_raw_mode(mode))?)
+}
