@@ -69,22 +69,18 @@ impl Readers {
     /// Asks the connection that watches for what the catalog is now.
     pub(super) fn version(&self) -> io::Result<Version> {
         let mut watching = lock(&self.watching);
-        match self.ask_version(&mut watching) {
-            Ok(version) => {
-                if self.failing.swap(false, Ordering::SeqCst) {
-                    tracing::info!("the catalog can be read again");
-                }
-                Ok(version)
-            }
-            Err(error) => {
-                // Connections keep what they know of the write-ahead log for each other, right or wrong, for as
-                // long as there is one: only when all of them are new is everything read anew.
-                watching.reader = None;
-                let idle = std::mem::take(&mut *lock(&self.idle));
-                drop(idle);
-                Err(self.failed(error))
-            }
+        if self.are_failing() {
+            // Connections remember pages, and keep what they know of the write-ahead log for each other, right or
+            // wrong, for as long as there is one: only when all of them are new is everything read anew.
+            watching.reader = None;
+            let idle = std::mem::take(&mut *lock(&self.idle));
+            drop(idle);
         }
+        let version = self.ask_version(&mut watching).map_err(|error| self.failed(error))?;
+        if self.failing.swap(false, Ordering::SeqCst) {
+            tracing::info!("the catalog can be read again");
+        }
+        Ok(version)
     }
 
     fn ask_version(&self, watching: &mut Watching) -> Result<Version, CatalogError> {

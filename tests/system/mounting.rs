@@ -547,6 +547,15 @@ fn what_is_published_outlives_the_catalog() {
         }
 
         let place = |name: &str| site.served(&format!("debian/{name}"));
+        // What is not known is not denied.
+        for name in [third.as_str(), "no-such-snapshot"] {
+            let refused = errno(fs::symlink_metadata(place("snapshots").join(name)));
+            assert_eq!(refused, EIO, "{how}: {name}");
+        }
+        assert_eq!(errno(names_or_error(&place("snapshots"))), EIO, "{how}");
+        // For longer than the mount may go on with what its connections remember of the catalog.
+        thread::sleep(Duration::from_secs(2));
+        assert_eq!(mounts(&site.env)[0].2, "degraded", "{how}");
         // A file that the kernel knows by name already: the mount is asked for its bytes alone.
         let common = Item::File(Digest::of(&read(&place("current").join(COMMON))));
         assert_eq!(
@@ -565,16 +574,6 @@ fn what_is_published_outlives_the_catalog() {
                 .any(|path| path.to_string_lossy().contains("by-hash/SHA256/")),
             "{during:?}"
         );
-        // What is not known is not denied.
-        for name in [third.as_str(), "no-such-snapshot"] {
-            assert_eq!(
-                errno(fs::symlink_metadata(place("snapshots").join(name))),
-                EIO,
-                "{how}: {name}"
-            );
-        }
-        assert_eq!(errno(names_or_error(&place("snapshots"))), EIO, "{how}");
-        assert!(comes_true(|| mounts(&site.env)[0].2 == "degraded"), "{how}");
         site.env
             .mirrorctl(&["status"])
             .failure()
@@ -585,7 +584,8 @@ fn what_is_published_outlives_the_catalog() {
             .run()
             .success();
 
-        for (path, bytes) in files.iter().zip(&good) {
+        // The log first: without it, the other file is the catalog of an earlier time.
+        for (path, bytes) in files.iter().zip(&good).rev() {
             fs::write(path, bytes).expect("restored");
         }
         assert!(comes_true(|| mounts(&site.env)[0].2 == "serving"), "{how}");
@@ -628,7 +628,10 @@ fn another_catalog_gets_a_fresh_mount() {
     let (site, snapshots) = published();
     let mut mount = site.mount();
     let place = |name: &str| site.served(&format!("debian/{name}"));
-    let (device, old) = (stat(&place("")).dev(), tree(&place("current")));
+    let (device, old) = (
+        stat(&place("")).dev(),
+        tree(&place(&format!("snapshots/{}", snapshots[0]))),
+    );
     let held = File::open(place("current")).expect("a directory");
     let within = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
     let catalog = site.env.state_dir().join("catalog.db");
@@ -672,14 +675,21 @@ fn another_catalog_gets_a_fresh_mount() {
     assert_eq!(files_of(subtree(&tree(&place("current")), "pool")), their_pool(&theirs));
     assert_eq!(names(&place("snapshots")), their_snapshots);
     assert_eq!(mounts(&site.env).len(), 1);
-    // Who holds a directory of the old mount reads what it held, or nothing; never other bytes.
-    for (path, item) in &old {
-        let Item::File(digest) = item else { continue };
-        match fs::read(within.join(path)) {
-            Ok(bytes) => assert_eq!(Digest::of(&bytes), *digest, "{}", path.display()),
-            Err(error) => assert_eq!(error.raw_os_error(), Some(EIO), "{}", path.display()),
+    // Who holds a directory of the old mount reads what it held, or nothing; never other bytes. So do many at once.
+    let reads_as_before = || {
+        for (path, item) in &old {
+            let Item::File(digest) = item else { continue };
+            match fs::read(within.join(path)) {
+                Ok(bytes) => assert_eq!(Digest::of(&bytes), *digest, "{}", path.display()),
+                Err(error) => assert_eq!(error.raw_os_error(), Some(EIO), "{}", path.display()),
+            }
         }
-    }
+    };
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(reads_as_before);
+        }
+    });
     site.env.mirrorctl(&["snapshot", "promote", "debian"]).success();
     assert_eq!(
         read(&place("current").join(RELEASE)),
