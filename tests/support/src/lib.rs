@@ -40,7 +40,7 @@ pub use http::{Fetched, fetch, fetch_with, head};
 pub use mirrorctl::demo::{Archive, ArchiveBuilder, Deb, Signing, SigningKey, SuiteSpec, Variant};
 pub use mount::{MountGuard, mounted_below};
 pub use nginx::Nginx;
-pub use program::{Program, Ran, Running};
+pub use program::{Program, Ran, Running, Usage};
 pub use scratch::{Scratch, free_port, is_root, now};
 pub use sys::Signal;
 pub use upstream::{Fault, Recorded, Upstream};

@@ -7,7 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -119,31 +119,42 @@ impl Program {
         self.spawn().wait()
     }
 
+    /// Runs it to its end, without input, and tells what that took. Nothing reads its output meanwhile, which would take
+    /// time from it, and there is no time limit.
+    ///
+    /// # Panics
+    /// When it does not end with exit code 0, with what it said.
+    pub fn measure(self) -> Usage {
+        let mut output = tempfile::tempfile().expect("a temporary file");
+        let copy = || Stdio::from(output.try_clone().expect("an open file"));
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(copy()).stderr(copy());
+        let begun = Instant::now();
+        let child = self.start(&mut command);
+        let (status, cost) = sys::wait(child.id()).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let wall = begun.elapsed();
+        let mut said = String::new();
+        if !status.success() {
+            output.rewind().expect("a file can be read again");
+            output.read_to_string(&mut said).expect("programs write text");
+        }
+        assert!(status.success(), "{command:?}: {status}\n{said}");
+        Usage {
+            wall,
+            cpu: cost.cpu,
+            peak: cost.peak,
+        }
+    }
+
     /// Starts it.
     pub fn spawn(self) -> Running {
-        let mut command = match &self.user {
-            Some(user) => {
-                let mut command = Command::new("setpriv");
-                command.arg(format!("--reuid={user}")).arg(format!("--regid={user}"));
-                command.args(["--init-groups", "--"]).arg(&self.file);
-                command
-            }
-            None => Command::new(&self.file),
-        };
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .envs(self.variables)
-            .current_dir(&self.directory);
+        let mut command = self.command();
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let line = format!("{command:?}");
-        let mut child = command.spawn().unwrap_or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => panic!("{line}: not found; {} has it", self.package),
-            _ => panic!("{line}: {error}"),
-        });
+        let mut child = self.start(&mut command);
         feed(&mut child, self.input);
         let stdout = Output::capture(child.stdout.take());
         let stderr = Output::capture(child.stderr.take());
@@ -156,6 +167,44 @@ impl Program {
             ended: None,
         }
     }
+
+    /// The command, with neither input nor outputs yet.
+    fn command(&self) -> Command {
+        let mut command = match &self.user {
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.arg(format!("--reuid={user}")).arg(format!("--regid={user}"));
+                command.args(["--init-groups", "--"]).arg(&self.file);
+                command
+            }
+            None => Command::new(&self.file),
+        };
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.directory);
+        command
+    }
+
+    fn start(&self, command: &mut Command) -> Child {
+        command.spawn().unwrap_or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => panic!("{command:?}: not found; {} has it", self.package),
+            _ => panic!("{command:?}: {error}"),
+        })
+    }
+}
+
+/// What running a program to its end took, all processes it started and waited for included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// From its start to its end.
+    pub wall: Duration,
+    /// Time on processors, in user and kernel mode.
+    pub cpu: Duration,
+    /// Most memory that one of its processes had at a time, in bytes. Never less than what the caller had when it
+    /// started it, because the kernel counts a process's life before `exec` too.
+    pub peak: u64,
 }
 
 /// Writes the input from a thread of its own, so that a program that writes before it reads cannot block both sides.

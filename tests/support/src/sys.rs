@@ -1,15 +1,20 @@
-//! What the standard library has no safe call for: signals to a child, and a connection that ends in a reset.
+//! What the standard library has no safe call for: signals to a child, what a child has used, and a connection that ends
+//! in a reset.
 //!
 //! Owns every `unsafe` block of the test kit.
 
 #![expect(
     unsafe_code,
-    reason = "kill(2) and setsockopt(2) have no safe form in the standard library"
+    reason = "kill(2), wait4(2) and setsockopt(2) have no safe form in the standard library"
 )]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 /// A signal that tests send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +52,37 @@ pub(crate) fn send(pid: u32, signal: Signal) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// What a process and those it waited for have used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) cpu: Duration,
+    /// Bytes.
+    pub(crate) peak: u64,
+}
+
+/// Waits for the end of a child that nothing else waits for.
+pub(crate) fn wait(pid: u32) -> io::Result<(ExitStatus, Cost)> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::uninit());
+    // SAFETY: both pointers lead to live locals of the types that wait4 fills.
+    while unsafe { libc::wait4(pid, &raw mut status, 0, usage.as_mut_ptr()) } == -1 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    // SAFETY: the call succeeded, so it has filled the structure.
+    let usage = unsafe { usage.assume_init() };
+    let time = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec.cast_unsigned()) + Duration::from_micros(time.tv_usec.cast_unsigned())
+    };
+    let cost = Cost {
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+        peak: usage.ru_maxrss.cast_unsigned() * 1024,
+    };
+    Ok((ExitStatus::from_raw(status), cost))
 }
 
 /// Lets the last close of `stream` send a reset instead of an orderly end.
