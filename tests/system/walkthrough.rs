@@ -92,7 +92,7 @@ impl Operator {
             ["MIRROR", "SNAPSHOT NAME", "CREATED", "SIZE", "FILES", "STATUS"],
             "{table}"
         );
-        lines.map(|line| row(line)).collect()
+        lines.map(row).collect()
     }
 
     /// A machine that uses `pointer` as its archive.
