@@ -8,7 +8,6 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use mirrorctl::model::Digest;
@@ -325,25 +324,20 @@ fn looking_works_while_others_write() {
     machine.upstream_publishes(2);
     machine.run(User::Root, &["sync"]).success();
     let names = machine.snapshots();
-    let done = AtomicBool::new(false);
-    let (machine, done) = (&machine, &done);
+    let machine = &machine;
     thread::scope(|scope| {
-        let looking = scope.spawn(move || {
-            let mut looks = 0;
-            while !done.load(Ordering::SeqCst) || looks < 8 {
-                let look = LOOKS[looks % LOOKS.len()];
-                machine.run(User::Other, look).success();
-                looks += 1;
+        let moving = scope.spawn(move || {
+            for round in 0..8 {
+                let user = [User::Member, User::Root][round % 2];
+                let name = &names[round / 2 % 2];
+                machine.run(user, &["snapshot", "publish", "site", name]).success();
             }
         });
-        for round in 0..8 {
-            let user = [User::Member, User::Root][round % 2];
-            machine
-                .run(user, &["snapshot", "publish", "site", &names[round / 2 % 2]])
-                .success();
+        let mut looks = LOOKS.iter().cycle();
+        while !moving.is_finished() {
+            machine.run(User::Other, looks.next().expect("without end")).success();
         }
-        done.store(true, Ordering::SeqCst);
-        looking.join().expect("every look succeeds");
+        moving.join().expect("every move succeeds");
     });
     machine.modes_are_right("the moves");
 }
