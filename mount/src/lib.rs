@@ -46,7 +46,7 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 
 pub use error::FsError;
-pub use mount_table::{Existing, FILE_SYSTEM_TYPE, existing};
+pub use mount_table::{Existing, FILE_SYSTEM_TYPE, existing, resolve};
 pub use session::{MountError, Session, Unmounter, detach, mount};
 pub use tree::Tree;
 
