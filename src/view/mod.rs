@@ -57,14 +57,13 @@ impl View {
             .read(|reader| reader.at_once(|reader| self.last_known.remember(reader)));
     }
 
-    /// Generation and data version of the catalog: another generation means other numbers, another data version
-    /// that something was committed.
+    /// Generation and version of the catalog: another generation means other numbers, another version that something
+    /// was committed.
     ///
     /// # Errors
     /// When the catalog cannot be read.
-    pub fn catalog_version(&self) -> io::Result<(String, i64)> {
-        self.readers
-            .watch(|reader| Ok((reader.generation()?, reader.data_version()?)))
+    pub fn catalog_version(&self) -> io::Result<(String, (u64, i64))> {
+        self.readers.version()
     }
 
     fn target(&self, door: Door) -> io::Result<Option<Arc<DoorTarget>>> {
