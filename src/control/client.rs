@@ -34,8 +34,15 @@ pub type Told = (LiveMount, Result<Reply, ControlError>);
 /// When it is unknown which mounts live ([`mounts_of`]), or [`ControlError::Thread`]. What became of a single mount
 /// stands beside it.
 pub fn tell_all(run: &Path, state: &Path, request: Request, patience: Duration) -> Result<Vec<Told>, ControlError> {
+    tell(mounts_of(run, state)?, request, patience)
+}
+
+/// As [`tell_all`], for these `mounts` and no other.
+///
+/// # Errors
+/// [`ControlError::Thread`].
+pub fn tell(mounts: Vec<LiveMount>, request: Request, patience: Duration) -> Result<Vec<Told>, ControlError> {
     let until = Instant::now() + patience;
-    let mounts = mounts_of(run, state)?;
     let (sender, outcomes) = mpsc::channel();
     for (index, mount) in mounts.iter().enumerate() {
         let (sender, mount) = (sender.clone(), mount.clone());
@@ -43,7 +50,7 @@ pub fn tell_all(run: &Path, state: &Path, request: Request, patience: Duration) 
         thread::Builder::new()
             .name("tell".into())
             .spawn(move || {
-                let outcome = tell(&mount, request, until);
+                let outcome = ask(&mount, request, until);
                 if matches!(outcome, Err(ControlError::Closed | ControlError::Connection(_))) {
                     // Whether it is gone is asked below, for all.
                     let _ = mount.wait_until_gone(DYING.min(until.saturating_duration_since(Instant::now())));
@@ -68,7 +75,7 @@ pub fn tell_all(run: &Path, state: &Path, request: Request, patience: Duration) 
 }
 
 /// Sends `request` to one mount and waits for its answer.
-fn tell(mount: &LiveMount, request: Request, until: Instant) -> Result<Reply, ControlError> {
+fn ask(mount: &LiveMount, request: Request, until: Instant) -> Result<Reply, ControlError> {
     let stream = connect(mount, until)?;
     write_line(&stream, &protocol::request_line(request), until)?;
     protocol::parse_answer(&read_line(&stream, LONGEST_ANSWER, until)?)
@@ -153,6 +160,21 @@ mod tests {
         assert_eq!(told.len(), 2);
         assert!(told.iter().all(|(_, outcome)| matches!(outcome, Ok(Reply::Done))));
         assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn only_the_selected_mounts_are_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run = dir.path().join("run");
+        let _first = serve(&run, dir.path(), 1, Arc::new(|_| panic!("not selected")));
+        let _second = serve(&run, dir.path(), 2, Arc::new(|_| Ok(Reply::Done)));
+        let mut mounts = mounts_of(&run, dir.path()).expect("readable");
+        mounts.retain(|mount| mount.pid == 2);
+        let told = tell(mounts, Request::Stop, DEADLINE).expect("told");
+        let [(mount, Ok(Reply::Done))] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(mount.pid, 2);
     }
 
     #[test]

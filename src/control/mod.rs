@@ -9,9 +9,10 @@
 //! ```
 //!
 //! A mount lives exactly as long as the kernel holds its lock: never a matter of times or process numbers. A mount
-//! announces itself ([`Registration`]) and serves ([`Server`]) *before* it first reads the catalog, so every change
-//! is either seen by that reading or told. A command commits first and tells second ([`tell_all`]); whoever is then
-//! live and has not answered is named to the user.
+//! opens the catalog, announces itself ([`Registration`]) and takes requests ([`Server`]), mounts, and reads the
+//! catalog anew *after* that. A change committed before the announcement is seen by that reading; one committed later
+//! is told, and the request waits until there is a mount to tell. A command commits first and tells second
+//! ([`tell_all`]); whoever is then live and has not answered is named to the user.
 //!
 //! Must never: read the catalog, know what a request means, change anything a mount shows, or wait without a limit.
 //! What is said is in `protocol.rs`, who may say it in `access.rs`.
@@ -26,9 +27,9 @@ mod roster;
 mod server;
 mod sys;
 
-pub use client::{DEADLINE, Told, tell_all};
+pub use client::{DEADLINE, Told, tell, tell_all};
 pub use error::ControlError;
 pub use protocol::{PROTOCOL, Reply, Request, Status};
-pub use registration::{Facts, Registration};
+pub use registration::{Facts, Registration, make_run_directory};
 pub use roster::{LiveMount, RUN_DIRECTORY, mounts_in, mounts_of};
 pub use server::{Handler, Server};

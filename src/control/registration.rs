@@ -221,8 +221,12 @@ fn give(path: &Path, owner: Owner) -> io::Result<()> {
     }
 }
 
-/// Makes the run directory, whose parents may be missing too.
-fn make_run_directory(run: &Path) -> Result<(), ControlError> {
+/// Makes the run directory, whose parents may be missing too, with a mode that lets all see what is mounted. One that
+/// is there is left as it is.
+///
+/// # Errors
+/// [`ControlError::File`] when it cannot be made.
+pub fn make_run_directory(run: &Path) -> Result<(), ControlError> {
     let make = || {
         if let Some(parent) = run.parent() {
             fs::create_dir_all(parent)?;

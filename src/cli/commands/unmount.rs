@@ -2,6 +2,9 @@
 //!
 //! Owns the way to take a mount away: by asking its process, or, where none lives, from the kernel.
 
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,9 +12,9 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
-use crate::control::{self, Request};
+use crate::control::{self, LiveMount, Request};
 
-/// How long a mount may take to end. Open files do not hold it up.
+/// How long a mount that was taken away may take to be forgotten. Who still uses it does not hold that up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
@@ -27,53 +30,64 @@ impl Human for Report {
 
 /// Takes the mount away.
 pub(in crate::cli) fn run(context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let dir = &context.settings.dir;
-    let here = |mount: &control::LiveMount| mount.facts.as_ref().is_some_and(|facts| facts.mountpoint == *dir);
-    let live: Vec<_> = control::mounts_of(&context.run_dir, &context.settings.state)?
-        .into_iter()
-        .filter(here)
-        .collect();
-    if !live.is_empty() {
-        let told = control::tell_all(
-            &context.run_dir,
-            &context.settings.state,
-            Request::Stop,
-            control::DEADLINE,
-        )?;
-        if let Some((_, Err(error))) = told
-            .into_iter()
-            .find(|(mount, outcome)| here(mount) && outcome.is_err())
-        {
-            return Err(Failure::caused(Kind::Failed, &error).hint(format!("umount -l {} forces it", dir.display())));
-        }
-        for mount in &live {
-            if !mount.wait_until_gone(PATIENCE)? {
-                let message = format!("the mount {mount} did not end in {} s", PATIENCE.as_secs());
-                return Err(Failure::new(Kind::Failed, message).hint(format!("umount -l {} forces it", dir.display())));
-            }
-        }
-    } else if !take_dead_one_away(dir)? {
-        return Err(Failure::new(
-            Kind::Failed,
-            format!("nothing of mirrorctl is mounted at {}", dir.display()),
-        ));
+    // As the mount has announced it. Where there is no such place, nothing is mounted.
+    let dir = mirrorctl_mount::resolve(&context.settings.dir).unwrap_or_else(|_| context.settings.dir.clone());
+    let mut live = control::mounts_of(&context.run_dir, &context.settings.state)?;
+    live.retain(|mount| mount.is_at(&dir));
+    if live.is_empty() {
+        take_dead_one_away(&dir, context)?;
+    } else {
+        stop(&live, &dir)?;
     }
     output.done(&Report {
-        unmounted: dir.display().to_string(),
+        unmounted: context.settings.dir.display().to_string(),
     });
     Ok(())
 }
 
-/// Detaches a mount of ours that no live process registered; `false` when there is none.
-fn take_dead_one_away(dir: &std::path::Path) -> Result<bool, Failure> {
-    let failed = |error: std::io::Error| Failure::caused(Kind::Failed, &error);
-    match mirrorctl_mount::existing(dir) {
-        Ok(Some(existing)) if existing.ours => {
-            mirrorctl_mount::detach(dir).map_err(failed)?;
-            Ok(true)
-        }
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed(error)),
+/// Asks the processes of `live` to end their mounts at `dir`, and waits until they have.
+fn stop(live: &[LiveMount], dir: &Path) -> Result<(), Failure> {
+    let forced = |failure: Failure| failure.hint(format!("umount -l {} forces it", dir.display()));
+    let told = control::tell(live.to_vec(), Request::Stop, control::DEADLINE)?;
+    if let Some((mount, Err(error))) = told.into_iter().find(|(_, outcome)| outcome.is_err()) {
+        return Err(forced(Failure::new(Kind::Failed, format!("{mount}: {error}"))));
     }
+    for mount in live {
+        if !mount.wait_until_gone(PATIENCE)? {
+            let message = format!("the mount {mount} did not end in {} s", PATIENCE.as_secs());
+            return Err(forced(Failure::new(Kind::Failed, message)));
+        }
+    }
+    Ok(())
+}
+
+/// Detaches a mount of ours whose process has gone. One that lives is somebody's, though not known here.
+fn take_dead_one_away(dir: &Path, context: &Context) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::caused(Kind::Failed, &error);
+    let existing = match mirrorctl_mount::existing(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        found => found.ok().flatten().filter(|existing| existing.ours),
+    };
+    match existing {
+        Some(existing) if existing.dead => mirrorctl_mount::detach(dir).map_err(failed),
+        Some(existing) => Err(not_known_here(dir, &existing.fsname, context)),
+        None => {
+            let message = format!("nothing of mirrorctl is mounted at {}", dir.display());
+            Err(Failure::new(Kind::Failed, message))
+        }
+    }
+}
+
+/// Says what is mounted at `dir` by a live process that is not one of this state in this run directory.
+fn not_known_here(dir: &Path, fsname: &OsStr, context: &Context) -> Failure {
+    let message = format!(
+        "{} shows {}, and its process is not among the mounts of {} in {}",
+        dir.display(),
+        fsname.display(),
+        context.settings.state.display(),
+        context.run_dir.display()
+    );
+    Failure::new(Kind::Refused, message)
+        .hint("use the configuration and the MIRRORCTL_RUN_DIR that it was mounted with")
+        .hint(format!("umount {} takes it away all the same", dir.display()))
 }
