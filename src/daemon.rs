@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use mirrorctl_mount::tree::BlobNo;
 use mirrorctl_mount::{MountError, Options, Session, Unmounter};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::blobs::{BlobError, BlobStore};
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, CatalogReader};
 use crate::control::{self, ControlError, Facts, Registration, Reply, Request, Server, Status};
 use crate::model::Timestamp;
 use crate::state::{StateDir, StateError};
@@ -27,6 +27,10 @@ use crate::view::View;
 
 /// How often the catalog is looked at for commits that nobody announced.
 const WATCH: Duration = Duration::from_secs(1);
+
+/// How long a mount that was taken away goes on for who still uses it: enough to finish a small answer, and short for
+/// whoever waits for the end of the process.
+const LAST_READERS: Duration = Duration::from_secs(1);
 
 /// Why there is no mount, or why it ended.
 #[derive(Debug, thiserror::Error)]
@@ -85,59 +89,60 @@ enum Ended {
     OtherCatalog,
 }
 
-/// Mounts, calls `ready` as soon as look-ups work, and serves until the mount is taken away by `mirrorctl unmount`,
-/// `umount` or a signal. A catalog that was replaced meanwhile gets a fresh mount.
+/// Mounts, calls `ready` once look-ups work, and serves until the mount is taken away by `mirrorctl unmount`,
+/// `umount` or a signal. A catalog that was replaced meanwhile gets a fresh mount at once; whoever still uses the old one
+/// is served from the old catalog, as far as that goes, until they leave or this process ends.
 ///
 /// # Errors
 /// When the mount cannot be made or breaks.
-pub fn serve(mounting: &Mounting, mut ready: impl FnMut()) -> Result<(), DaemonError> {
-    make_room(mounting)?;
+pub fn serve(mounting: &Mounting, ready: impl FnOnce()) -> Result<(), DaemonError> {
+    let mounting = &make_room(mounting)?;
     let current = Arc::new(Current::default());
     stop_on_signals(&current)?;
+    let mut ready = Some(ready);
+    let mut ready_once = || ready.take().into_iter().for_each(|ready| ready());
     loop {
-        match serve_once(mounting, &current, &mut ready)? {
+        match serve_once(mounting, &current, &mut ready_once)? {
             Ended::Unmounted => return Ok(()),
             Ended::OtherCatalog => tracing::warn!("the catalog was replaced: mounting afresh"),
         }
     }
 }
 
-/// Takes a dead mount of ours away, and refuses to cover a live one.
-fn make_room(mounting: &Mounting) -> Result<(), DaemonError> {
-    let mountpoint = &mounting.mountpoint;
-    let live = control::mounts_in(&mounting.run)?.into_iter().find(|mount| {
-        mount
-            .facts
-            .as_ref()
-            .is_some_and(|facts| facts.mountpoint == *mountpoint)
-    });
+/// Takes a dead mount of ours away, and refuses to cover a live one. Returns what to do with a mount point that has no
+/// links in its path, as others will compare it.
+fn make_room(mounting: &Mounting) -> Result<Mounting, DaemonError> {
+    let mut mounting = mounting.clone();
+    // Whatever is wrong with the place, mounting says so in its own words.
+    let Ok(mountpoint) = mirrorctl_mount::resolve(&mounting.mountpoint) else {
+        return Ok(mounting);
+    };
+    mounting.mountpoint.clone_from(&mountpoint);
+    // First of all: a process that is stopped would not answer the question whether it is there.
+    let live = control::mounts_in(&mounting.run)?;
+    if let Some(live) = live.iter().find(|live| live.is_at(&mountpoint)) {
+        let pid = live.pid;
+        return Err(DaemonError::AlreadyServed { mountpoint, pid });
+    }
     let inspect = |source| DaemonError::System {
         action: "look at the mount point",
         source,
     };
-    match mirrorctl_mount::existing(mountpoint) {
-        Ok(Some(existing)) if existing.ours && existing.dead => {
-            tracing::warn!(mountpoint = %mountpoint.display(), "taking a dead mount away");
-            mirrorctl_mount::detach(mountpoint).map_err(inspect)
-        }
-        Ok(Some(existing)) if existing.ours => match live {
-            Some(live) => Err(DaemonError::AlreadyServed {
-                mountpoint: mountpoint.clone(),
-                pid: live.pid,
-            }),
-            None => Ok(()),
-        },
-        // Whatever else is there, mounting says so in its own words.
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(inspect(error)),
+    if mirrorctl_mount::existing(&mountpoint)
+        .map_err(inspect)?
+        .is_some_and(|existing| existing.dead)
+    {
+        tracing::warn!(mountpoint = %mountpoint.display(), "taking a dead mount away");
+        mirrorctl_mount::detach(&mountpoint).map_err(inspect)?;
     }
+    Ok(mounting)
 }
 
 /// What a mount is made of, once it is there.
 struct Serving {
     view: Arc<View>,
     session: Session,
+    catalog: CatalogFile,
 }
 
 /// The mount that is being served now, for the thread that waits for signals.
@@ -149,9 +154,10 @@ struct Current {
 
 fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMut()) -> Result<Ended, DaemonError> {
     let state = StateDir::open_to_read(&mounting.state)?;
-    let catalog = CatalogFile::at(&state.catalog())?;
+    let catalog = state.catalog();
+    let file = identity(&catalog).map_err(unreadable)?;
     let view = Arc::new(View::open(state.catalog(), BlobStore::open(&state.blobs(), None)?)?);
-    let (generation, mut version) = read_version(&view)?;
+    let (generation, mut version) = view.catalog_version().map_err(unreadable)?;
 
     // Commands can tell us from here on, and wait until there is something to tell.
     let serving: Arc<OnceLock<Serving>> = Arc::default();
@@ -159,31 +165,33 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
     let registration = Registration::announce(&mounting.run, &facts)?;
     let told = Arc::clone(&serving);
     let handler = Arc::new(move |request| answer(told.wait(), request, &facts));
-    let _server = Server::serve(registration, handler)?;
+    let server = Server::serve(registration, handler)?;
 
     let options = Options::new(OsString::from(&mounting.state), mounting.now.unix());
     let session = mirrorctl_mount::mount(Arc::clone(&view) as Arc<_>, &mounting.mountpoint, &options)?;
     current.set(session.unmounter());
-    let serving = serving.get_or_init(|| Serving { view, session });
+    let catalog = CatalogFile {
+        path: catalog,
+        file,
+        generation,
+    };
+    let serving = serving.get_or_init(|| Serving { view, session, catalog });
     // What was committed between opening the catalog and mounting.
     make_current(serving);
     ready();
-    loop {
-        let waited = serving.session.wait_at_most(WATCH);
-        if waited
-            .map_err(|source| DaemonError::System {
-                action: "serve the mount",
+    let broken = |source| DaemonError::System {
+        action: "serve the mount",
+        source,
+    };
+    while !serving.session.wait_until_taken_away(WATCH).map_err(broken)? {
+        if serving.catalog.was_replaced(&serving.view) {
+            serving.session.unmount().map_err(|source| DaemonError::System {
+                action: "take the mount away",
                 source,
-            })?
-            .is_some()
-        {
-            return Ok(Ended::Unmounted);
-        }
-        if catalog.was_replaced() {
-            return leave(&serving.session);
+            })?;
+            return Ok(Ended::OtherCatalog);
         }
         match serving.view.catalog_version() {
-            Ok((found, _)) if found != generation => return leave(&serving.session),
             Ok((_, found)) if found != version => {
                 version = found;
                 make_current(serving);
@@ -192,22 +200,19 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
             Ok(_) | Err(_) => {}
         }
     }
+    // The place is free for another mount, and nothing is to be told any more.
+    drop(server);
+    if serving.session.wait_at_most(LAST_READERS).map_err(broken)?.is_none() {
+        tracing::warn!("somebody still uses what was mounted, and gets errors from now on");
+    }
+    Ok(Ended::Unmounted)
 }
 
-fn leave(session: &Session) -> Result<Ended, DaemonError> {
-    let left = session.unmount().and_then(|()| session.wait());
-    left.map_err(|source| DaemonError::System {
-        action: "take the mount away",
-        source,
-    })?;
-    Ok(Ended::OtherCatalog)
-}
-
-fn read_version(view: &View) -> Result<(String, i64), DaemonError> {
-    view.catalog_version().map_err(|source| DaemonError::System {
+fn unreadable(source: io::Error) -> DaemonError {
+    DaemonError::System {
         action: "read the catalog",
         source,
-    })
+    }
 }
 
 /// Brings the kernel in line with the catalog.
@@ -220,6 +225,10 @@ fn make_current(serving: &Serving) {
 
 fn answer(serving: &Serving, request: Request, facts: &Facts) -> Result<Reply, String> {
     match request {
+        // Whoever asks must not take the old tree for the new one.
+        Request::Reconcile if serving.catalog.was_replaced(&serving.view) => {
+            Err("the catalog was replaced, and is about to be mounted afresh".to_owned())
+        }
         Request::Reconcile => {
             serving.view.refresh();
             serving.session.reconcile().map_err(|error| error.to_string())?;
@@ -280,7 +289,7 @@ fn take_away(unmounter: &Unmounter) {
 }
 
 fn stop_on_signals(current: &Arc<Current>) -> Result<(), DaemonError> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|source| DaemonError::System {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|source| DaemonError::System {
         action: "listen for signals",
         source,
     })?;
@@ -295,29 +304,26 @@ fn stop_on_signals(current: &Arc<Current>) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// Which file the catalog is, to notice that another one has taken its name: a restored backup.
+/// Which catalog is shown, to notice that another one has taken its place: a restored backup, or one that was rebuilt.
 struct CatalogFile {
     path: PathBuf,
-    identity: (u64, u64),
+    file: (u64, u64),
+    generation: String,
 }
 
 impl CatalogFile {
-    fn at(path: &Path) -> Result<Self, DaemonError> {
-        let identity = identity(path).map_err(|source| DaemonError::System {
-            action: "look at the catalog",
-            source,
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            identity,
-        })
-    }
-
-    fn was_replaced(&self) -> bool {
-        identity(&self.path).is_ok_and(|found| found != self.identity)
+    /// Whether there is a sound catalog whose numbers are not those of the shown one. One that cannot be read is no reason
+    /// to stop showing what is known.
+    fn was_replaced(&self, view: &View) -> bool {
+        let other = |found: io::Result<String>| found.is_ok_and(|generation| generation != self.generation);
+        match identity(&self.path) {
+            Ok(found) if found != self.file => CatalogReader::open(&self.path).is_ok(),
+            _ => other(view.catalog_version().map(|(generation, _)| generation)),
+        }
     }
 }
 
+/// Device and number of the file at `path`.
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let found = std::fs::metadata(path)?;
     Ok((found.dev(), found.ino()))
