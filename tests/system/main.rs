@@ -6,5 +6,6 @@
 mod clients;
 mod mounting;
 mod promoting;
+mod stopping;
 mod users;
 mod walkthrough;
