@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use mirrorctl_mount::tree::BlobNo;
 use mirrorctl_mount::{MountError, Options, Session, Unmounter};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::blobs::{BlobError, BlobStore};
@@ -30,7 +30,7 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// How long a mount that was taken away goes on for who still has files open in it: enough for a web server to finish
 /// small answers, short enough for whoever waits for the end.
-const LAST_READERS: Duration = Duration::from_secs(3);
+const LAST_READERS: Duration = Duration::from_secs(1);
 
 /// Why there is no mount, or why it ended.
 #[derive(Debug, thiserror::Error)]
@@ -171,10 +171,7 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
     let mut shown = None;
     serving.watch(&mut shown);
     ready();
-    while !serving.session.is_taken_away() {
-        if serving.ends_within(WATCH)? {
-            return Ok(Ended::Unmounted);
-        }
+    while !serving.is_taken_away_within(WATCH)? {
         if serving.is_of_another_catalog() {
             serving.session.unmount().map_err(|source| DaemonError::System {
                 action: "take the mount away",
@@ -194,6 +191,15 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
 }
 
 impl Serving {
+    /// Waits until the mount has been taken away, at most so long; whether it has.
+    fn is_taken_away_within(&self, limit: Duration) -> Result<bool, DaemonError> {
+        let waited = self.session.wait_until_taken_away(limit);
+        waited.map_err(|source| DaemonError::System {
+            action: "serve the mount",
+            source,
+        })
+    }
+
     /// Waits for the end of the mount and of all its users, at most so long; whether it came.
     fn ends_within(&self, limit: Duration) -> Result<bool, DaemonError> {
         let ended = self.session.wait_at_most(limit);
@@ -308,7 +314,7 @@ fn take_away(unmounter: &Unmounter) {
 }
 
 fn stop_on_signals(current: &Arc<Current>) -> Result<(), DaemonError> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|source| DaemonError::System {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|source| DaemonError::System {
         action: "listen for signals",
         source,
     })?;

@@ -10,8 +10,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileHandle, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner,
@@ -21,6 +21,7 @@ use fuser::{
 };
 
 use crate::attr::{self, BLOCK_SIZE, NAME_MAX};
+use crate::cache::lock;
 use crate::error::FsError;
 use crate::filesystem::{Filesystem, Lookup, Room};
 use crate::tree::Totals;
@@ -64,9 +65,32 @@ fn shielded(operation: &'static str, work: impl FnOnce()) {
     }
 }
 
+/// Troubles that are reported in a minute at most: enough to see what is wrong. A web server that goes on asking for what
+/// cannot be had must not fill a disk.
+const REPORTS_A_MINUTE: u32 = 10;
+
+/// How many troubles have been reported since when.
+#[derive(Debug)]
+struct Reports(Mutex<Option<(Instant, u32)>>);
+
+static REPORTS: Reports = Reports(Mutex::new(None));
+
+impl Reports {
+    /// Whether one more trouble may be reported at `now`.
+    fn admit(&self, now: Instant) -> bool {
+        let mut since = lock(&self.0);
+        let (_, count) = match &mut *since {
+            Some(minute) if now.saturating_duration_since(minute.0) < Duration::from_mins(1) => minute,
+            outdated => outdated.insert((now, 0)),
+        };
+        *count = count.saturating_add(1);
+        *count <= REPORTS_A_MINUTE
+    }
+}
+
 /// The error number for `error`, which is reported if it is trouble.
 fn refusal(operation: &'static str, ino: INodeNo, error: &FsError) -> Errno {
-    if error.is_trouble() {
+    if error.is_trouble() && REPORTS.admit(Instant::now()) {
         let cause = std::error::Error::source(error).map(ToString::to_string);
         tracing::warn!(operation, inode = ino.0, cause, "{error}");
     }
@@ -347,4 +371,19 @@ impl fuser::Filesystem for Adapter {
 
 fn room(full: bool) -> Room {
     if full { Room::Full } else { Room::Left }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn troubles_are_reported_a_few_times_a_minute() {
+        let (reports, start) = (Reports(Mutex::new(None)), Instant::now());
+        let admitted = |second| {
+            let now = start + Duration::from_secs(second);
+            (0..100).filter(|_| reports.admit(now)).count()
+        };
+        assert_eq!([admitted(0), admitted(59), admitted(60), admitted(61)], [10, 0, 10, 0]);
+    }
 }

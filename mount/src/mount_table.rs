@@ -7,6 +7,9 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 /// Where the kernel shows the mounts this process can see (proc(5)).
 pub(crate) const TABLE: &str = "/proc/self/mountinfo";
@@ -16,6 +19,9 @@ pub const FILE_SYSTEM_TYPE: &str = "fuse.mirrorctl";
 
 /// A name that no mount of ours has and none lets the kernel remember, so that asking for it reaches whoever serves.
 const ABSENT_NAME: &str = ".mirrorctl-is-anybody-there";
+
+/// How long a mount may take to show that somebody serves it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A mount that a mount point carries already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +38,8 @@ pub struct Existing {
 
 /// What `mountpoint` carries, or `None` when nothing is mounted exactly there.
 ///
-/// Whether one of ours is dead is found out by asking it, so this may wait for as long as its process hangs: whoever
-/// can ask the process otherwise should do so first.
+/// Whether one of ours is dead is found out by asking it. One that does not answer for two seconds lives and hangs:
+/// whoever can ask the process otherwise should do so first.
 ///
 /// # Errors
 /// When the table of mounts cannot be read, or there is no `mountpoint`.
@@ -81,7 +87,16 @@ pub(crate) fn lists(table: &[u8], device: &str) -> bool {
 
 fn nobody_serves(place: &Path) -> bool {
     // The attributes of the root may be remembered, even of a dead mount: a name must be looked up.
-    fs::symlink_metadata(place.join(ABSENT_NAME)).is_err_and(|error| says_dead(&error))
+    let name = place.join(ABSENT_NAME);
+    let (sender, answer) = mpsc::channel();
+    // Not joined: a process that hangs lets it wait as long.
+    let asking = thread::Builder::new().name("anybody-there".to_owned()).spawn(move || {
+        let dead = fs::symlink_metadata(name).is_err_and(|error| says_dead(&error));
+        // Nobody listens any more once the patience is over.
+        let _ = sender.send(dead);
+    });
+    // The kernel answers for the dead at once.
+    asking.is_ok() && answer.recv_timeout(PATIENCE).unwrap_or(false)
 }
 
 fn says_dead(error: &io::Error) -> bool {

@@ -318,6 +318,19 @@ impl Session {
         self.shared.kernel.root().is_none()
     }
 
+    /// Waits until the mount has been taken away or has ended, at most for `limit`; whether it has.
+    ///
+    /// # Errors
+    /// When serving ended because of an error.
+    pub fn wait_until_taken_away(&self, limit: Duration) -> io::Result<bool> {
+        let goes = |serving: &mut Serving| matches!(serving, Serving::Goes) && !self.is_taken_away();
+        let serving = lock(&self.shared.serving);
+        let waited = self.shared.serving_ended.wait_timeout_while(serving, limit, goes);
+        let serving = waited.unwrap_or_else(PoisonError::into_inner).0;
+        serving.result()?;
+        Ok(matches!(*serving, Serving::Ended(_)) || self.is_taken_away())
+    }
+
     /// Something that unmounts from another thread, such as one that waits for signals.
     pub fn unmounter(&self) -> Unmounter {
         Unmounter {
@@ -389,8 +402,8 @@ impl Serving {
 impl Shared {
     fn unmount(&self) -> io::Result<()> {
         // Whoever unmounts next finds the mount gone: two must not take away two mounts.
-        let device = lock(&self.device);
-        let Some(device) = device.as_ref() else { return Ok(()) };
+        let mut place = lock(&self.device);
+        let Some(device) = place.as_ref() else { return Ok(()) };
         match mount_table::at(&self.mountpoint)? {
             Some(entry) if entry.device == *device => sys::detach(&self.mountpoint)?,
             Some(entry) if mount_table::lists(&fs::read(mount_table::TABLE)?, device) => {
@@ -399,8 +412,18 @@ impl Shared {
             }
             Some(_) | None => {}
         }
-        self.kernel.release_root();
+        self.taken_away(&mut place);
         Ok(())
+    }
+
+    /// Lets go of a mount that has left the table, and tells who waits for that. The kernel may give the number of its
+    /// device to the next mount as soon as the last user has left, so it must not be compared with any more.
+    fn taken_away(&self, device: &mut Option<String>) {
+        *device = None;
+        self.kernel.release_root();
+        // Whoever looked before this and found it mounted is waiting by now.
+        drop(lock(&self.serving));
+        self.serving_ended.notify_all();
     }
 
     fn serving_ended(&self, result: Result<(), String>) {
@@ -459,7 +482,7 @@ fn watch(shared: &Shared, device: &str, stop: &PipeReader) -> io::Result<()> {
         table.rewind()?;
         table.read_to_end(&mut lines)?;
         if !mount_table::lists(&lines, device) {
-            shared.kernel.release_root();
+            shared.taken_away(&mut lock(&shared.device));
             return Ok(());
         }
         if sys::mounts_changed_or_stopped(&table, stop)? {

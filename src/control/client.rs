@@ -50,7 +50,7 @@ pub fn tell_each(mounts: Vec<LiveMount>, request: Request, patience: Duration) -
         thread::Builder::new()
             .name("tell".into())
             .spawn(move || {
-                let outcome = tell(&mount, request, until);
+                let outcome = ask(&mount, request, until);
                 if matches!(outcome, Err(ControlError::Closed | ControlError::Connection(_))) {
                     // Whether it is gone is asked below, for all.
                     let _ = mount.wait_until_gone(DYING.min(until.saturating_duration_since(Instant::now())));
@@ -75,7 +75,7 @@ pub fn tell_each(mounts: Vec<LiveMount>, request: Request, patience: Duration) -
 }
 
 /// Sends `request` to one mount and waits for its answer.
-fn tell(mount: &LiveMount, request: Request, until: Instant) -> Result<Reply, ControlError> {
+fn ask(mount: &LiveMount, request: Request, until: Instant) -> Result<Reply, ControlError> {
     let stream = connect(mount, until)?;
     write_line(&stream, &protocol::request_line(request), until)?;
     protocol::parse_answer(&read_line(&stream, LONGEST_ANSWER, until)?)

@@ -9,9 +9,10 @@
 //! ```
 //!
 //! A mount lives exactly as long as the kernel holds its lock: never a matter of times or process numbers. A mount
-//! announces itself ([`Registration`]) and serves ([`Server`]) *before* it first reads the catalog, so every change
-//! is either seen by that reading or told. A command commits first and tells second ([`tell_all`]); whoever is then
-//! live and has not answered is named to the user.
+//! opens the catalog, announces itself ([`Registration`]) and takes requests ([`Server`]), mounts, and reads the
+//! catalog anew *after* that. A change committed before the announcement is seen by that reading; one committed later
+//! is told, and the request waits until there is a mount to tell. A command commits first and tells second
+//! ([`tell_all`]); whoever is then live and has not answered is named to the user.
 //!
 //! Must never: read the catalog, know what a request means, change anything a mount shows, or wait without a limit.
 //! What is said is in `protocol.rs`, who may say it in `access.rs`.

@@ -37,8 +37,9 @@ pub enum Request {
     HeldBlobs,
     /// How is the mount? Answered by [`Reply::Status`].
     Status,
-    /// Unmount and exit. [`Reply::Done`] means that it has begun;
-    /// [`LiveMount::wait_until_gone`](super::LiveMount::wait_until_gone) waits for its end.
+    /// Unmount and exit. [`Reply::Done`] means that the place is free;
+    /// [`LiveMount::wait_until_gone`](super::LiveMount::wait_until_gone) waits until it cannot be told any more. Its
+    /// process ends soon after that, whoever still uses the mount.
     Stop,
 }
 

@@ -62,6 +62,11 @@ pub(super) enum Probe {
 }
 
 impl LiveMount {
+    /// Whether it announced that it is mounted at `mountpoint`, an absolute path without links.
+    pub fn is_at(&self, mountpoint: &Path) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.mountpoint == mountpoint)
+    }
+
     /// The path of its socket.
     pub(super) fn socket(&self) -> PathBuf {
         self.lock.with_extension(SOCKET)
@@ -263,6 +268,7 @@ mod tests {
 
         let mounts = mounts_of(&run, &here).expect("readable");
         assert_eq!(mounts[1].to_string(), "/srv/2 (pid 2)");
+        assert!(mounts[1].is_at(Path::new("/srv/2")) && !mounts[0].is_at(Path::new("/srv/2")));
         assert_eq!(mounts[1].facts.as_ref(), Some(second.facts()));
         drop(second);
         assert!(!mounts[0].is_gone().expect("readable"));

@@ -7,5 +7,6 @@ mod clients;
 mod mounting;
 mod promoting;
 mod site;
+mod stopping;
 mod users;
 mod walkthrough;

@@ -5,8 +5,9 @@
 
 #![expect(clippy::disallowed_types, reason = "starts itself in the background")]
 
-use std::fs::{self, OpenOptions};
-use std::io::{BufRead as _, BufReader};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::Serialize;
@@ -20,6 +21,9 @@ use crate::cli::output::{Human, Output, Page};
 use crate::cli::sys;
 use crate::control;
 use crate::daemon::{self, Mounting};
+
+/// How long the log of mounts may be when one more starts. The run directory is in memory, as a rule.
+const LONGEST_LOG: u64 = 1 << 20;
 
 #[derive(Serialize)]
 struct Report {
@@ -65,12 +69,10 @@ pub(in crate::cli) fn run(
 }
 
 fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let failed = |action: &str, error: std::io::Error| Failure::new(Kind::Failed, format!("cannot {action}: {error}"));
+    let failed = |action: &str, error: io::Error| Failure::new(Kind::Failed, format!("cannot {action}: {error}"));
     let log_path = context.run_dir.join("mount.log");
     control::make_run_directory(&context.run_dir)?;
-    let log = OpenOptions::new().create(true).append(true).open(&log_path);
-    let log = log.map_err(|error| failed("open the log of the mount", error))?;
-    let written = log.metadata().map_or(0, |log| log.len());
+    let (log, written) = open_log(&log_path).map_err(|error| failed("open the log of the mount", error))?;
     let program = std::env::current_exe().map_err(|error| failed("find this program", error))?;
     let mut child = Command::new(program)
         .arg("--json")
@@ -106,4 +108,32 @@ fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Resu
         let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
         lines.fold(failure, |failure, line| failure.problem(line, line.into()))
     }))
+}
+
+/// The log at `path`, to be appended to, and its length. One that has become too long begins anew.
+fn open_log(path: &Path) -> io::Result<(File, u64)> {
+    let log = OpenOptions::new().create(true).append(true).open(path)?;
+    if log.metadata()?.len() > LONGEST_LOG {
+        log.set_len(0)?;
+    }
+    let written = log.metadata()?.len();
+    Ok((log, written))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_begins_anew_when_it_has_become_too_long() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("mount.log");
+        for (length, kept) in [(0, 0), (LONGEST_LOG, LONGEST_LOG), (LONGEST_LOG + 1, 0)] {
+            File::create(&path)
+                .and_then(|log| log.set_len(length))
+                .expect("written");
+            let (log, written) = open_log(&path).expect("opened");
+            assert_eq!((written, log.metadata().expect("open").len()), (kept, kept), "{length}");
+        }
+    }
 }

@@ -124,6 +124,7 @@ impl Program {
     ///
     /// # Panics
     /// When it does not end with exit code 0, with what it said.
+    #[expect(clippy::zombie_processes, reason = "waited for by a call that tells what it cost")]
     pub fn measure(self) -> Usage {
         let mut output = tempfile::tempfile().expect("a temporary file");
         let copy = || Stdio::from(output.try_clone().expect("an open file"));

@@ -21,6 +21,8 @@ use std::time::Duration;
 pub enum Signal {
     /// Ctrl-C.
     Interrupt,
+    /// The terminal was closed.
+    HangUp,
     /// The polite request to end.
     Terminate,
     /// The end, at once.
@@ -36,6 +38,7 @@ impl Signal {
     pub const fn number(self) -> i32 {
         match self {
             Self::Interrupt => libc::SIGINT,
+            Self::HangUp => libc::SIGHUP,
             Self::Terminate => libc::SIGTERM,
             Self::Kill => libc::SIGKILL,
             Self::Stop => libc::SIGSTOP,
