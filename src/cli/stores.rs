@@ -6,9 +6,22 @@ use super::context::Context;
 use super::failure::{Failure, Kind};
 use super::sys;
 use crate::blobs::BlobStore;
-use crate::catalog::{Catalog, CatalogReader};
+use crate::catalog::{Catalog, CatalogError, CatalogReader, MirrorRow};
+use crate::model::MirrorId;
 use crate::publish::{self, By};
 use crate::state::StateDir;
+
+/// The row of a mirror; `None` when it has never been synced, which for lists is no error.
+///
+/// # Errors
+/// When the catalog cannot be read: that nothing is known does not mean that there is nothing.
+pub(super) fn synced(reader: &CatalogReader, mirror: &MirrorId) -> Result<Option<MirrorRow>, CatalogError> {
+    match reader.mirror(mirror) {
+        Ok(row) => Ok(Some(row)),
+        Err(CatalogError::UnknownMirror(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 impl Context {
     /// The catalog, for a command that only reads.

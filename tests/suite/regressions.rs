@@ -15,7 +15,7 @@ use mirrorctl_testkit::{ArchiveBuilder, Config, Fault, Program, Signal, Signing,
 
 use crate::site::{SUITE, Site, below, deb, id, three};
 
-/// Keeps one of Release and InRelease and never Release.gpg, so that clients see an unsigned archive.
+/// Keeps one of Release and `InRelease` and never Release.gpg, so that clients see an unsigned archive.
 #[test]
 fn fault_1_all_release_files_are_kept_as_upstream_has_them() {
     for (signing, names) in [
@@ -44,6 +44,9 @@ fn fault_1_all_release_files_are_kept_as_upstream_has_them() {
     }
 }
 
+/// Changes the Release files in a directory; the text is that of an evil one.
+type Attack = fn(&Path, &str);
+
 /// Takes metadata from a document other than the one whose signature it checked.
 #[test]
 fn fault_2_metadata_comes_from_verified_text_alone() {
@@ -61,7 +64,6 @@ fn fault_2_metadata_comes_from_verified_text_alone() {
             }
         }
     };
-    type Attack = fn(&Path, &str);
     let attacks: [(&str, Attack); 4] = [
         ("Release beside a good InRelease", |dists, evil| {
             fs::write(dists.join("Release"), evil).expect("own directory");

@@ -92,13 +92,15 @@ fn trust(site: &Site, name: &str, keyring: &[u8]) {
     site.configure(|mirror| mirror.publish_to_staging(true).publish_to_production(true).key(&path));
 }
 
+/// What is done to an `InRelease` file.
+type Change = fn(String) -> String;
+
 /// The start of a signed message, which only the first line may be.
 const MESSAGE: &str = "-----BEGIN PGP SIGNED MESSAGE-----\n";
 
 #[test]
 fn a_signed_message_counts_only_as_it_was_signed() {
     let mut attacked = Attacked::new(three().signing(Signing::InRelease));
-    type Change = fn(String) -> String;
     let cases: [(&str, Change, &str); 14] = [
         (
             "a field changed",
@@ -433,7 +435,7 @@ fn who_switches_the_check_off_is_warned() {
     assert!(site.snapshots("debian").is_empty());
 }
 
-/// The signed text of an InRelease.
+/// The signed text of an `InRelease`.
 fn genuine_text(inline: &str) -> String {
     let text = inline.split("\n\n").nth(1).expect("a body");
     text.split("-----BEGIN PGP SIGNATURE")

@@ -9,6 +9,7 @@ use crate::cli::args::HistoryArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
+use crate::cli::stores::synced;
 use crate::cli::text::utc;
 
 #[derive(Serialize)]
@@ -32,11 +33,14 @@ struct Move {
 
 /// Lists the moves of the pointers, newest first.
 pub(in crate::cli) fn run(arguments: &HistoryArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let mirrors = context.mirrors(&arguments.mirrors)?;
     let reader = context.reader()?;
     let mut moves = Vec::new();
-    for mirror in context.mirrors(&arguments.mirrors)? {
+    for mirror in mirrors {
         // Never synced, hence never moved.
-        let Ok(row) = reader.mirror(&mirror.id) else { continue };
+        let Some(row) = synced(&reader, &mirror.id)? else {
+            continue;
+        };
         let history = reader.history(row)?;
         moves.extend((0..history.len()).map(|index| Move::of(&history, index)));
     }

@@ -9,6 +9,7 @@ use crate::cli::args::ListArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
+use crate::cli::stores::synced;
 use crate::cli::text::{size, utc};
 
 #[derive(Serialize)]
@@ -40,11 +41,14 @@ struct Suite {
 
 /// Lists snapshots, newest first.
 pub(in crate::cli) fn run(arguments: &ListArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let mirrors = context.mirrors(&arguments.mirrors)?;
     let reader = context.reader()?;
     let mut snapshots = Vec::new();
-    for mirror in context.mirrors(&arguments.mirrors)? {
+    for mirror in mirrors {
         // A mirror that is configured and was never synced has no snapshots, which is no error.
-        let Ok(row) = reader.mirror(&mirror.id) else { continue };
+        let Some(row) = synced(&reader, &mirror.id)? else {
+            continue;
+        };
         for record in reader.snapshots(row)? {
             let releases = if arguments.detailed {
                 reader.releases(row, record.seq)?

@@ -12,6 +12,7 @@ use crate::cli::args::PruneArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
+use crate::cli::stores::synced;
 use crate::cli::text::{size, span};
 use crate::config::{MirrorSettings, PruneSettings};
 use crate::retention::policy::{Decision, PrunePolicy};
@@ -47,17 +48,15 @@ pub(in crate::cli) fn run(arguments: &PruneArgs, context: &Context, output: &mut
     let pruned = if arguments.dry_run {
         let reader = context.reader()?;
         prune_each(&named, arguments, |mirror, policy| {
-            let synced = reader.mirror(&mirror.id).is_ok();
-            synced
-                .then(|| retention::plan_prune(&reader, &mirror.id, policy, context.now))
+            synced(&reader, &mirror.id)?
+                .map(|_| retention::plan_prune(&reader, &mirror.id, policy, context.now))
                 .transpose()
         })
     } else {
         let mut catalog = context.catalog()?;
         prune_each(&named, arguments, |mirror, policy| {
-            let synced = catalog.reader().mirror(&mirror.id).is_ok();
-            synced
-                .then(|| retention::prune(&mut catalog, &mirror.id, policy, context.now))
+            synced(catalog.reader(), &mirror.id)?
+                .map(|_| retention::prune(&mut catalog, &mirror.id, policy, context.now))
                 .transpose()
         })
     };

@@ -11,6 +11,7 @@ use crate::catalog::CatalogReader;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
+use crate::cli::stores::synced;
 use crate::cli::text::{size, span, utc};
 use crate::control::{self, ControlError, LiveMount, Reply, Request};
 use crate::model::{Pointer, Timestamp};
@@ -232,7 +233,7 @@ impl Mirror {
         id: &crate::model::MirrorId,
         now: Timestamp,
     ) -> Result<Self, crate::catalog::CatalogError> {
-        let Ok(row) = reader.mirror(id) else {
+        let Some(row) = synced(reader, id)? else {
             return Ok(Self::unsynced(id));
         };
         let at = |pointer| {
