@@ -127,3 +127,88 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whole values are put in and taken out, so a panic elsewhere leaves nothing half changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::catalog::Catalog;
+
+    /// A new catalog at `path`, complete in its one file.
+    fn catalog(path: &Path) {
+        fs::write(path, "").expect("written");
+        drop(Catalog::open(path).expect("made"));
+    }
+
+    /// Reads while another read is going on, so that a second connection is needed.
+    fn read_twice_at_once(readers: &Readers) -> io::Result<String> {
+        let mut inner = None;
+        readers.read(|_| {
+            inner = Some(readers.read(CatalogReader::generation));
+            Ok(())
+        })?;
+        inner.expect("asked")
+    }
+
+    #[test]
+    fn no_connection_is_to_another_catalog() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (ours, theirs) = (dir.path().join("catalog.db"), dir.path().join("other.db"));
+        catalog(&ours);
+        catalog(&theirs);
+        let readers = Readers::open(ours.clone()).expect("opens");
+        let generation = readers.generation().to_owned();
+        assert_eq!(read_twice_at_once(&readers).expect("readable"), generation);
+
+        let readers = Readers::open(ours.clone()).expect("opens");
+        for log in ["catalog.db-wal", "catalog.db-shm"] {
+            fs::remove_file(dir.path().join(log)).expect("removed");
+        }
+        fs::rename(&theirs, &ours).expect("replaced");
+        assert!(read_twice_at_once(&readers).is_err());
+        // The connection that was there before is still to the catalog that it was opened to.
+        let still = readers.read(CatalogReader::generation);
+        assert!(still.is_ok_and(|found| found == generation));
+        let now = readers.version().expect("readable");
+        assert_ne!(now.generation, generation, "who watches sees the other one");
+    }
+
+    #[test]
+    fn a_catalog_that_fails_is_read_again_when_it_is_whole_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("catalog.db");
+        catalog(&path);
+        let readers = Readers::open(path.clone()).expect("opens");
+        let before = readers.version().expect("readable");
+        assert_eq!(readers.version().expect("readable"), before, "nothing was committed");
+        assert!(!readers.are_failing());
+
+        let log = dir.path().join("catalog.db-wal");
+        let good = [&path, &log].map(|path| fs::read(path).expect("readable"));
+        for path in [&path, &log] {
+            fs::write(path, "").expect("damaged");
+        }
+        // A connection that is opened now notices.
+        assert!(read_twice_at_once(&readers).is_err());
+        assert!(readers.are_failing());
+        assert!(readers.version().is_err());
+        assert!(
+            readers.read(CatalogReader::generation).is_err(),
+            "old connections are not trusted"
+        );
+
+        for (path, bytes) in [&log, &path].into_iter().zip(good.iter().rev()) {
+            fs::write(path, bytes).expect("restored");
+        }
+        let after = readers.version().expect("readable again");
+        assert!(!readers.are_failing());
+        assert_eq!(after.generation, before.generation);
+        assert_ne!(
+            after.commits, before.commits,
+            "something may have been committed meanwhile"
+        );
+        assert!(readers.read(CatalogReader::generation).is_ok());
+    }
+}

@@ -174,6 +174,12 @@ fn a_second_mount_is_refused_whatever_the_first_one_does() {
     symlink(site.env.mount_dir(), &link).expect("made");
     let by_link = |arguments: &[&str]| site.env.command(arguments).env("MIRRORCTL_DIR", &link).run();
     by_link(&["mount"]).code(3).stderr_has(&already);
+    // A command that looks for mounts elsewhere finds one that it cannot tell of changes.
+    let elsewhere = site.env.root().join("elsewhere");
+    let elsewhere = |arguments: &[&str]| site.env.command(arguments).env("MIRRORCTL_RUN_DIR", &elsewhere).run();
+    let report = elsewhere(&["--json", "status"]).success().json();
+    assert_eq!(report["mounts"][0]["state"], "unregistered", "{report}");
+    elsewhere(&["mount"]).code(3).stderr_has("already shows");
     // A process that does not answer is not asked.
     mount.daemon().signal(Signal::Stop);
     site.env.mirrorctl(&["mount"]).code(3).stderr_has(&already);
@@ -676,8 +682,8 @@ fn another_catalog_gets_a_fresh_mount() {
     assert_eq!(names(&place("snapshots")), their_snapshots);
     assert_eq!(mounts(&site.env).len(), 1);
     // Who holds a directory of the old mount reads what it held, or nothing; never other bytes. So do many at once.
-    let reads_as_before = || {
-        for (path, item) in &old {
+    let reads_as_before = |from: usize| {
+        for (path, item) in old.iter().cycle().skip(from).take(old.len()) {
             let Item::File(digest) = item else { continue };
             match fs::read(within.join(path)) {
                 Ok(bytes) => assert_eq!(Digest::of(&bytes), *digest, "{}", path.display()),
@@ -686,8 +692,8 @@ fn another_catalog_gets_a_fresh_mount() {
         }
     };
     thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(reads_as_before);
+        for from in (0..old.len()).step_by(3) {
+            scope.spawn(move || reads_as_before(from));
         }
     });
     site.env.mirrorctl(&["snapshot", "promote", "debian"]).success();
