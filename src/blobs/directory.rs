@@ -147,11 +147,17 @@ impl Directory {
     }
 }
 
-/// Sets owner and mode of what is open.
+/// Sets owner and mode of what is open. What is right already is not set again: for every file of a sync that would be
+/// two more changes for the file system to write.
 pub(super) fn give(open: impl AsFd, owner: Owner, mode: u32) -> io::Result<()> {
-    if let Some((user, group)) = owner {
+    let is = rustix::fs::fstat(&open)?;
+    let foreign = owner.filter(|owner| *owner != (is.st_uid, is.st_gid));
+    if let Some((user, group)) = foreign {
         fchown(&open, Some(user), Some(group))?;
     }
     // Whatever the umask was; after fchown, which clears the set-group-id bit.
-    Ok(rustix::fs::fchmod(open, Mode::from_raw_mode(mode))?)
+    if foreign.is_some() || Mode::from_raw_mode(is.st_mode) != Mode::from_raw_mode(mode) {
+        rustix::fs::fchmod(open, Mode::from_raw_mode(mode))?;
+    }
+    Ok(())
 }
