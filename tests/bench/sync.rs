@@ -61,7 +61,7 @@ fn compare() {
         megabytes(Program::new("true", "coreutils").measure().peak)
     );
 
-    let mut peers: Vec<Peer> = Peer::ALL.into_iter().filter(Peer::is_there).collect();
+    let mut peers: Vec<Peer> = Peer::ALL.into_iter().filter(|peer| peer.is_there()).collect();
     let (mut first, mut unchanged, mut changed) = (Runs::default(), Runs::default(), Runs::default());
     for round in 0..ROUNDS {
         // Whoever comes first in one round comes last in the next.
