@@ -344,15 +344,19 @@ fn what_an_interrupted_sync_fetched_is_kept() {
 }
 
 #[test]
-fn what_a_killed_sync_had_committed_is_kept() {
-    let site = one_by_one(Fault::Silent);
-    let mut sync = site.env.spawn(&["sync"]);
-    site.upstream.wait_for("pool/*/cc_*");
-    sync.wait_until("commit", |_| {
-        ["aa", "bb"].iter().all(|name| site.has_cached(&site.pool(name)))
-    });
-    sync.kill().killed_by(Signal::Kill);
-    assert_nothing_is_fetched_twice(&site);
+fn what_a_killed_sync_had_finished_is_kept() {
+    for committed in [false, true] {
+        let site = one_by_one(Fault::Silent);
+        let mut sync = site.env.spawn(&["sync"]);
+        site.upstream.wait_for("pool/*/cc_*");
+        if committed {
+            sync.wait_until("commit", |_| {
+                ["aa", "bb"].iter().all(|name| site.has_cached(&site.pool(name)))
+            });
+        }
+        sync.kill().killed_by(Signal::Kill);
+        assert_nothing_is_fetched_twice(&site);
+    }
 }
 
 #[test]
@@ -560,7 +564,9 @@ fn one_mirror_that_fails_does_not_stop_the_others() {
         (&report["error"]["kind"], &report["error"]["exit_code"]),
         (&"partial".into(), &6.into())
     );
-    assert_eq!(report["error"]["problems"].as_array().expect("a list").len(), 1);
+    let problems = report["error"]["problems"].as_array().expect("a list");
+    assert_eq!((problems.len(), &problems[0]["mirror"]), (1, &"middle".into()));
+    assert_eq!(problems[0]["exit_code"], 1);
     site.run("sync")
         .code(6)
         .stderr_has("1 of 3 mirrors")

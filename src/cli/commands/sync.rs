@@ -262,7 +262,9 @@ fn conclude(failures: Vec<(&MirrorSettings, Failure)>, mirrors: usize, interrupt
             };
             let summary = Failure::new(kind, format!("{failed} of {mirrors} mirrors had trouble"));
             Err(failures.iter().fold(summary, |summary, (mirror, failure)| {
-                summary.problem(format!("{}: {}", mirror.id, failure.in_one_line()), failure.json())
+                let mut detail = failure.json();
+                detail["mirror"] = mirror.id.as_str().into();
+                summary.problem(format!("{}: {}", mirror.id, failure.in_one_line()), detail)
             }))
         }
     }
