@@ -40,12 +40,18 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn leased_without_row(&self, mirror: MirrorRow) -> Result<Vec<Digest>, CatalogError> {
-        let mut query = self.connection.prepare_cached(
-            "SELECT sha256 FROM lease
-             WHERE mirror_id = ? AND NOT EXISTS (SELECT 1 FROM blob WHERE blob.sha256 = lease.sha256)",
-        )?;
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT sha256 FROM lease WHERE mirror_id = ? ORDER BY sha256")?;
         let rows = query.query_map([mirror], |row| row.get(0).map(|Sql(digest)| digest))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let leased: Vec<Digest> = rows.collect::<rusqlite::Result<_>>()?;
+        let mut absent = Vec::new();
+        for digest in leased {
+            if find_blob(&self.connection, digest)?.is_none() {
+                absent.push(digest);
+            }
+        }
+        Ok(absent)
     }
 }
 
@@ -257,6 +263,41 @@ mod tests {
         let refused = house.sync("debian", &listing(&[("a", "y")]), "one", &[], at(1));
         assert!(matches!(refused, Err(CatalogError::SnapshotExists { .. })));
         assert_eq!(sweepable(&mut house, 2), []);
+    }
+
+    #[test]
+    fn what_was_leased_and_never_recorded_is_known() {
+        let mut house = House::new();
+        let rows = ["debian", "other"].map(|mirror| house.catalog.adopt_mirror(&mirror_id(mirror)).expect("adopts"));
+        house.add(&["there"]);
+        let digests = ["there", "cut", "short"].map(|content| facts(content).digest);
+        house.catalog.lease(rows[0], &digests, at(0)).expect("leases");
+        let mut absent = digests[1..].to_vec();
+        absent.sort_unstable();
+        let found = |row| house.catalog.reader().leased_without_row(row).expect("reads");
+        assert_eq!(found(rows[0]), absent);
+        assert_eq!(found(rows[1]), []);
+    }
+
+    #[test]
+    fn a_digest_is_looked_up_by_the_index() {
+        let house = House::new();
+        for statement in [
+            "SELECT 1 FROM blob",
+            "DELETE FROM blob",
+            "UPDATE blob SET condemned_at = NULL",
+        ] {
+            let sql = format!("EXPLAIN QUERY PLAN {statement} WHERE {BY_DIGEST}");
+            let digest = Sql(facts("x").digest);
+            let plan = house
+                .sql()
+                .query_row(&sql, [digest], |row| row.get::<_, String>(3))
+                .expect("plans");
+            assert!(
+                plan.starts_with("SEARCH blob USING") && plan.contains("blob_by_digest"),
+                "{plan}"
+            );
+        }
     }
 
     #[test]

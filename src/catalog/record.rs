@@ -4,7 +4,7 @@
 //! changed. Preparing and recording are two steps because the manifest made by the first has to be a durable blob
 //! before the second names it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use rusqlite::{Transaction, params};
@@ -317,10 +317,12 @@ impl LastState {
 struct Comparison<'a> {
     transaction: &'a Transaction<'a>,
     before: LastState,
-    /// Rows of the directories of the listing met so far.
-    dirs: HashMap<Box<str>, DirRow>,
-    /// The directory of the file before: most often that of the next one too.
-    last: (String, DirRow),
+    /// The path of the directory in which the walk is. A listing is sorted: a directory that was left never comes back.
+    place: String,
+    /// That directory and those around it, outermost first: length of the path outside of it, and row.
+    way: Vec<(usize, DirRow)>,
+    /// For directories that were met, the row of `by-hash` in it and the types met there.
+    by_hash: HashMap<DirRow, (DirRow, HashTypes)>,
     /// Whether the manifest holds everything.
     whole: bool,
     found: Compared,
@@ -328,12 +330,12 @@ struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     fn begin(transaction: &'a Transaction<'a>, mirror: MirrorRow, whole: bool) -> Result<Self, CatalogError> {
-        let before = LastState::read(transaction, mirror)?;
         Ok(Self {
             transaction,
-            dirs: HashMap::with_capacity(before.of.len()),
-            before,
-            last: (String::new(), ROOT_DIR),
+            before: LastState::read(transaction, mirror)?,
+            place: String::new(),
+            way: Vec::new(),
+            by_hash: HashMap::new(),
             whole,
             found: Compared::default(),
         })
@@ -341,11 +343,8 @@ impl<'a> Comparison<'a> {
 
     /// Takes in the next file of the listing.
     fn add(&mut self, path: &RepoPath, entry: &Entry) -> Result<(), CatalogError> {
-        let (parent, name) = split(path.as_str());
-        if self.last.0 != parent {
-            self.last = (parent.to_owned(), self.directory(parent)?);
-        }
-        let dir = self.last.1;
+        let (parent, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
+        let dir = self.go_to(parent)?;
         let before = self.before.meet(dir, name);
         let blob = self.blob(before, entry.blob.digest)?;
         let target = Target::File {
@@ -364,7 +363,7 @@ impl<'a> Comparison<'a> {
             self.found.files.insert(path.clone(), Some(file));
         }
         for hash in &entry.by_hash {
-            self.by_hash_directory(parent, hash.kind)?;
+            self.by_hash_directory(dir, hash.kind)?;
             if hash.kind != HashType::Sha256
                 && let Some(value) = hex_bytes(&hash.hex)
             {
@@ -376,9 +375,7 @@ impl<'a> Comparison<'a> {
 
     /// Everything that the listing did not have has ended.
     fn finish(mut self) -> Result<Compared, CatalogError> {
-        let shrunk: HashSet<DirRow> = self.before.ended().map(|(dir, _, _)| dir).collect();
-        let shrunk = self.dirs.iter().filter(|(_, row)| shrunk.contains(*row));
-        let paths: HashMap<DirRow, &str> = shrunk.map(|(path, row)| (*row, &**path)).collect();
+        let mut paths = HashMap::from([(ROOT_DIR, String::new())]);
         for (dir, name, target) in self.before.ended() {
             self.found.changes.push(Change {
                 dir,
@@ -387,8 +384,8 @@ impl<'a> Comparison<'a> {
                 begins: None,
             });
             if !self.whole && matches!(target, Target::File { .. }) {
-                let path = full_path(self.transaction, &paths, dir, name)?;
-                self.found.files.insert(path, None);
+                let path = below(&path_of(self.transaction, &mut paths, dir)?, name);
+                self.found.files.insert(recorded_path(&path)?, None);
             }
         }
         Ok(self.found)
@@ -408,16 +405,29 @@ impl<'a> Comparison<'a> {
         true
     }
 
-    /// The row of a directory of the listing, noting it and its ancestors.
-    fn directory(&mut self, path: &str) -> Result<DirRow, CatalogError> {
-        if path.is_empty() {
-            return Ok(ROOT_DIR);
+    /// Walks to the directory `path`, noting those that are entered on the way, and answers its row.
+    fn go_to(&mut self, path: &str) -> Result<DirRow, CatalogError> {
+        while !is_at_or_below(path, &self.place) {
+            let (outside, _) = self.way.pop().expect("every path is below the root");
+            self.place.truncate(outside);
         }
-        if let Some(row) = self.dirs.get(path) {
-            return Ok(*row);
+        let rest = &path[self.place.len()..];
+        for name in rest.split('/').filter(|name| !name.is_empty()) {
+            let outside = self.place.len();
+            let inside = below(&self.place, name);
+            let row = self.enter(self.here(), name, &inside)?;
+            self.place = inside;
+            self.way.push((outside, row));
         }
-        let (above, name) = split(path);
-        let parent = self.directory(above)?;
+        Ok(self.here())
+    }
+
+    fn here(&self) -> DirRow {
+        self.way.last().map_or(ROOT_DIR, |(_, row)| *row)
+    }
+
+    /// Notes that the listing has the directory `name` in `parent`, and answers its row.
+    fn enter(&mut self, parent: DirRow, name: &str, path: &str) -> Result<DirRow, CatalogError> {
         let before = self.before.meet(parent, name);
         let row = match before {
             Some(Target::Directory(row)) => row,
@@ -429,18 +439,25 @@ impl<'a> Comparison<'a> {
         if self.note(parent, name, before, Target::Directory(row)) || self.whole {
             self.found.dirs.insert(recorded_path(path)?, row);
         }
-        self.dirs.insert(path.into(), row);
         Ok(row)
     }
 
-    fn by_hash_directory(&mut self, parent: &str, kind: HashType) -> Result<(), CatalogError> {
-        let path = match parent {
-            "" => format!("by-hash/{kind}"),
-            parent => format!("{parent}/by-hash/{kind}"),
-        };
+    /// Notes that the listing has a directory `by-hash/<kind>` in `dir`, where the walk is.
+    fn by_hash_directory(&mut self, dir: DirRow, kind: HashType) -> Result<(), CatalogError> {
+        let met = self.by_hash.get(&dir).copied();
+        if met.is_some_and(|(_, kinds)| kinds.contains(kind)) {
+            return Ok(());
+        }
+        let by_hash = below(&self.place, "by-hash");
+        let path = below(&by_hash, kind.name());
         // A directory deeper than paths may be is left out: by-hash is an offer, the plain name stays.
         if path.len() <= RepoPath::LONGEST {
-            self.directory(&path)?;
+            let (row, kinds) = match met {
+                Some(met) => met,
+                None => (self.enter(dir, "by-hash", &by_hash)?, HashTypes::NONE),
+            };
+            self.enter(row, kind.name(), &path)?;
+            self.by_hash.insert(dir, (row, kinds.with(kind)));
         }
         Ok(())
     }
@@ -456,9 +473,19 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Directory, empty for the root, and last component of a path.
-fn split(path: &str) -> (&str, &str) {
-    path.rsplit_once('/').unwrap_or(("", path))
+/// Whether `path` is the directory `dir` or lies in it; the root is the empty text.
+fn is_at_or_below(path: &str, dir: &str) -> bool {
+    let rest = path.strip_prefix(dir);
+    dir.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The path of `name` in `dir`, which is empty for the root.
+fn below(dir: &str, name: &str) -> String {
+    if dir.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{dir}/{name}")
+    }
 }
 
 /// A path put together from names that the catalog recorded.
@@ -568,26 +595,20 @@ fn intern(transaction: &Transaction<'_>, parent: DirRow, name: &str) -> Result<D
     Ok(query.query_row(params![parent, name], |row| row.get(0))?)
 }
 
-/// The path of a name that ended, whose directory may have ended with it.
-fn full_path(
+/// The path of a directory, which may have ended. `known` holds those that were asked for, and the root.
+fn path_of(
     transaction: &Transaction<'_>,
-    known: &HashMap<DirRow, &str>,
+    known: &mut HashMap<DirRow, String>,
     dir: DirRow,
-    name: &str,
-) -> Result<RepoPath, CatalogError> {
-    let mut text = name.to_owned();
-    let mut at = dir;
-    while at != ROOT_DIR {
-        if let Some(path) = known.get(&at) {
-            text = format!("{path}/{text}");
-            break;
-        }
-        let mut query = transaction.prepare_cached("SELECT parent_id, name FROM dir WHERE id = ?")?;
-        let (parent, name): (DirRow, String) = query.query_row([at], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        text = format!("{name}/{text}");
-        at = parent;
+) -> Result<String, CatalogError> {
+    if let Some(path) = known.get(&dir) {
+        return Ok(path.clone());
     }
-    recorded_path(&text)
+    let mut query = transaction.prepare_cached("SELECT parent_id, name FROM dir WHERE id = ?")?;
+    let (parent, name): (DirRow, String) = query.query_row([dir], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let path = below(&path_of(transaction, known, parent)?, &name);
+    known.insert(dir, path.clone());
+    Ok(path)
 }
 
 fn hex_bytes(hex: &str) -> Option<Vec<u8>> {

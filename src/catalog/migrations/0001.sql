@@ -33,7 +33,8 @@ CREATE TABLE blob (
     refs         INTEGER NOT NULL DEFAULT 0 CHECK (refs >= 0),
     condemned_at INTEGER
 ) STRICT;
--- Not unique, as two digests can begin alike: whoever inserts has looked the digest up in the same transaction.
+-- Digests are looked up by substr(sha256, 1, 8) and then compared; by sha256 alone, every row would be read. Not
+-- unique, as two digests can begin alike: whoever inserts has looked the digest up in the same transaction.
 CREATE INDEX blob_by_digest ON blob (substr(sha256, 1, 8));
 CREATE INDEX blob_unused ON blob (condemned_at) WHERE refs = 0;
 
