@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mirrorctl_testkit::{Program, Scratch, now};
@@ -13,14 +12,6 @@ use mirrorctl_testkit::{Program, Scratch, now};
 /// Whether `cargo bench` runs this and not `cargo test --all-targets`, which would wait for minutes for nothing.
 pub(crate) fn is_wanted() -> bool {
     std::env::args().any(|argument| argument == "--bench")
-}
-
-/// Where Debian installs programs.
-const PLACES: [&str; 5] = ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-
-/// Whether a program is installed.
-pub(crate) fn is_installed(program: &str) -> bool {
-    PLACES.iter().any(|place| Path::new(place).join(program).exists())
 }
 
 /// Writes everything to disk that anybody has written so far, so that whoever is measured next does not wait for it.

@@ -124,7 +124,6 @@ impl Program {
     ///
     /// # Panics
     /// When it does not end with exit code 0, with what it said.
-    #[expect(clippy::zombie_processes, reason = "waited for by a call that tells what it cost")]
     pub fn measure(self) -> Usage {
         let mut output = tempfile::tempfile().expect("a temporary file");
         let copy = || Stdio::from(output.try_clone().expect("an open file"));
@@ -132,7 +131,7 @@ impl Program {
         command.stdin(Stdio::null()).stdout(copy()).stderr(copy());
         let begun = Instant::now();
         let child = self.start(&mut command);
-        let (status, cost) = sys::wait(child.id()).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (status, cost) = sys::wait(child).unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let wall = begun.elapsed();
         let mut said = String::new();
         if !status.success() {

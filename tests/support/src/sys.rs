@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 /// A signal that tests send.
@@ -66,8 +66,9 @@ pub(crate) struct Cost {
 }
 
 /// Waits for the end of a child that nothing else waits for.
-pub(crate) fn wait(pid: u32) -> io::Result<(ExitStatus, Cost)> {
-    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+#[expect(clippy::needless_pass_by_value, reason = "nothing can be done with it afterwards")]
+pub(crate) fn wait(child: Child) -> io::Result<(ExitStatus, Cost)> {
+    let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
     let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::uninit());
     // SAFETY: both pointers lead to live locals of the types that wait4 fills.
     while unsafe { libc::wait4(pid, &raw mut status, 0, usage.as_mut_ptr()) } == -1 {
