@@ -197,8 +197,9 @@ impl From<MountError> for Failure {
                 caused(Kind::Busy).hint("mirrorctl unmount takes it away")
             }
             MountError::Foreign { .. } => caused(Kind::Refused).hint("unmount that, or configure another dir"),
-            MountError::Device { .. } => caused(Kind::Failed)
-                .hint("load the module (modprobe fuse); in a container, give it /dev/fuse and CAP_SYS_ADMIN"),
+            MountError::Device { .. } => caused(Kind::Failed).hint(
+                "run it as root; load the module (modprobe fuse); in a container, give it /dev/fuse and CAP_SYS_ADMIN",
+            ),
             // The enumeration may grow with the mount crate.
             _ => caused(Kind::Failed),
         }

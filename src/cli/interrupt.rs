@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::failure::{Failure, Kind};
+use crate::model::MirrorId;
 
 /// The wish to stop, once it came.
 #[derive(Debug)]
@@ -29,8 +30,8 @@ impl Interrupt {
         *self.stop.borrow()
     }
 
-    /// The failure of a command that was stopped.
-    pub(super) fn failure(&self) -> Failure {
+    /// The failure of a command that was stopped in the sync of `mirror`.
+    pub(super) fn failure(&self, mirror: &MirrorId) -> Failure {
         let kind = if self.terminated.load(Ordering::SeqCst) {
             Kind::Terminated
         } else {
@@ -38,7 +39,9 @@ impl Interrupt {
         };
         Failure::new(
             kind,
-            "interrupted; nothing that is published has changed, and every finished file is kept",
+            format!(
+                "interrupted in the sync of {mirror}: it changed nothing that is published, and every finished file is kept"
+            ),
         )
         .hint("run the sync again to go on")
     }

@@ -4,6 +4,7 @@
 //! skipped.
 
 mod clients;
+mod demo;
 mod mounting;
 mod promoting;
 mod site;

@@ -245,8 +245,8 @@ impl<'a> Run<'a> {
 
 /// The failure of the whole run: that of the only mirror, or one that names every mirror that failed.
 fn conclude(failures: Vec<(&MirrorSettings, Failure)>, mirrors: usize, interrupt: &Interrupt) -> Result<(), Failure> {
-    if interrupt.came() && !failures.is_empty() {
-        return Err(interrupt.failure());
+    if let Some((stopped, _)) = failures.last().filter(|_| interrupt.came()) {
+        return Err(interrupt.failure(&stopped.id));
     }
     let mut failures = failures;
     match failures.len() {
