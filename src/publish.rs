@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::catalog::{Catalog, CatalogError, Moved, PointerTarget, RequestedMove};
+use crate::catalog::{Act, Catalog, CatalogError, Moved, PointerTarget, RequestedMove};
 use crate::control::{self, ControlError, LiveMount, Request};
 use crate::model::{MirrorId, Pointer, SnapshotName, Timestamp};
 
@@ -17,12 +17,14 @@ pub struct By<'a> {
     pub actor: &'a str,
     /// The time of day.
     pub now: Timestamp,
+    /// Whether rules that stand against it are overridden.
+    pub force: bool,
 }
 
 /// Points `staging` of `mirror` at the snapshot `name`.
 ///
 /// # Errors
-/// When there is no such snapshot, or the catalog cannot be written.
+/// When there is no such snapshot, it is held, or the catalog cannot be written.
 pub fn stage(
     catalog: &mut Catalog,
     mirror: &MirrorId,
@@ -45,7 +47,7 @@ pub fn stage(
 /// Points `current` of `mirror` at the snapshot `name`, past `staging`.
 ///
 /// # Errors
-/// When there is no such snapshot, or the catalog cannot be written.
+/// When there is no such snapshot, it is held, or the catalog cannot be written.
 pub fn publish(
     catalog: &mut Catalog,
     mirror: &MirrorId,
@@ -68,7 +70,7 @@ pub fn publish(
 /// Points `current` of every one of `mirrors` where its `staging` leads: all of them in one transaction, or none.
 ///
 /// # Errors
-/// When one has nothing staged, or the catalog cannot be written.
+/// When one has nothing staged, or what is staged is held, or the catalog cannot be written.
 pub fn promote(catalog: &mut Catalog, mirrors: &[MirrorId], by: By<'_>) -> Result<Vec<Moved>, CatalogError> {
     let wish = |mirror: &MirrorId| RequestedMove {
         mirror: mirror.clone(),
@@ -82,12 +84,18 @@ pub fn promote(catalog: &mut Catalog, mirrors: &[MirrorId], by: By<'_>) -> Resul
 fn move_pointers(
     catalog: &mut Catalog,
     wishes: &[RequestedMove],
-    act: &str,
+    command: &str,
     by: By<'_>,
 ) -> Result<Vec<Moved>, CatalogError> {
-    match catalog.move_pointers(wishes, act, by.actor, by.now) {
+    let act = Act {
+        command,
+        actor: by.actor,
+        now: by.now,
+        force: by.force,
+    };
+    match catalog.move_pointers(wishes, act) {
         // Wishing again is safe: what was recorded is found in place, what was not is recorded now.
-        Err(CatalogError::CommitUnknown(_)) => catalog.move_pointers(wishes, act, by.actor, by.now),
+        Err(CatalogError::CommitUnknown(_)) => catalog.move_pointers(wishes, act),
         outcome => outcome,
     }
 }

@@ -34,14 +34,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 pub use leases::Claim;
 pub use live::{Condemned, Marked};
 pub use manifest::{Manifest, ManifestError, ManifestFile};
-pub use pointers::{MoveRecord, Moved, PointerTarget, RequestedMove};
+pub use pointers::{Act, MoveRecord, Moved, PointerTarget, RequestedMove};
 pub use record::{Prepared, Recorded, Recording};
 pub use releases::{ReleaseFacts, Source, SyncedState};
 pub use snapshots::SnapshotRecord;
 pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
 pub use tree::{FileRow, TreeNode};
 
-use crate::model::{Digest, MirrorId, NameError, Pointer, SnapshotName};
+use crate::model::{Digest, MirrorId, NameError, Pointer, Shrink, SnapshotName};
 
 /// The oldest SQLite without the bug by which processes that share a write-ahead log can corrupt it (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -115,6 +115,16 @@ pub enum CatalogError {
         mirror: MirrorId,
         /// The name asked for.
         name: SnapshotName,
+    },
+    /// Its listing is held, so that no pointer moves there.
+    #[error("snapshot {name} of {mirror} is held: it has {shrink}")]
+    Held {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The snapshot.
+        name: SnapshotName,
+        /// Why it is held.
+        shrink: Shrink,
     },
     /// The name is taken.
     #[error("mirror {mirror} already has a snapshot {name}")]
@@ -441,8 +451,7 @@ mod opening_tests {
                 &tests::snapshot_name("x"),
                 false,
                 &[],
-                "tester",
-                at(0),
+                tests::act("stage", at(0)),
             )
             .expect_err("was never synced");
         assert_eq!(

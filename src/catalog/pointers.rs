@@ -35,6 +35,21 @@ pub struct MoveRecord {
     pub act: String,
     /// Who did it.
     pub actor: String,
+    /// Whether a rule was against it.
+    pub forced: bool,
+}
+
+/// What moves pointers: the command, on whose behalf, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Act<'a> {
+    /// The command's name: `stage`, `publish`, `promote` or `sync`.
+    pub command: &'a str,
+    /// Who acts.
+    pub actor: &'a str,
+    /// The time of day.
+    pub now: Timestamp,
+    /// Whether rules that stand against it are overridden.
+    pub force: bool,
 }
 
 /// Where a pointer shall lead.
@@ -58,7 +73,7 @@ pub struct RequestedMove {
 }
 
 const COLUMNS: &str = "move.id, act_id, mirror.name, pointer, snapshot_id, snapshot_name, seq, moved_at, \
-                       serial_mtime, act, actor";
+                       serial_mtime, act, actor, forced";
 
 impl CatalogReader {
     /// Where `pointer` leads now; `None` when it was never set.
@@ -102,22 +117,11 @@ impl Catalog {
     /// order of the wishes, with the move that it replaced.
     ///
     /// # Errors
-    /// When a mirror, snapshot or source pointer does not exist, or the catalog cannot be written.
-    pub fn move_pointers(
-        &mut self,
-        wishes: &[RequestedMove],
-        act: &str,
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<Vec<Moved>, CatalogError> {
+    /// When a mirror, snapshot or source pointer does not exist, a target is held and the act has no force, or the
+    /// catalog cannot be written.
+    pub fn move_pointers(&mut self, wishes: &[RequestedMove], act: Act<'_>) -> Result<Vec<Moved>, CatalogError> {
         self.write(|transaction| {
-            let mut append = Appender {
-                transaction,
-                act,
-                actor,
-                now,
-                act_row: None,
-            };
+            let mut append = Appender::begin(transaction, act);
             wishes.iter().map(|wish| append.fulfil(wish)).collect()
         })
     }
@@ -142,14 +146,20 @@ impl Moved {
 
 /// Appends the moves of one act.
 pub(super) struct Appender<'a> {
-    pub(super) transaction: &'a Transaction<'a>,
-    pub(super) act: &'a str,
-    pub(super) actor: &'a str,
-    pub(super) now: Timestamp,
-    pub(super) act_row: Option<MoveRow>,
+    transaction: &'a Transaction<'a>,
+    act: Act<'a>,
+    act_row: Option<MoveRow>,
 }
 
-impl Appender<'_> {
+impl<'a> Appender<'a> {
+    pub(super) fn begin(transaction: &'a Transaction<'a>, act: Act<'a>) -> Self {
+        Self {
+            transaction,
+            act,
+            act_row: None,
+        }
+    }
+
     fn fulfil(&mut self, wish: &RequestedMove) -> Result<Moved, CatalogError> {
         let mirror = super::tree::mirror_row(self.transaction, &wish.mirror)?;
         let target = match &wish.target {
@@ -166,13 +176,14 @@ impl Appender<'_> {
                 }
             }
         };
-        self.lead(mirror, wish.pointer, &target)
+        self.lead(mirror, &wish.mirror, wish.pointer, &target)
     }
 
     /// Makes `pointer` lead to `target`.
     pub(super) fn lead(
         &mut self,
         mirror: MirrorRow,
+        id: &MirrorId,
         pointer: Pointer,
         target: &snapshots::Target,
     ) -> Result<Moved, CatalogError> {
@@ -183,14 +194,18 @@ impl Appender<'_> {
                 before,
             });
         }
+        let forced = self.release(mirror, id, target)?;
+        let Act {
+            command, actor, now, ..
+        } = self.act;
         let serial = before
             .as_ref()
-            .map_or(self.now, |before| self.now.max(before.serial_mtime.plus(1)));
+            .map_or(now, |before| now.max(before.serial_mtime.plus(1)));
         self.transaction
             .prepare_cached(
                 "INSERT INTO move (act_id, mirror_id, pointer, snapshot_id, snapshot_name, seq, moved_at,
-                                   serial_mtime, act, actor)
-                 VALUES (coalesce(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                   serial_mtime, act, actor, forced)
+                 VALUES (coalesce(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 self.act_row,
@@ -199,10 +214,11 @@ impl Appender<'_> {
                 target.row,
                 Sql(&target.name),
                 target.seq,
-                Sql(self.now),
+                Sql(now),
                 Sql(serial),
-                self.act,
-                self.actor
+                command,
+                actor,
+                forced
             ])?;
         let row = MoveRow(self.transaction.last_insert_rowid());
         if self.act_row.is_none() {
@@ -212,6 +228,23 @@ impl Appender<'_> {
         }
         let now = newest(self.transaction, mirror, pointer)?.expect("a move was just appended");
         Ok(Moved { before, now })
+    }
+
+    /// Makes sure that nothing stands against a move to `target`, and answers whether that took force.
+    fn release(&self, mirror: MirrorRow, id: &MirrorId, target: &snapshots::Target) -> Result<bool, CatalogError> {
+        let Some(shrink) = snapshots::held(self.transaction, mirror, target.seq)? else {
+            return Ok(false);
+        };
+        if !self.act.force {
+            return Err(CatalogError::Held {
+                mirror: id.clone(),
+                name: target.name.clone(),
+                shrink,
+            });
+        }
+        let end = "UPDATE listing SET held_against = NULL WHERE mirror_id = ? AND seq = ?";
+        self.transaction.execute(end, params![mirror, target.seq])?;
+        Ok(true)
     }
 }
 
@@ -243,12 +276,13 @@ fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
         serial_mtime,
         act: row.get(9)?,
         actor: row.get(10)?,
+        forced: row.get(11)?,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{House, at, listing, mirror_id, snapshot_name};
+    use super::super::tests::{House, act, at, listing, mirror_id, snapshot_name};
     use super::*;
 
     /// Two mirrors with the snapshots `one` and `two`.
@@ -284,7 +318,7 @@ mod tests {
         let wishes = [wish("debian", Pointer::Current, name)];
         let moved = house
             .catalog
-            .move_pointers(&wishes, "publish", "tester", at(now))
+            .move_pointers(&wishes, act("publish", at(now)))
             .expect("moves");
         moved.into_iter().next().expect("one wish, one answer")
     }
@@ -306,7 +340,7 @@ mod tests {
         let wishes = [wish("debian", Pointer::Staging, "one")];
         let moved = house
             .catalog
-            .move_pointers(&wishes, "stage", "tester", at(7))
+            .move_pointers(&wishes, act("stage", at(7)))
             .expect("moves");
         assert_eq!(moved[0].now.serial_mtime, at(7), "each pointer has its own");
     }
@@ -337,13 +371,13 @@ mod tests {
             let wishes = [good[0].clone(), good[1].clone(), bad.clone()];
             house
                 .catalog
-                .move_pointers(&wishes, "publish", "tester", at(1))
+                .move_pointers(&wishes, act("publish", at(1)))
                 .expect_err("one cannot be");
             assert_eq!(house.number("SELECT count(*) FROM move"), 0, "{bad:?}");
         }
         house
             .catalog
-            .move_pointers(&good, "publish", "tester", at(1))
+            .move_pointers(&good, act("publish", at(1)))
             .expect("moves");
     }
 
@@ -358,7 +392,7 @@ mod tests {
         ];
         let moves = house
             .catalog
-            .move_pointers(&wishes, "publish", "tester", at(2))
+            .move_pointers(&wishes, act("publish", at(2)))
             .expect("moves");
         assert_eq!(
             moves.iter().map(Moved::changed).collect::<Vec<_>>(),
@@ -384,14 +418,12 @@ mod tests {
         let wishes = [wish("debian", Pointer::Staging, "two"), promote("debian")];
         let moves = house
             .catalog
-            .move_pointers(&wishes, "promote", "tester", at(1))
+            .move_pointers(&wishes, act("promote", at(1)))
             .expect("moves");
         assert_eq!(moves[1].now.snapshot, snapshot_name("two"));
         assert_eq!(moves[1].now.snapshot_row, moves[0].now.snapshot_row);
         assert!(matches!(
-            house
-                .catalog
-                .move_pointers(&[promote("other")], "promote", "tester", at(2)),
+            house.catalog.move_pointers(&[promote("other")], act("promote", at(2))),
             Err(CatalogError::NotSet {
                 pointer: Pointer::Staging,
                 ..
@@ -411,9 +443,7 @@ mod tests {
                     for turn in 0..10 {
                         let name = if (n + turn) % 2 == 0 { "one" } else { "two" };
                         let wishes = [wish("debian", Pointer::Current, name)];
-                        let moved = catalog
-                            .move_pointers(&wishes, "publish", "tester", at(1))
-                            .expect("moves");
+                        let moved = catalog.move_pointers(&wishes, act("publish", at(1))).expect("moves");
                         assert_eq!(moved[0].now.snapshot, snapshot_name(name));
                     }
                 });

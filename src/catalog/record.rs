@@ -11,13 +11,13 @@ use rusqlite::{Transaction, params};
 
 use super::leases::find_blob;
 use super::manifest::{Manifest, ManifestFile};
-use super::pointers::{Appender, Moved};
+use super::pointers::{Act, Appender, Moved};
 use super::releases::{self, Source};
 use super::snapshots::{self, drop_unneeded};
 use super::sql_types::{OPEN, Sql, stored};
 use super::{BlobRow, Catalog, CatalogError, DirRow, MirrorRow, ROOT_DIR, Seq, SnapshotRow};
 use crate::model::{
-    Digest, Entry, HashType, HashTypes, Listing, MirrorId, Pointer, RepoPath, Role, SnapshotName, Timestamp,
+    Digest, Entry, HashType, HashTypes, Listing, MirrorId, Pointer, RepoPath, Role, Shrink, SnapshotName, Timestamp,
 };
 
 /// Longest chain of manifests that only hold changes: bounds what reading the oldest one costs.
@@ -34,6 +34,7 @@ pub struct Prepared {
     hashes: Vec<(BlobRow, HashType, Vec<u8>)>,
     files: u64,
     bytes: u64,
+    pool_files: u64,
     base: Option<(BlobRow, i64)>,
     manifest: Vec<u8>,
 }
@@ -49,6 +50,12 @@ impl Prepared {
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
         self.previous.is_some() && self.changes.is_empty()
+    }
+
+    /// Number of pool files.
+    #[must_use]
+    pub fn pool_files(&self) -> u64 {
+        self.pool_files
     }
 
     /// Number of rows that recording will add or end.
@@ -67,7 +74,9 @@ pub struct Recording<'a> {
     pub name: &'a SnapshotName,
     /// Where the listing came from.
     pub source: Source<'a>,
-    /// Pointers that move to the snapshot in the same transaction.
+    /// Why the listing is held: then no pointer moves.
+    pub held: Option<Shrink>,
+    /// Pointers that move to the snapshot in the same transaction, unless it is held.
     pub pointers: &'a [Pointer],
     /// Who syncs.
     pub actor: &'a str,
@@ -148,6 +157,7 @@ impl Catalog {
                 hashes: compared.hashes,
                 files: listing.len() as u64,
                 bytes: listing.size(),
+                pool_files: listing.pool_files(),
                 base: base.map(|(blob, _, depth)| (blob, depth)),
                 manifest,
             })
@@ -178,17 +188,16 @@ impl Catalog {
                 });
             }
             let target = snapshots::insert(transaction, mirror, what.name, seq, what.now)?;
-            let mut append = Appender {
-                transaction,
-                act: "sync",
+            let act = Act {
+                command: "sync",
                 actor: what.actor,
                 now: what.now,
-                act_row: None,
+                force: false,
             };
-            let moves = what
-                .pointers
-                .iter()
-                .map(|pointer| append.lead(mirror, *pointer, &target))
+            let mut append = Appender::begin(transaction, act);
+            let pointers = what.pointers.iter().filter(|_| what.held.is_none());
+            let moves = pointers
+                .map(|pointer| append.lead(mirror, &prepared.mirror, *pointer, &target))
                 .collect::<Result<_, _>>()?;
             transaction.execute("DELETE FROM lease WHERE mirror_id = ?", [mirror])?;
             transaction.execute(
@@ -532,8 +541,9 @@ fn insert_listing(
         ],
     )?;
     transaction.execute(
-        "INSERT INTO listing (mirror_id, seq, recorded_at, files, bytes, url, selection, manifest_id)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO listing (mirror_id, seq, recorded_at, files, bytes, url, selection, manifest_id, pool_files,
+                              held_against)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             prepared.row,
             seq,
@@ -542,7 +552,9 @@ fn insert_listing(
             stored(prepared.bytes),
             what.source.url,
             what.source.selection,
-            manifest.row
+            manifest.row,
+            stored(prepared.pool_files),
+            what.held.map(|shrink| stored(shrink.before))
         ],
     )?;
     Ok(())
@@ -648,6 +660,7 @@ mod tests {
                 selection: "everything",
                 releases: &[],
             },
+            held: None,
             pointers: &[],
             actor: "tester",
             now: at(0),
@@ -714,6 +727,7 @@ mod tests {
                 selection: "",
                 releases: &[],
             },
+            held: None,
             pointers: &[],
             actor: "tester",
             now: at(0),

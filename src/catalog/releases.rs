@@ -5,8 +5,8 @@
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::sql_types::Sql;
-use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq};
-use crate::model::{Suite, Timestamp};
+use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq, snapshots};
+use crate::model::{Shrink, Suite, Timestamp};
 
 /// One suite of a listing: facts of its Release file, and what a conditional request for it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,15 @@ pub struct SyncedState {
     pub releases: Vec<ReleaseFacts>,
 }
 
+/// A synced state that pointers may lead to, as what a later one is measured against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedState {
+    /// Number of its pool files.
+    pub pool_files: u64,
+    /// What was selected from the archive.
+    pub selection: String,
+}
+
 impl CatalogReader {
     /// The last synced state of a mirror; `None` before its first complete sync.
     ///
@@ -83,6 +92,34 @@ impl CatalogReader {
         };
         state.releases = self.releases(mirror, state.seq)?;
         Ok(Some(state))
+    }
+
+    /// The newest listing of a mirror that is not held; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn last_accepted(&self, mirror: MirrorRow) -> Result<Option<AcceptedState>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT pool_files, selection FROM listing WHERE mirror_id = ? AND held_against IS NULL
+             ORDER BY seq DESC LIMIT 1",
+        )?;
+        let accepted = query.query_row([mirror], |row| {
+            Ok(AcceptedState {
+                pool_files: row.get::<_, i64>(0)?.cast_unsigned(),
+                selection: row.get(1)?,
+            })
+        });
+        Ok(accepted.optional()?)
+    }
+
+    /// What the last synced state of a mirror is held for, if it is.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn last_held(&self, mirror: MirrorRow) -> Result<Option<Shrink>, CatalogError> {
+        let newest = "SELECT max(seq) FROM listing WHERE mirror_id = ?";
+        let newest: Option<Seq> = self.connection.query_row(newest, [mirror], |row| row.get(0))?;
+        newest.map_or(Ok(None), |seq| snapshots::held(&self.connection, mirror, seq))
     }
 
     /// The Release facts of one listing, sorted by suite.
@@ -247,6 +284,7 @@ mod tests {
                 selection: "main",
                 releases: &releases,
             },
+            held: None,
             pointers: &[],
             actor: "tester",
             now: at(7),

@@ -11,10 +11,10 @@ use super::CatalogError;
 const APPLICATION_ID: i32 = 0x4d52_4354;
 
 /// Every migration, oldest first. A released one is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// The format that this program reads and writes.
-const KNOWN: u32 = 1;
+const KNOWN: u32 = 2;
 const _: () = assert!(KNOWN as usize == MIGRATIONS.len(), "one migration for each format");
 
 /// Refuses what this program must not touch: a newer catalog, or anything else than a catalog.
@@ -130,8 +130,8 @@ mod tests {
         let (_place, path) = place();
         fs::write(&path, "").expect("makes a file");
         drop(Catalog::open(&path).expect("opens"));
-        let before = database(&path, "PRAGMA user_version = 2");
-        let newer = |error| matches!(error, CatalogError::Newer { found: 2, known: KNOWN });
+        let before = database(&path, "PRAGMA user_version = 3");
+        let newer = |error| matches!(error, CatalogError::Newer { found: 3, known: KNOWN });
         assert!(newer(Catalog::open(&path).expect_err("too new")));
         assert!(newer(CatalogReader::open(&path).expect_err("too new")));
         assert_eq!(fs::read(&path).expect("reads"), before);
@@ -202,5 +202,37 @@ mod tests {
             generations.iter().all(|generation| *generation == generations[0]),
             "{generations:?}"
         );
+    }
+
+    #[test]
+    fn a_catalog_of_version_1_is_brought_up_to_date_with_what_it_holds() {
+        let (_place, path) = place();
+        let first = MIGRATIONS[0];
+        database(
+            &path,
+            &format!(
+                "{first};
+                 INSERT INTO catalog VALUES (1, randomblob(16));
+                 INSERT INTO mirror (name) VALUES ('debian');
+                 INSERT INTO blob (sha256, size, mtime) VALUES (randomblob(32), 1, 0);
+                 INSERT INTO listing VALUES (1, 1, 0, 3, 3, 'http://h/', 'all', 1), (1, 2, 0, 2, 2, 'http://h/', 'all', 1);
+                 INSERT INTO entry (mirror_id, dir_id, name, from_seq, to_seq, blob_id, role)
+                 VALUES (1, 1, 'Release', 1, 2147483647, 1, 0), (1, 1, 'a', 1, 2, 1, 2), (1, 1, 'b', 1, 2147483647, 1, 2);
+                 PRAGMA application_id = {APPLICATION_ID};
+                 PRAGMA user_version = 1"
+            ),
+        );
+        assert!(matches!(
+            CatalogReader::open(&path),
+            Err(CatalogError::Older { found: 1, known: KNOWN })
+        ));
+        drop(Catalog::open(&path).expect("migrates"));
+        let connection = Connection::open(&path).expect("opens");
+        let mut query = connection
+            .prepare("SELECT pool_files, held_against FROM listing ORDER BY seq")
+            .expect("prepares");
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("runs");
+        let rows: Vec<(i64, Option<i64>)> = rows.collect::<Result<_, _>>().expect("reads");
+        assert_eq!(rows, [(2, None), (1, None)]);
     }
 }

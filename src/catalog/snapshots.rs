@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
-use super::pointers::{Appender, Moved, newest};
+use super::pointers::{Act, Appender, Moved, newest};
 use super::sql_types::Sql;
 use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq, SnapshotRow, tree};
-use crate::model::{MirrorId, Pointer, SnapshotName, Timestamp};
+use crate::model::{MirrorId, Pointer, Shrink, SnapshotName, Timestamp};
 
 /// A snapshot and what there is to know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct SnapshotRecord {
     pub files: u64,
     /// Sum of their sizes in bytes.
     pub bytes: u64,
+    /// Why no pointer moves to it without force.
+    pub held: Option<Shrink>,
     /// Whether only force deletes it.
     pub protected: bool,
     /// Whether `staging` leads to it.
@@ -52,6 +54,7 @@ impl CatalogReader {
     pub fn snapshots(&self, mirror: MirrorRow) -> Result<Vec<SnapshotRecord>, CatalogError> {
         let mut query = self.connection.prepare_cached(
             "SELECT snapshot.id, mirror.name, snapshot.name, snapshot.seq, created_at, files, bytes, protected,
+                    pool_files, held_against,
                     snapshot.id IS (SELECT snapshot_id FROM move WHERE mirror_id = ?1 AND pointer = 0
                                     ORDER BY id DESC LIMIT 1),
                     snapshot.id IS (SELECT snapshot_id FROM move WHERE mirror_id = ?1 AND pointer = 1
@@ -92,16 +95,15 @@ impl Catalog {
     /// snapshot of that name gives way unless it is pointed to or protected.
     ///
     /// # Errors
-    /// When the mirror has no synced state, the name is taken and may not be replaced, or the catalog cannot be
-    /// written.
+    /// When the mirror has no synced state, the name is taken and may not be replaced, the state is held and the act
+    /// has no force, or the catalog cannot be written.
     pub fn create_snapshot(
         &mut self,
         mirror: &MirrorId,
         name: &SnapshotName,
         replace: bool,
         pointers: &[Pointer],
-        actor: &str,
-        now: Timestamp,
+        act: Act<'_>,
     ) -> Result<Vec<Moved>, CatalogError> {
         self.write(|transaction| {
             let row = tree::mirror_row(transaction, mirror)?;
@@ -119,18 +121,12 @@ impl Catalog {
                 }
                 Ok(old) => remove(transaction, row, mirror, &old, false)?,
             }
-            let target = insert(transaction, row, name, seq, now)?;
+            let target = insert(transaction, row, name, seq, act.now)?;
             drop_unneeded(transaction, row)?;
-            let mut append = Appender {
-                transaction,
-                act: "stage",
-                actor,
-                now,
-                act_row: None,
-            };
+            let mut append = Appender::begin(transaction, act);
             pointers
                 .iter()
-                .map(|pointer| append.lead(row, *pointer, &target))
+                .map(|pointer| append.lead(row, mirror, *pointer, &target))
                 .collect()
         })
     }
@@ -248,6 +244,26 @@ pub(super) fn drop_unneeded(transaction: &Transaction<'_>, mirror: MirrorRow) ->
     Ok(())
 }
 
+/// What a listing is held for, if it is.
+pub(super) fn held(
+    connection: &rusqlite::Connection,
+    mirror: MirrorRow,
+    seq: Seq,
+) -> Result<Option<Shrink>, CatalogError> {
+    let sql = "SELECT pool_files, held_against FROM listing WHERE mirror_id = ? AND seq = ?";
+    let mut query = connection.prepare_cached(sql)?;
+    Ok(query.query_row(params![mirror, seq], |row| read_shrink(row, 0))?)
+}
+
+/// Reads `pool_files` and `held_against`, which stand side by side.
+fn read_shrink(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Shrink>> {
+    let (now, against): (i64, Option<i64>) = (row.get(at)?, row.get(at + 1)?);
+    Ok(against.map(|before| Shrink {
+        before: before.cast_unsigned(),
+        now: now.cast_unsigned(),
+    }))
+}
+
 fn read_snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
     let (Sql(mirror), Sql(name), Sql(created_at)) = (row.get(1)?, row.get(2)?, row.get(4)?);
     Ok(SnapshotRecord {
@@ -259,14 +275,15 @@ fn read_snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
         files: row.get::<_, i64>(5)?.cast_unsigned(),
         bytes: row.get::<_, i64>(6)?.cast_unsigned(),
         protected: row.get(7)?,
-        staged: row.get(8)?,
-        current: row.get(9)?,
+        held: read_shrink(row, 8)?,
+        staged: row.get(10)?,
+        current: row.get(11)?,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{House, at, listing, mirror_id, snapshot_name};
+    use super::super::tests::{House, act, at, listing, mirror_id, snapshot_name};
     use super::*;
 
     fn house() -> House {
@@ -290,8 +307,7 @@ mod tests {
             &snapshot_name(name),
             replace,
             pointers,
-            "tester",
-            at(1),
+            act("stage", at(1)),
         )
     }
 

@@ -90,6 +90,16 @@ pub(super) fn listing(files: &[(&str, &str)]) -> Listing {
     builder.build().expect("no clash")
 }
 
+/// An act of the tester's.
+pub(super) fn act(command: &'static str, now: Timestamp) -> Act<'static> {
+    Act {
+        command,
+        actor: "tester",
+        now,
+        force: false,
+    }
+}
+
 impl House {
     pub(super) fn new() -> Self {
         let place = tempfile::tempdir().expect("temporary directory");
@@ -154,6 +164,7 @@ impl House {
             manifest,
             name: &snapshot_name(name),
             source: SAME,
+            held: None,
             pointers,
             actor: "tester",
             now,
@@ -755,7 +766,7 @@ impl History {
         let outcome = self
             .house
             .catalog
-            .create_snapshot(&id, &name_value, replace, pointers, "tester", self.now);
+            .create_snapshot(&id, &name_value, replace, pointers, act("stage", self.now));
         let theirs = &mut self.model.mirrors[mirror];
         let old = theirs.snapshots.get(name).copied();
         if theirs.seq == 0 {
@@ -817,10 +828,7 @@ impl History {
             })
             .collect();
         let before = self.house.number("SELECT count(*) FROM move");
-        let outcome = self
-            .house
-            .catalog
-            .move_pointers(&requested, "publish", "tester", self.now);
+        let outcome = self.house.catalog.move_pointers(&requested, act("publish", self.now));
         let after = self.house.number("SELECT count(*) FROM move");
         match self.wished(wishes) {
             None => {

@@ -100,9 +100,15 @@ pub struct SyncArgs {
     /// Say what would be fetched, and fetch nothing
     #[arg(long, hide = true)]
     pub dry_run: bool,
-    /// Record a snapshot even if upstream is unchanged
+    /// Record a snapshot even if upstream is unchanged, and do not hold it if it shrank
     #[arg(long)]
     pub force: bool,
+    /// Take a Release file that is older than the one before, this once
+    #[arg(long)]
+    pub accept_rollback: bool,
+    /// Take a Release file with another Suite, Codename, Origin or Label than before, this once
+    #[arg(long)]
+    pub accept_release_info: bool,
     /// Take metadata without a good signature
     #[arg(long)]
     pub no_pgp_check: bool,
@@ -171,6 +177,9 @@ pub struct PointArgs {
     pub mirror: MirrorId,
     /// The snapshot
     pub name: SnapshotName,
+    /// Point there even if the snapshot is held
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `snapshot promote`
@@ -179,6 +188,9 @@ pub struct PromoteArgs {
     /// Mirrors to promote, all in one step
     #[arg(value_name = "MIRROR", required = true)]
     pub mirrors: Vec<MirrorId>,
+    /// Point there even if a snapshot is held
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `snapshot delete`

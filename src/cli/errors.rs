@@ -49,6 +49,8 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::Pointed { mirror, .. } => told(Kind::Refused, error).hint(format!(
             "point it elsewhere first: mirrorctl snapshot publish or stage {mirror} <name>"
         )),
+        CatalogError::Held { .. } => told(Kind::Refused, error)
+            .hint("look at what is missing; if it is meant to be so, --force moves there and ends the hold"),
         CatalogError::Protected { .. } => told(Kind::Refused, error).hint("--force overrides protection"),
         CatalogError::NotSet { mirror, .. } => {
             told(Kind::Refused, error).hint(format!("run mirrorctl snapshot stage {mirror} <name> first"))
@@ -124,6 +126,18 @@ impl From<SyncError> for Failure {
             }
             SyncError::Expired { .. } => caused(Kind::Unverifiable)
                 .hint("upstream, or something between, serves an outdated archive; check the clock of this machine"),
+            SyncError::FromTheFuture { .. } => {
+                caused(Kind::Unverifiable).hint("check the clock of this machine; what was published stays")
+            }
+            SyncError::NoDate(_) => caused(Kind::Unverifiable).hint("ask whoever keeps upstream to publish a Date"),
+            SyncError::Rollback { .. } => caused(Kind::Unverifiable).hint(
+                "upstream, or something between, serves an outdated archive; --accept-rollback takes it this once",
+            ),
+            SyncError::Renamed { .. } | SyncError::OtherSuite { .. } => caused(Kind::Unverifiable)
+                .hint("clients pin packages by these names; --accept-release-info takes them this once"),
+            SyncError::Unsteady(..) => {
+                caused(Kind::Failed).hint("upstream is publishing: try again later; what was fetched is kept")
+            }
             SyncError::Files { source, .. } => match &**source {
                 FileError::Content(_) => caused(Kind::Unverifiable)
                     .hint("upstream may be publishing just now: try again later; what was fetched is kept"),

@@ -68,10 +68,11 @@ impl Context {
     }
 
     /// Who acts, and when.
-    pub(super) fn by(&self) -> By<'_> {
+    pub(super) fn by(&self, force: bool) -> By<'_> {
         By {
             actor: &self.actor,
             now: self.now,
+            force,
         }
     }
 

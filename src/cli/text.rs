@@ -53,10 +53,7 @@ pub fn size(bytes: u64) -> String {
 /// A time, in UTC: `2025-10-14T15:45:30Z`. The same for people and programs.
 #[must_use]
 pub fn utc(time: Timestamp) -> String {
-    match jiff::Timestamp::from_second(time.unix()) {
-        Ok(time) => time.to_string(),
-        Err(_) => format!("@{}", time.unix()),
-    }
+    time.to_string()
 }
 
 /// A length of time as the configuration would have it, to the second: `30d`, `2h30m`, `0`.

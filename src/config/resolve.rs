@@ -18,7 +18,7 @@ use super::{
     GcSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
     parse_duration,
 };
-use crate::model::{BaseUrl, BaseUrlError, MirrorId};
+use crate::model::{BaseUrl, BaseUrlError, MirrorId, Percent};
 
 /// Where state lives when nothing is configured.
 const DEFAULT_STATE: &str = "/var/lib/mirrorctl/snapshots";
@@ -351,10 +351,24 @@ fn mirror(
         architectures: architectures?,
         keyring,
         no_pgp_check: is_set(raw.no_pgp_check.as_ref()),
+        max_shrink: max_shrink(raw.max_shrink.as_ref(), notes),
+        max_age: duration(raw.max_age.as_ref(), notes),
         publish_to_staging: is_set(raw.publish_to_staging.as_ref()),
         publish_to_production: is_set(raw.publish_to_production.as_ref()),
         name_format,
         prune,
+    })
+}
+
+/// What is held when nothing is configured: whatever lost more than half.
+fn max_shrink(raw: Option<&Located<i64>>, notes: &mut Notes) -> Percent {
+    let Some(raw) = raw else {
+        return Percent::HALF;
+    };
+    let percent = u8::try_from(raw.value).ok().and_then(Percent::new);
+    percent.unwrap_or_else(|| {
+        notes.fault(raw, format!("must be a percentage from 0 to 100, but is {}", raw.value));
+        Percent::HALF
     })
 }
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::NameFormat;
-use crate::model::{Architecture, BaseUrl, Component, MirrorId, Suite};
+use crate::model::{Architecture, BaseUrl, Component, MirrorId, Percent, Suite};
 
 /// The whole configuration: the file with the environment over it and every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,10 @@ pub struct MirrorSettings {
     pub keyring: Option<PathBuf>,
     /// Take unsigned and wrongly signed metadata.
     pub no_pgp_check: bool,
+    /// A snapshot that lost a larger share of its pool files is held.
+    pub max_shrink: Percent,
+    /// From this age on, `status` warns of a Release file; `None` for never.
+    pub max_age: Option<Duration>,
     /// Point `staging` at each new snapshot.
     pub publish_to_staging: bool,
     /// Point `current` at each new snapshot.

@@ -104,6 +104,12 @@ impl Listing {
         self.0.is_empty()
     }
 
+    /// Number of files that indices name.
+    #[must_use]
+    pub fn pool_files(&self) -> u64 {
+        self.0.values().filter(|entry| entry.role == Role::Pool).count() as u64
+    }
+
     /// Sum of the files' sizes in bytes; a blob under two paths counts twice, as a client sees it.
     #[must_use]
     pub fn size(&self) -> u64 {

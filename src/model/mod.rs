@@ -11,6 +11,7 @@ mod listing;
 mod names;
 mod pointer;
 mod repo_path;
+mod shrink;
 mod timestamp;
 mod verified;
 
@@ -21,5 +22,6 @@ pub use listing::{BlobFacts, Entry, IndexHash, Listing, ListingBuilder, ListingE
 pub use names::{Architecture, Component, MirrorId, NameError, SnapshotName, Suite};
 pub use pointer::{Pointer, PointerError};
 pub use repo_path::{RepoPath, RepoPathError};
+pub use shrink::{Percent, Shrink};
 pub use timestamp::Timestamp;
 pub use verified::VerifiedText;

@@ -2,6 +2,7 @@
 //!
 //! Owns the error's words. Which exit code each is belongs to `cli`.
 
+use super::plausible::{ChangedField, listed};
 use crate::apt::{ParseError, WantedError};
 use crate::blobs::BlobError;
 use crate::catalog::CatalogError;
@@ -35,13 +36,53 @@ pub enum SyncError {
     #[error("InRelease and Release of suite {0} do not say the same")]
     Disagreement(Suite),
     /// A suite's Release file is too old to be believed.
-    #[error("the Release file of suite {suite} expired: it was valid until {}", when(*until))]
+    #[error("the Release file of suite {suite} expired: it was valid until {until}")]
     Expired {
         /// The suite.
         suite: Suite,
         /// Its `Valid-Until`.
         until: Timestamp,
     },
+    /// A suite's Release file does not say when it was made.
+    #[error("the Release file of suite {0} has no Date, which APT insists on")]
+    NoDate(Suite),
+    /// A suite's Release file was made in the future.
+    #[error("the Release file of suite {suite} is of the future: its Date is {date}")]
+    FromTheFuture {
+        /// The suite.
+        suite: Suite,
+        /// Its `Date`.
+        date: Timestamp,
+    },
+    /// A suite's Release file is older than the one that was synced last.
+    #[error("the Release file of suite {suite} is of {date}, older than the last one, of {before}")]
+    Rollback {
+        /// The suite.
+        suite: Suite,
+        /// Its `Date`.
+        date: Timestamp,
+        /// The `Date` of the last one.
+        before: Timestamp,
+    },
+    /// A suite's Release file has other names than the one that was synced last.
+    #[error("the Release file of suite {suite} has changed {}", listed(changed))]
+    Renamed {
+        /// The suite.
+        suite: Suite,
+        /// What has changed.
+        changed: Vec<ChangedField>,
+    },
+    /// The first Release file of a suite is that of another suite.
+    #[error("the Release file of suite {suite} is one of another suite: it calls itself {}", names.join(" and "))]
+    OtherSuite {
+        /// The suite.
+        suite: Suite,
+        /// What it calls itself.
+        names: Vec<String>,
+    },
+    /// Upstream published again and again while it was synced.
+    #[error("upstream changed {0} times during the sync")]
+    Unsteady(u32, #[source] Box<SyncError>),
     /// A file of upstream cannot be parsed.
     #[error("{path} cannot be read")]
     Parse {
@@ -133,6 +174,37 @@ pub enum FileError {
     Content(#[source] BlobError),
 }
 
-fn when(time: Timestamp) -> String {
-    jiff::Timestamp::from_second(time.unix()).map_or_else(|_| format!("{} s", time.unix()), |time| time.to_string())
+impl SyncError {
+    /// Whether an upstream that publishes at this moment can be the cause: files are gone, or are not what is listed.
+    pub(super) fn may_come_from_publishing(&self) -> bool {
+        match self {
+            Self::NoVariant(_) | Self::IndexMismatch { .. } | Self::VariantsDiffer(..) | Self::Decompress { .. } => {
+                true
+            }
+            Self::Files { source, .. } => match **source {
+                FileError::Missing | FileError::Content(_) => true,
+                FileError::Upstream(_) => false,
+            },
+            Self::Upstream(_)
+            | Self::NoRelease(_)
+            | Self::Unsigned(_)
+            | Self::Signature { .. }
+            | Self::Disagreement(_)
+            | Self::Expired { .. }
+            | Self::NoDate(_)
+            | Self::FromTheFuture { .. }
+            | Self::Rollback { .. }
+            | Self::Renamed { .. }
+            | Self::OtherSuite { .. }
+            | Self::Unsteady(..)
+            | Self::Parse { .. }
+            | Self::Wanted { .. }
+            | Self::Listing(_)
+            | Self::Path { .. }
+            | Self::Blobs(_)
+            | Self::Catalog(_)
+            | Self::Interrupted
+            | Self::Worker => false,
+        }
+    }
 }

@@ -8,6 +8,7 @@
 mod error;
 mod indices;
 mod plan;
+mod plausible;
 mod release;
 mod report;
 mod store;
@@ -18,16 +19,22 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub use error::{FileError, SyncError};
+pub use plausible::{Acceptance, ChangedField};
 pub use report::{Outcome, Progress, SyncReport, Transferred};
 pub use store::Store;
 
 use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording, ReleaseFacts, Source};
-use crate::model::{Architecture, BaseUrl, Component, MirrorId, Pointer, SnapshotName, Suite, Timestamp};
+use crate::model::{
+    Architecture, BaseUrl, Component, MirrorId, Percent, Pointer, Shrink, SnapshotName, Suite, Timestamp,
+};
 use crate::signature::Keyring;
 use crate::state::SyncLock;
 use crate::upstream::Client;
 use release::SuiteRelease;
 use transfer::Transfer;
+
+/// How often a sync is begun in all when upstream publishes while it goes on.
+const ATTEMPTS: u32 = 3;
 
 /// What to sync, and what to do with the result.
 #[derive(Debug, Clone)]
@@ -48,8 +55,12 @@ pub struct Job {
     pub name: SnapshotName,
     /// Pointers that move to a new snapshot in the transaction that records it.
     pub pointers: Vec<Pointer>,
-    /// Record a snapshot even if upstream has nothing new.
+    /// Record a snapshot even if upstream has nothing new, and do not hold it.
     pub force: bool,
+    /// What is accepted this once.
+    pub accept: Acceptance,
+    /// A listing that lost a larger share of its pool files is held.
+    pub max_shrink: Percent,
     /// Number of files fetched at the same time.
     pub connections: usize,
     /// Who syncs.
@@ -114,33 +125,70 @@ async fn sync(
     let name = store.catalog().reader().free_name(mirror, &job.name)?;
     store.take_up_leased(mirror)?;
     let transfer = Transfer::begin(job, lock, client, store, mirror, progress).await?;
-
-    progress.stage(&job.mirror, "Downloading Release files");
-    let releases = release::fetch_all(job, client, store, mirror).await?;
-    if !job.force && releases.iter().all(|release| !release.changed) {
-        note_unchanged(job, store, mirror, &releases)?;
-        return Ok(SyncReport::unchanged(job, &releases));
+    let mut attempt = 1;
+    loop {
+        progress.stage(&job.mirror, "Downloading Release files");
+        let releases = release::fetch_all(job, client, store, mirror).await?;
+        if !job.force && releases.iter().all(|release| !release.changed) {
+            return unchanged(job, store, mirror, &releases);
+        }
+        match complete(job, store, (mirror, &name), progress, &releases, &transfer).await {
+            Err(error) if error.may_come_from_publishing() && release::have_changed(job, client, &releases).await => {
+                if attempt == ATTEMPTS {
+                    return Err(SyncError::Unsteady(ATTEMPTS, Box::new(error)));
+                }
+                tracing::warn!(
+                    "Upstream of {} has changed during the sync ({error}): starting again",
+                    job.mirror
+                );
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
     }
+}
 
+/// Fetches all that `releases` lead to, and records it.
+async fn complete(
+    job: &Job,
+    store: &Arc<Store>,
+    (mirror, name): (MirrorRow, &SnapshotName),
+    progress: &Arc<dyn Progress>,
+    releases: &[SuiteRelease],
+    transfer: &Transfer,
+) -> Result<SyncReport, SyncError> {
     progress.stage(&job.mirror, "Downloading package indices");
-    let indices = indices::fetch_all(job, &releases, &transfer).await?;
+    let indices = indices::fetch_all(job, releases, transfer).await?;
     let release_files = releases.iter().flat_map(|release| release.blobs(job));
     let release_files = release_files.map(|(file, blob)| (file.path.clone(), blob));
     plan::check(release_files.collect(), &indices.obtained, &indices.pool)?;
     progress.stage(&job.mirror, "Downloading packages");
     let pool = transfer.fetch_pool(&indices.pool).await?;
-    let release_files = transfer.keep_release_files(&releases, job).await?;
-    let fetched = transfer.transferred();
-    drop(transfer);
+    let release_files = transfer.keep_release_files(releases, job).await?;
 
     let listing = plan::listing(release_files, indices.obtained, pool)?;
     let prepared = store.catalog().prepare(&job.mirror, &listing, job.now)?;
     if prepared.is_unchanged() && !job.force {
-        note_unchanged(job, store, mirror, &releases)?;
-        return Ok(SyncReport::unchanged(job, &releases));
+        return unchanged(job, store, mirror, releases);
     }
-    let recorded = record(job, store, mirror, name, &prepared, &releases)?;
-    Ok(SyncReport::recorded(job, &releases, &listing, recorded, fetched))
+    let held = shrink(job, store, mirror, &prepared)?;
+    let recorded = record(job, store, mirror, name.clone(), &prepared, releases, held)?;
+    let fetched = transfer.transferred();
+    Ok(SyncReport::recorded(job, releases, &listing, recorded, fetched, held))
+}
+
+/// What the new listing is held for: it lost too much against the last one that was not held. A state of another
+/// selection says nothing about this one.
+fn shrink(job: &Job, store: &Store, mirror: MirrorRow, prepared: &Prepared) -> Result<Option<Shrink>, SyncError> {
+    let accepted = store.catalog().reader().last_accepted(mirror)?;
+    let comparable = accepted.filter(|accepted| !job.force && accepted.selection == job.selection());
+    Ok(comparable.and_then(|accepted| Shrink::beyond(job.max_shrink, accepted.pool_files, prepared.pool_files())))
+}
+
+fn unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &[SuiteRelease]) -> Result<SyncReport, SyncError> {
+    note_unchanged(job, store, mirror, releases)?;
+    let held = store.catalog().reader().last_held(mirror)?;
+    Ok(SyncReport::unchanged(job, releases, held))
 }
 
 fn note_unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &[SuiteRelease]) -> Result<(), SyncError> {
@@ -165,6 +213,7 @@ fn record(
     mut name: SnapshotName,
     prepared: &Prepared,
     releases: &[SuiteRelease],
+    held: Option<Shrink>,
 ) -> Result<(SnapshotName, Recorded), SyncError> {
     let manifest = store.keep_manifest(mirror, &job.mirror, prepared.manifest(), job.now)?;
     let (url, selection, releases) = (job.url.to_string(), job.selection(), facts(releases));
@@ -177,6 +226,7 @@ fn record(
                 selection: &selection,
                 releases: &releases,
             },
+            held,
             pointers: &job.pointers,
             actor: &job.actor,
             now: job.now,

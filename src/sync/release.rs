@@ -5,6 +5,7 @@
 //! not say the same are never kept together.
 
 use super::indices::date_of;
+use super::plausible;
 use super::store::Store;
 use super::{Job, SyncError, Trust};
 use crate::apt::{self, Release};
@@ -72,21 +73,40 @@ pub(super) async fn fetch_all(
     store: &Store,
     mirror: MirrorRow,
 ) -> Result<Vec<SuiteRelease>, SyncError> {
-    let last = store.catalog().reader().last_state(mirror)?;
+    let before = store.catalog().reader().last_state(mirror)?;
+    let facts = before.as_ref().map_or(&[][..], |before| &before.releases);
     // Another selection makes everything new; the same one lets upstream say "not modified".
-    let last = last.filter(|last| last.selection == job.selection());
+    let last = before.as_ref().filter(|last| last.selection == job.selection());
     // Another upstream knows nothing of this one's marks, though its files may be the same.
-    let same_url = last.as_ref().is_some_and(|last| last.url == job.url.to_string());
+    let same_url = last.is_some_and(|last| last.url == job.url.to_string());
     let mut releases = Vec::new();
     for suite in &job.suites {
         let recorded = last
-            .as_ref()
             .map(|last| recorded(store, mirror, last, suite))
             .transpose()?
             .flatten();
-        releases.push(fetch(job, client, suite, recorded, same_url).await?);
+        let fetched = fetch(job, client, suite, recorded, same_url).await?;
+        let before = facts.iter().find(|facts| facts.suite == *suite);
+        plausible::check(suite, &fetched.release, before, job.now, job.accept)?;
+        releases.push(fetched);
     }
     Ok(releases)
+}
+
+/// Whether upstream has published since `releases` were fetched. When it cannot be asked, nothing is known of it.
+pub(super) async fn have_changed(job: &Job, client: &Client, releases: &[SuiteRelease]) -> bool {
+    for release in releases {
+        let file = release.files.first().expect("a suite has a Release file");
+        let Ok(Answer::Body(body)) = client.get(&job.url, &file.path, None).await else {
+            continue;
+        };
+        if let Ok(bytes) = upstream::fetch_capped(body, LARGEST).await
+            && bytes != file.bytes
+        {
+            return true;
+        }
+    }
+    false
 }
 
 /// The files and validators of `suite` in the last synced state, when it has them whole.

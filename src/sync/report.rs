@@ -5,7 +5,7 @@
 use super::Job;
 use super::release::SuiteRelease;
 use crate::catalog::{Moved, Recorded};
-use crate::model::{Listing, MirrorId, SnapshotName, Suite, Timestamp};
+use crate::model::{Listing, MirrorId, Shrink, SnapshotName, Suite, Timestamp};
 
 /// Hears what a running sync does. Called from several threads.
 pub trait Progress: Send + Sync {
@@ -41,6 +41,8 @@ pub struct SyncReport {
     pub releases: Vec<(Suite, Option<Timestamp>)>,
     /// The outcome.
     pub outcome: Outcome,
+    /// Why no pointer moves to the mirror's last synced state without force.
+    pub held: Option<Shrink>,
 }
 
 /// How a sync ended that did not fail.
@@ -66,11 +68,12 @@ pub enum Outcome {
 }
 
 impl SyncReport {
-    pub(super) fn unchanged(job: &Job, releases: &[SuiteRelease]) -> Self {
+    pub(super) fn unchanged(job: &Job, releases: &[SuiteRelease], held: Option<Shrink>) -> Self {
         Self {
             mirror: job.mirror.clone(),
             releases: dates(releases),
             outcome: Outcome::Unchanged,
+            held,
         }
     }
 
@@ -80,6 +83,7 @@ impl SyncReport {
         listing: &Listing,
         (snapshot, recorded): (SnapshotName, Recorded),
         fetched: Transferred,
+        held: Option<Shrink>,
     ) -> Self {
         let outcome = Outcome::Recorded {
             snapshot,
@@ -93,6 +97,7 @@ impl SyncReport {
             mirror: job.mirror.clone(),
             releases: dates(releases),
             outcome,
+            held,
         }
     }
 }

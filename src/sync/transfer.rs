@@ -394,8 +394,9 @@ mod tests {
     use crate::blobs::BlobStore;
     use crate::catalog::Catalog;
     use crate::model::MirrorId;
+    use crate::model::Percent;
     use crate::state::StateDir;
-    use crate::sync::Trust;
+    use crate::sync::{Acceptance, Trust};
     use crate::upstream::ClientOptions;
 
     struct Silent;
@@ -419,6 +420,8 @@ mod tests {
             name: "1".parse().expect("valid"),
             pointers: Vec::new(),
             force: false,
+            accept: Acceptance::default(),
+            max_shrink: Percent::HALF,
             connections: 1,
             actor: "somebody".to_owned(),
             now: Timestamp::from_unix(1_700_000_000),

@@ -162,6 +162,7 @@ impl Stores {
                 selection: "everything",
                 releases: &[],
             },
+            held: None,
             pointers: &[],
             actor: "bench",
             now: time,

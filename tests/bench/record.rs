@@ -209,6 +209,7 @@ impl Bench {
                 selection: "everything",
                 releases: &[],
             },
+            held: None,
             pointers: &[],
             actor: "bench",
             now,

@@ -8,3 +8,4 @@ mod regressions;
 mod signatures;
 mod site;
 mod syncing;
+mod trust;

@@ -266,7 +266,7 @@ fn fault_11_by_hash_is_there_and_a_change_in_mid_sync_loses_nothing() {
     }
 
     // Upstream publishes between its Release file and its indices. By hash, the old ones are still there.
-    for (by_hash, pattern, code) in [(true, "*/by-hash/*", 1), (false, "*/Packages*", 5)] {
+    for (by_hash, pattern) in [(true, "*/by-hash/*"), (false, "*/Packages*")] {
         let site = Site::new([three().by_hash(by_hash)]);
         let (old, next) = (site.archive.root().to_owned(), site.env.root().join("next"));
         let changed = three().by_hash(by_hash).package("main", deb("aa", "2", 10));
@@ -286,9 +286,7 @@ fn fault_11_by_hash_is_there_and_a_change_in_mid_sync_loses_nothing() {
             fs::rename(&old, aside).expect("own directory");
             fs::rename(next, old).expect("own directory");
         });
-        site.run("sync").code(code);
-        assert!(site.snapshots("debian").is_empty());
-        site.sync();
+        site.run("sync").success().stderr_has("starting again");
         let fetched = Site::fetched(&site.upstream.requests(), "pool/");
         assert_eq!(fetched.values().collect::<Vec<_>>(), [&1; 3], "{fetched:?}");
         assert!(fetched.keys().any(|path| path.contains("/aa_2_")), "{fetched:?}");

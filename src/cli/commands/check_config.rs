@@ -45,6 +45,8 @@ struct Mirror {
     architectures: Vec<String>,
     pgp_key_path: Option<String>,
     no_pgp_check: bool,
+    max_shrink: u8,
+    max_age: Option<String>,
     publish_to_staging: bool,
     publish_to_production: bool,
     default_name_format: String,
@@ -94,6 +96,8 @@ impl Mirror {
             architectures: texts(&settings.architectures),
             pgp_key_path: settings.keyring.as_deref().map(shown),
             no_pgp_check: settings.no_pgp_check,
+            max_shrink: settings.max_shrink.number(),
+            max_age: settings.max_age.map(span),
             publish_to_staging: settings.publish_to_staging,
             publish_to_production: settings.publish_to_production,
             default_name_format: settings.name_format.to_string(),
@@ -182,6 +186,13 @@ impl Mirror {
         table.row(["  sections".into(), self.sections.join(" ")]);
         table.row(["  architectures".into(), self.architectures.join(" ")]);
         table.row(["  signed by".into(), self.signed_by()]);
+        table.row([
+            "  held".into(),
+            format!("what lost more than {} % of its packages", self.max_shrink),
+        ]);
+        if let Some(age) = &self.max_age {
+            table.row(["  old".into(), format!("a Release file older than {age}")]);
+        }
         table.row(["  new snapshots go to".into(), self.published_to().into()]);
         table.row(["  their names".into(), self.default_name_format.clone()]);
         let Prune { keep_last, keep_within } = &self.prune;

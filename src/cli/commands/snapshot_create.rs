@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::moves::Move;
+use crate::catalog::Act;
 use crate::cli::args::CreateArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
@@ -43,8 +44,13 @@ pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mu
         }
     };
     let pointers: &[Pointer] = if arguments.stage { &[Pointer::Staging] } else { &[] };
-    let by = context.by();
-    let moved = catalog.create_snapshot(&mirror.id, &name, arguments.force, pointers, by.actor, by.now)?;
+    let act = Act {
+        command: "stage",
+        actor: &context.actor,
+        now: context.now,
+        force: false,
+    };
+    let moved = catalog.create_snapshot(&mirror.id, &name, arguments.force, pointers, act)?;
     tracing::info!("Snapshot created: {} {name}", mirror.id);
     output.done(&Report {
         mirror: mirror.id.to_string(),

@@ -29,6 +29,7 @@ struct Move {
     to: String,
     command: String,
     actor: String,
+    forced: bool,
 }
 
 /// Lists the moves of the pointers, newest first.
@@ -66,6 +67,7 @@ impl Move {
             to: record.snapshot.to_string(),
             command: record.act.clone(),
             actor: record.actor.clone(),
+            forced: record.forced,
         }
     }
 }
@@ -81,7 +83,7 @@ impl Human for Report {
                 entry.pointer.to_owned(),
                 entry.from.clone().unwrap_or_else(|| "-".to_owned()),
                 entry.to.clone(),
-                entry.command.clone(),
+                format!("{}{}", entry.command, if entry.forced { " --force" } else { "" }),
                 entry.actor.clone(),
             ]);
         }

@@ -27,6 +27,7 @@ struct Snapshot {
     bytes: u64,
     files: u64,
     status: Vec<&'static str>,
+    held: Option<String>,
     listing: i64,
     suites: Vec<Suite>,
 }
@@ -77,6 +78,7 @@ impl Snapshot {
             (record.current, "current"),
             (record.staged, "staging"),
             (record.protected, "protected"),
+            (record.held.is_some(), "held"),
         ];
         Self {
             mirror: record.mirror.to_string(),
@@ -85,6 +87,7 @@ impl Snapshot {
             bytes: record.bytes,
             files: record.files,
             status: marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect(),
+            held: record.held.map(|shrink| shrink.to_string()),
             listing: record.seq.number(),
             suites,
         }
@@ -121,6 +124,9 @@ impl Human for Report {
 impl Snapshot {
     fn details(&self, page: &mut Page) {
         page.line(format!("\n{} {} (listing {})", self.mirror, self.name, self.listing));
+        if let Some(held) = &self.held {
+            page.line(format!("  held: {held}"));
+        }
         for suite in &self.suites {
             let known = |time: &Option<String>| time.clone().unwrap_or_else(|| "not stated".to_owned());
             page.line(format!(

@@ -20,7 +20,7 @@ pub(in crate::cli) fn run(arguments: &PromoteArgs, context: &Context, output: &m
     for mirror in &mirrors {
         tracing::info!("Promoting staging snapshot to production for {mirror}");
     }
-    let moved = publish::promote(&mut context.catalog()?, &mirrors, context.by())?;
+    let moved = publish::promote(&mut context.catalog()?, &mirrors, context.by(arguments.force))?;
     Moves::log(&moved);
     output.done(&Moves::of(&moved));
     context.make_visible()

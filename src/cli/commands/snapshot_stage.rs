@@ -16,7 +16,7 @@ pub(in crate::cli) fn run(arguments: &PointArgs, context: &Context, output: &mut
         &mut context.catalog()?,
         &arguments.mirror,
         &arguments.name,
-        context.by(),
+        context.by(arguments.force),
     )?;
     Moves::log(&moved);
     output.done(&Moves::of(&moved));

@@ -24,7 +24,7 @@ use crate::model::Pointer;
 use crate::retention;
 use crate::signature::Keyring;
 use crate::state::StateDir;
-use crate::sync::{self, Job, Outcome, Progress, Store, SyncReport, Trust};
+use crate::sync::{self, Acceptance, Job, Outcome, Progress, Store, SyncReport, Trust};
 use crate::upstream::{Client, ClientOptions};
 
 /// Where APT keeps the keyrings that it trusts itself.
@@ -51,6 +51,7 @@ struct Mirror {
 
 #[derive(Serialize)]
 struct Snapshot {
+    held: Option<String>,
     name: String,
     files: u64,
     bytes: u64,
@@ -86,7 +87,7 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
     for mirror in &mirrors {
         match run.sync(mirror) {
             Ok(done) => {
-                let trouble = run.follow_up(mirror, &done).err();
+                let trouble = run.follow_up(mirror, &done).err().or_else(|| held(&done));
                 report.mirrors.push(Mirror::done(&done, trouble.as_ref()));
                 failures.extend(trouble.map(|trouble| (*mirror, trouble)));
             }
@@ -181,6 +182,11 @@ impl<'a> Run<'a> {
                 .filter_map(|(wanted, pointer)| wanted.then_some(pointer))
                 .collect(),
             force: self.arguments.force,
+            accept: Acceptance {
+                rollback: self.arguments.accept_rollback,
+                release_info: self.arguments.accept_release_info,
+            },
+            max_shrink: mirror.max_shrink,
             connections: self.context.settings.max_conns,
             actor: self.context.actor.clone(),
             now: self.context.now,
@@ -243,6 +249,23 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The failure that a held state is, until somebody looks at it: nothing else would tell of it.
+fn held(done: &SyncReport) -> Option<Failure> {
+    let shrink = done.held?;
+    let which = match &done.outcome {
+        Outcome::Recorded { snapshot, .. } => format!("snapshot {snapshot} of {}", done.mirror),
+        Outcome::Unchanged => format!("the last synced state of {}", done.mirror),
+    };
+    let failure = Failure::new(
+        Kind::Refused,
+        format!("{which} is held, and no pointer moves to it: it has {shrink}"),
+    );
+    Some(failure.hint(format!(
+        "look at what is missing; if it is meant to be so, run mirrorctl snapshot stage or publish --force {} <name>",
+        done.mirror
+    )))
+}
+
 /// The failure of the whole run: that of the only mirror, or one that names every mirror that failed.
 fn conclude(failures: Vec<(&MirrorSettings, Failure)>, mirrors: usize, interrupt: &Interrupt) -> Result<(), Failure> {
     if let Some((stopped, _)) = failures.last().filter(|_| interrupt.came()) {
@@ -287,6 +310,7 @@ impl Mirror {
                 moves,
             } => {
                 let snapshot = Snapshot {
+                    held: done.held.map(|shrink| shrink.to_string()),
                     name: snapshot.to_string(),
                     files: *files,
                     bytes: *bytes,

@@ -43,4 +43,4 @@ pub use nginx::Nginx;
 pub use program::{Program, Ran, Running, Usage};
 pub use scratch::{Scratch, free_port, is_root, now};
 pub use sys::Signal;
-pub use upstream::{Fault, Recorded, Upstream};
+pub use upstream::{Fault, Recorded, Switch, Upstream};

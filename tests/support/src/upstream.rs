@@ -97,6 +97,16 @@ struct Hostile {
     recorded: Condvar,
 }
 
+/// The choice of the directory that an upstream serves.
+pub struct Switch(Arc<Hostile>);
+
+impl Switch {
+    /// Serves another directory from the next request on.
+    pub fn to(&self, root: &Path) {
+        *lock(&self.0.files) = Arc::new(FileService::new(root));
+    }
+}
+
 /// A running upstream on 127.0.0.1. Stops when it is dropped.
 ///
 /// Patterns are paths without leading `/`, in which `*` stands for any text, `/` included.
@@ -124,7 +134,12 @@ impl Upstream {
 
     /// Serves another directory from the next request on.
     pub fn switch_to(&self, root: &Path) {
-        *lock(&self.hostile.files) = Arc::new(FileService::new(root));
+        self.switch().to(root);
+    }
+
+    /// What [`Upstream::before`] needs to serve another directory in the middle of a sync.
+    pub fn switch(&self) -> Switch {
+        Switch(Arc::clone(&self.hostile))
     }
 
     /// Answers every request that matches with `fault`. The rule set last goes first.

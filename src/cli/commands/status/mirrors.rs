@@ -1,0 +1,105 @@
+//! What the catalog has of each mirror, as `mirrorctl status` says it.
+//!
+//! Owns the words for pointers and for the age of upstream's Release files. It asks no mount.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::catalog::{CatalogError, CatalogReader, ReleaseFacts};
+use crate::cli::stores::synced;
+use crate::cli::text::{span, utc};
+use crate::config::MirrorSettings;
+use crate::model::{Pointer, Timestamp};
+
+/// A mirror.
+#[derive(Serialize)]
+pub(super) struct Mirror {
+    pub(super) mirror: String,
+    pub(super) staging: Option<String>,
+    pub(super) current: Option<String>,
+    pub(super) snapshots: usize,
+    pub(super) checked: Option<String>,
+    /// Why no pointer moves to the last synced state without force.
+    pub(super) held: Option<String>,
+    pub(super) suites: Vec<Suite>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Suite {
+    suite: String,
+    release_date: Option<String>,
+    release_age_seconds: Option<i64>,
+    valid_until: Option<String>,
+    expired: bool,
+    /// Whether it is older than the mirror's `max_age`.
+    old: bool,
+}
+
+impl Mirror {
+    /// A mirror that was never synced.
+    pub(super) fn unsynced(settings: &MirrorSettings) -> Self {
+        Self {
+            mirror: settings.id.to_string(),
+            staging: None,
+            current: None,
+            snapshots: 0,
+            checked: None,
+            held: None,
+            suites: Vec::new(),
+        }
+    }
+
+    /// What the catalog has of a mirror.
+    pub(super) fn read(
+        reader: &CatalogReader,
+        settings: &MirrorSettings,
+        now: Timestamp,
+    ) -> Result<Self, CatalogError> {
+        let Some(row) = synced(reader, &settings.id)? else {
+            return Ok(Self::unsynced(settings));
+        };
+        let at = |pointer| Ok::<_, CatalogError>(reader.pointer(row, pointer)?.map(|m| m.snapshot.to_string()));
+        let state = reader.last_state(row)?;
+        let releases = state.as_ref().map_or(&[][..], |state| &state.releases);
+        Ok(Self {
+            mirror: settings.id.to_string(),
+            staging: at(Pointer::Staging)?,
+            current: at(Pointer::Current)?,
+            snapshots: reader.snapshot_names(row)?.len(),
+            checked: state.as_ref().and_then(|state| state.checked_at).map(utc),
+            held: reader.last_held(row)?.map(|shrink| shrink.to_string()),
+            suites: releases
+                .iter()
+                .map(|release| Suite::of(release, settings.max_age, now))
+                .collect(),
+        })
+    }
+}
+
+impl Suite {
+    fn of(release: &ReleaseFacts, max_age: Option<Duration>, now: Timestamp) -> Self {
+        let age = release.date.map(|date| now.unix() - date.unix());
+        let limit = max_age.map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        Self {
+            suite: release.suite.to_string(),
+            release_date: release.date.map(utc),
+            release_age_seconds: age,
+            valid_until: release.valid_until.map(utc),
+            expired: release.valid_until.is_some_and(|until| until < now),
+            old: limit.is_some_and(|limit| age.is_none_or(|age| age > limit)),
+        }
+    }
+
+    /// As people read it.
+    pub(super) fn sentence(&self) -> String {
+        let age = match self.release_age_seconds.map(u64::try_from) {
+            None => "of unknown age".to_owned(),
+            Some(Ok(age)) => format!("{} old", span(Duration::from_secs(age - age % 60))),
+            Some(Err(_)) => "from the future".to_owned(),
+        };
+        let expired = if self.expired { ", EXPIRED" } else { "" };
+        let old = if self.old { ", OLD" } else { "" };
+        format!("{} {age}{old}{expired}", self.suite)
+    }
+}

@@ -1,0 +1,139 @@
+//! The command `mirrorctl status`.
+//!
+//! Owns the report of what is mounted, where the pointers lead, and how old upstream is. Works for any local user.
+
+mod mirrors;
+mod mounts;
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::output::{Align, Human, Output, Page, Table};
+use crate::cli::text::size;
+use mirrors::{Mirror, Suite};
+use mounts::Mount;
+
+#[derive(Serialize)]
+struct Report {
+    mounts: Vec<Mount>,
+    /// `None` while the catalog cannot be read.
+    mirrors: Option<Vec<Mirror>>,
+    cache: Option<Cache>,
+}
+
+#[derive(Serialize)]
+struct Cache {
+    files: u64,
+    bytes: u64,
+    unused_files: u64,
+    unused_bytes: u64,
+}
+
+/// Says what is mounted, what each pointer names, and how old upstream is.
+pub(in crate::cli) fn run(context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let mounts = mounts::mounts(context)?;
+    let (content, failure) = match Content::read(context) {
+        Ok(content) => (Some(content), None),
+        // What is mounted can be said all the same, and is what matters then.
+        Err(failure) => (None, Some(failure)),
+    };
+    let (mirrors, cache) = content.map_or((None, None), |content| (Some(content.mirrors), content.cache));
+    output.answer(&Report { mounts, mirrors, cache });
+    failure.map_or(Ok(()), Err)
+}
+
+/// What the catalog says.
+struct Content {
+    mirrors: Vec<Mirror>,
+    cache: Option<Cache>,
+}
+
+impl Content {
+    fn read(context: &Context) -> Result<Self, Failure> {
+        let mirrors = context.settings.mirrors.values();
+        // Before the first sync there is no catalog, and still something to say.
+        if is_missing(&context.settings.state.join("catalog.db")) {
+            return Ok(Self {
+                mirrors: mirrors.map(Mirror::unsynced).collect(),
+                cache: None,
+            });
+        }
+        Ok(context.reader()?.at_once(|reader| {
+            let mirrors = mirrors.map(|mirror| Mirror::read(reader, mirror, context.now));
+            let mirrors = mirrors.collect::<Result<_, _>>()?;
+            let ((files, bytes), unused) = (reader.blob_totals()?, reader.unused()?);
+            let cache = Cache {
+                files,
+                bytes,
+                unused_files: unused.blobs,
+                unused_bytes: unused.bytes,
+            };
+            Ok(Self {
+                mirrors,
+                cache: Some(cache),
+            })
+        })?)
+    }
+}
+
+/// Whether `path` certainly does not exist, which is something else than that it cannot be seen.
+fn is_missing(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
+}
+
+impl Human for Report {
+    fn human(&self, page: &mut Page) {
+        if self.mounts.is_empty() {
+            page.line("nothing is mounted");
+        }
+        self.mounts.iter().for_each(|mount| page.line(mount.sentence()));
+        let Some(mirrors) = &self.mirrors else { return };
+        let headings = ["MIRROR", "CURRENT", "STAGING", "SNAPSHOTS", "LAST CHECK", "UPSTREAM"];
+        let mut table = Table::new(&headings.map(|heading| (heading, Align::Left)));
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        for mirror in mirrors {
+            table.row([
+                mirror.mirror.clone(),
+                or_dash(&mirror.current),
+                or_dash(&mirror.staging),
+                mirror.snapshots.to_string(),
+                mirror.checked.clone().unwrap_or_else(|| "never".to_owned()),
+                mirror.suites.iter().map(Suite::sentence).collect::<Vec<_>>().join("; "),
+            ]);
+        }
+        page.table(&table);
+        for (mirror, held) in mirrors
+            .iter()
+            .filter_map(|mirror| Some((mirror, mirror.held.as_ref()?)))
+        {
+            page.line(format!("{}: the last synced state is held: {held}", mirror.mirror));
+        }
+        if let Some(cache) = &self.cache {
+            page.line(format!(
+                "cache: {} files, {}; unused: {} files, {}",
+                cache.files,
+                size(cache.bytes),
+                cache.unused_files,
+                size(cache.unused_bytes)
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_not_missing() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let path = place.path().join("catalog.db");
+        assert!(is_missing(&path));
+        // As good as no permission, which root always has.
+        std::os::unix::fs::symlink("catalog.db", &path).expect("links");
+        assert!(!path.exists() && !is_missing(&path));
+    }
+}
