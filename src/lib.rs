@@ -7,7 +7,7 @@
 //!  │
 //!  └────► sync · publish · retention · view ──► catalog · blobs · state · upstream · signature · apt · control ──► model
 //!                                        └────► mirrorctl-mount
-//! cli ──► config ──► model
+//! cli ──► config · legacy ──► model
 //! ```
 //!
 //! - [`model`] is the vocabulary; it is pure and knows nobody.
@@ -16,6 +16,7 @@
 //!   knows OpenPGP, [`blobs`] owns the content-addressed files, [`apt`] reads the Debian repository format, and
 //!   [`control`] is how a command tells running mounts what changed. None of these imports another.
 //! - [`sync`], [`publish`], [`retention`], [`view`] and [`daemon`] are the use cases: only they combine the rooms above.
+//! - [`legacy`] knows the layout of the earlier program.
 //! - [`config`] turns `mirror.toml` into settings, [`cli`] turns arguments into one use-case call and a rendering,
 //!   and [`demo`] makes the small signed archive of `mirrorctl demo`.
 //!
@@ -29,6 +30,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod demo;
+pub mod legacy;
 pub mod model;
 pub mod publish;
 pub mod retention;

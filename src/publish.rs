@@ -1,6 +1,6 @@
 //! Moving pointers, and making changes visible.
 //!
-//! Owns the acts *stage*, *publish* and *promote*, each one transaction however many mirrors it moves, and the telling
+//! Owns the acts *stage*, *publish*, *promote* and *migrate*, each one transaction however many mirrors it moves, and the telling
 //! of running mounts. It touches no network and no blob: the commit is the switch. When a commit's outcome is unknown
 //! it looks again and reports what is.
 
@@ -79,6 +79,30 @@ pub fn promote(catalog: &mut Catalog, mirrors: &[MirrorId], by: By<'_>) -> Resul
     };
     let wishes: Vec<_> = mirrors.iter().map(wish).collect();
     move_pointers(catalog, &wishes, "promote", by)
+}
+
+/// Points those pointers that lead nowhere yet at the snapshots that an earlier installation had there, all of them in
+/// one transaction. A pointer that leads somewhere was moved by somebody since, and stays.
+///
+/// # Errors
+/// When a mirror or snapshot does not exist, or the catalog cannot be read or written.
+pub fn adopt(
+    catalog: &mut Catalog,
+    targets: &[(MirrorId, Pointer, SnapshotName)],
+    by: By<'_>,
+) -> Result<Vec<Moved>, CatalogError> {
+    let mut wishes = Vec::new();
+    for (mirror, pointer, name) in targets {
+        let row = catalog.reader().mirror(mirror)?;
+        if catalog.reader().pointer(row, *pointer)?.is_none() {
+            wishes.push(RequestedMove {
+                mirror: mirror.clone(),
+                pointer: *pointer,
+                target: PointerTarget::Snapshot(name.clone()),
+            });
+        }
+    }
+    move_pointers(catalog, &wishes, "migrate", by)
 }
 
 fn move_pointers(

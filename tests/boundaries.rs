@@ -16,7 +16,7 @@ const USE_CASES: &[&str] = &["publish", "retention", "sync", "view"];
 
 /// Every room of `src/`.
 fn rooms() -> BTreeSet<&'static str> {
-    let others = ["model", "config", "demo", "daemon", "cli"];
+    let others = ["model", "config", "demo", "legacy", "daemon", "cli"];
     MIDDLE.iter().chain(USE_CASES).copied().chain(others).collect()
 }
 
@@ -24,7 +24,7 @@ fn rooms() -> BTreeSet<&'static str> {
 fn allowed(room: &str) -> BTreeSet<&'static str> {
     match room {
         "model" => BTreeSet::new(),
-        "config" | "demo" => BTreeSet::from(["model"]),
+        "config" | "demo" | "legacy" => BTreeSet::from(["model"]),
         "cli" | "lib" | "main" => rooms(),
         middle if MIDDLE.contains(&middle) => BTreeSet::from(["model"]),
         // The life of a mount is that of the view it shows.

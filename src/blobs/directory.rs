@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
 
@@ -111,6 +111,19 @@ impl Directory {
     pub(super) fn link(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
         let flags = AtFlags::empty();
         Ok(rustix::fs::linkat(&self.descriptor, name, &to.descriptor, new, flags)?)
+    }
+
+    /// Gives the open file `source`, wherever it is, the name `new` in this directory as well.
+    pub(super) fn link_open(&self, source: &File, new: &str) -> io::Result<()> {
+        // By its descriptor, so that it is this file whatever has happened to its path meanwhile.
+        let source = format!("/proc/self/fd/{}", source.as_raw_fd());
+        Ok(rustix::fs::linkat(
+            CWD,
+            source,
+            &self.descriptor,
+            new,
+            AtFlags::SYMLINK_FOLLOW,
+        )?)
     }
 
     /// Moves the file `name` to the name `new` in `to`, replacing what is there.

@@ -117,14 +117,52 @@ impl Incoming {
     /// # Errors
     /// [`BlobError::TooLong`] when more come than announced, or the file system refuses.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.look_at(bytes)?;
+        self.file
+            .write_all(bytes)
+            .map_err(|error| BlobError::io("write", &self.place.path())(error))
+    }
+
+    /// As [`Incoming::write`], for bytes that the file has already.
+    pub(super) fn look_at(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.written += bytes.len() as u64;
         if self.written > self.longest {
             return Err(BlobError::TooLong(self.longest));
         }
         self.hasher.update(bytes);
-        self.file
-            .write_all(bytes)
-            .map_err(|error| BlobError::io("write", &self.place.path())(error))
+        Ok(())
+    }
+
+    /// The open file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The file, open for reading from its beginning.
+    pub(super) fn reopened(&self) -> Result<File, BlobError> {
+        let opened = self.place.directory.read(&self.place.name);
+        opened.map_err(|error| BlobError::io("open", &self.place.path())(error))
+    }
+
+    /// Puts the open file `source` in the place of this one, which is empty. When that cannot be, this one stays.
+    pub(super) fn become_link(&mut self, source: &File) -> io::Result<()> {
+        let link = format!("{}-link", self.place.name);
+        self.place.directory.link_open(source, &link)?;
+        let replaced = self.place.directory.read(&link).and_then(|file| {
+            self.place
+                .directory
+                .rename(&link, &self.place.directory, &self.place.name)?;
+            Ok(file)
+        });
+        match replaced {
+            Ok(file) => self.file = file,
+            Err(error) => {
+                // The next inbox of the mirror removes what could not be removed now.
+                drop(self.place.directory.remove(link.as_str()));
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Ends the file, which must have the announced size and digest where they are known, and will be served with the

@@ -8,6 +8,7 @@
 mod directory;
 mod incoming;
 mod layout;
+mod taking;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,6 +16,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 pub use incoming::{Arrived, Inbox, Incoming};
+pub use taking::{Expected, Sharing};
 
 use directory::{Directory, Owner};
 use layout::Place;
@@ -43,6 +45,9 @@ pub enum BlobError {
         /// Why it failed.
         source: io::Error,
     },
+    /// A file that was to be taken over cannot be read.
+    #[error("it cannot be read")]
+    Source(#[source] io::Error),
     /// More bytes came than were announced.
     #[error("more than the expected {0} bytes came")]
     TooLong(u64),
@@ -70,7 +75,7 @@ impl BlobError {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Io { .. } => true,
-            Self::TooLong(_) | Self::TooShort { .. } | Self::Different { .. } => false,
+            Self::Source(_) | Self::TooLong(_) | Self::TooShort { .. } | Self::Different { .. } => false,
         }
     }
 

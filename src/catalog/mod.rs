@@ -24,6 +24,7 @@ mod sql_types;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod traceless;
 mod tree;
 
 use std::path::{Path, PathBuf};

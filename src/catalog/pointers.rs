@@ -31,7 +31,7 @@ pub struct MoveRecord {
     /// Modification time of plain index names below the pointer from this move on: it grows by at least a second
     /// with every move, whatever the clock does.
     pub serial_mtime: Timestamp,
-    /// The command that moved it: `stage`, `publish`, `promote` or `sync`.
+    /// The command that moved it: `stage`, `publish`, `promote`, `sync` or `migrate`.
     pub act: String,
     /// Who did it.
     pub actor: String,

@@ -80,6 +80,8 @@ pub struct Recording<'a> {
     pub pointers: &'a [Pointer],
     /// Who syncs.
     pub actor: &'a str,
+    /// The date of the snapshot.
+    pub created_at: Timestamp,
     /// The time of recording.
     pub now: Timestamp,
 }
@@ -187,7 +189,7 @@ impl Catalog {
                     name: what.name.clone(),
                 });
             }
-            let target = snapshots::insert(transaction, mirror, what.name, seq, what.now)?;
+            let target = snapshots::insert(transaction, mirror, what.name, seq, what.created_at)?;
             let act = Act {
                 command: "sync",
                 actor: what.actor,
@@ -663,6 +665,7 @@ mod tests {
             held: None,
             pointers: &[],
             actor: "tester",
+            created_at: at(0),
             now: at(0),
         };
         house.catalog.record(prepared, &what)
@@ -730,6 +733,7 @@ mod tests {
             held: None,
             pointers: &[],
             actor: "tester",
+            created_at: at(0),
             now: at(0),
         };
         assert!(matches!(

@@ -287,6 +287,7 @@ mod tests {
             held: None,
             pointers: &[],
             actor: "tester",
+            created_at: at(7),
             now: at(7),
         };
         house.catalog.record(&prepared, &what).expect("records");

@@ -167,6 +167,7 @@ impl House {
             held: None,
             pointers,
             actor: "tester",
+            created_at: now,
             now,
         };
         self.catalog.record(&prepared, &what)

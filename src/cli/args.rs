@@ -83,22 +83,20 @@ pub enum Command {
     /// Mend what verify found
     #[command(hide = true)]
     Repair(Later),
-    /// Take files over from another mirror
-    #[command(hide = true)]
-    Import(Later),
-    /// Take an earlier mirrorctl's state over
-    #[command(hide = true)]
-    Migrate(Later),
+    /// Make a snapshot of a mirror tree that is on this machine, without downloading
+    Import(ImportArgs),
+    /// Take the snapshots of the earlier mirrorctl over
+    Migrate(MigrateArgs),
 }
 
 /// `sync`
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct SyncArgs {
     /// Mirrors to sync [default: all]
     #[arg(value_name = "MIRROR")]
     pub mirrors: Vec<MirrorId>,
-    /// Say what would be fetched, and fetch nothing
-    #[arg(long, hide = true)]
+    /// Say how much would be fetched, and store nothing
+    #[arg(long)]
     pub dry_run: bool,
     /// Record a snapshot even if upstream is unchanged, and do not hold it if it shrank
     #[arg(long)]
@@ -109,6 +107,45 @@ pub struct SyncArgs {
     /// Take a Release file with another Suite, Codename, Origin or Label than before, this once
     #[arg(long)]
     pub accept_release_info: bool,
+    /// Take metadata without a good signature
+    #[arg(long)]
+    pub no_pgp_check: bool,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The mirror that the tree is one of
+    pub mirror: MirrorId,
+    /// The archive's root: the directory that holds dists/
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Name of the snapshot [default: made of the date of the tree's Release file]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<SnapshotName>,
+    /// Copy files where blocks cannot be shared, instead of using them together with the tree
+    #[arg(long)]
+    pub copy: bool,
+    /// Take a tree that is older than the last synced state, this once
+    #[arg(long)]
+    pub accept_rollback: bool,
+    /// Take a tree whose Release file calls its archive differently than before, this once
+    #[arg(long)]
+    pub accept_release_info: bool,
+    /// Take metadata without a good signature
+    #[arg(long)]
+    pub no_pgp_check: bool,
+}
+
+/// `migrate`
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// Say what would be taken over, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Copy files where blocks cannot be shared, instead of using them together with the old snapshots
+    #[arg(long)]
+    pub copy: bool,
     /// Take metadata without a good signature
     #[arg(long)]
     pub no_pgp_check: bool,
@@ -347,8 +384,8 @@ mod tests {
             "demo --keep",
             "verify --deep --part 1/30",
             "repair --rebuild",
-            "import debian /srv",
-            "migrate --dry-run",
+            "import debian /srv --name x --copy --accept-rollback --accept-release-info --no-pgp-check",
+            "migrate --dry-run --copy --no-pgp-check",
             "snapshot rollback a --to b",
             "snapshot diff a b c",
             "snapshot test a",

@@ -6,14 +6,15 @@
 use mirrorctl_mount::MountError;
 
 use super::failure::{Failure, Kind};
+use super::text::size;
 use crate::blobs::BlobError;
 use crate::catalog::CatalogError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
 use crate::retention::RetentionError;
 use crate::signature::KeyringError;
-use crate::state::StateError;
-use crate::sync::{FileError, SyncError};
+use crate::state::{Room, StateError};
+use crate::sync::{self, FileError, Load, SyncError};
 use crate::upstream::UpstreamError;
 
 impl From<StateError> for Failure {
@@ -83,7 +84,9 @@ impl From<BlobError> for Failure {
         let failure = Self::caused(Kind::Failed, &error);
         match &error {
             BlobError::Io { source, .. } => with_space_hint(failure, source),
-            BlobError::TooLong(_) | BlobError::TooShort { .. } | BlobError::Different { .. } => failure,
+            BlobError::Source(_) | BlobError::TooLong(_) | BlobError::TooShort { .. } | BlobError::Different { .. } => {
+                failure
+            }
         }
     }
 }
@@ -146,6 +149,25 @@ impl From<SyncError> for Failure {
                 }
             },
             SyncError::Wanted { .. } => caused(Kind::Failed).hint("correct sections or architectures of the mirror"),
+            SyncError::NoRoom { load, room } => Self::new(Kind::Refused, no_room(load, room)).hint(
+                "free space or inodes, put [snapshot] path on a larger file system, or mirror less of the archive",
+            ),
+            SyncError::TooLarge { bytes, max } => {
+                let (bytes, max) = (size(*bytes), size(*max));
+                Self::new(
+                    Kind::Refused,
+                    format!("the mirror would have {bytes}, and its max_size allows {max}"),
+                )
+                .hint("raise max_size, or mirror less of the archive; nothing was downloaded but its indices")
+            }
+            SyncError::Incomplete(incomplete) => {
+                let kind = if incomplete.damaged() > 0 {
+                    Kind::Unverifiable
+                } else {
+                    Kind::Partial
+                };
+                caused(kind).hint("run mirrorctl sync: it fetches these files only, what was found is kept")
+            }
             SyncError::NoRelease(_) => caused(Kind::Failed).hint("correct url or suites of the mirror"),
             SyncError::Interrupted => caused(Kind::Interrupted),
             SyncError::Catalog(source) => catalog(source, |kind, _| Self::caused(kind, &error)),
@@ -156,9 +178,25 @@ impl From<SyncError> for Failure {
             | SyncError::NoVariant(_)
             | SyncError::Listing(_)
             | SyncError::Path { .. }
+            | SyncError::State(_)
             | SyncError::Worker => caused(Kind::Failed),
         }
     }
+}
+
+/// The sentence about files that do not fit.
+fn no_room(load: &Load, room: &Room) -> String {
+    let inodes = room
+        .inodes
+        .map(|free| format!(" and {free} inodes"))
+        .unwrap_or_default();
+    format!(
+        "{} files with {} are to be fetched, and there are {}{inodes} free, of which {} stay free",
+        load.files,
+        size(load.occupied),
+        size(room.free),
+        size(sync::reserve(room)),
+    )
 }
 
 impl From<RetentionError> for Failure {

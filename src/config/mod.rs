@@ -11,6 +11,7 @@ mod file;
 mod name_format;
 mod resolve;
 mod settings;
+mod size;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,6 +23,7 @@ pub use error::{ConfigError, ConfigErrors, LoadError, Origin};
 pub use file::nearest;
 pub use name_format::{NameFormat, NameFormatError};
 pub use settings::{GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, PruneSettings, Settings, WordError};
+pub use size::{SizeError, parse_size};
 
 use error::{Notes, Spot};
 

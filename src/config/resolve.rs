@@ -16,7 +16,7 @@ use super::error::{Located, Notes, Spot};
 use super::file::{RawFile, RawFilters, RawGc, RawLog, RawMirror, RawSnapshot, RawTls};
 use super::{
     GcSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
-    parse_duration,
+    parse_duration, parse_size,
 };
 use crate::model::{BaseUrl, BaseUrlError, MirrorId, Percent};
 
@@ -266,6 +266,17 @@ fn duration(raw: Option<&Located<String>>, notes: &mut Notes) -> Option<Duration
     }
 }
 
+fn size(raw: Option<&Located<String>>, notes: &mut Notes) -> Option<u64> {
+    let raw = raw?;
+    match parse_size(&raw.value) {
+        Ok(size) => Some(size),
+        Err(error) => {
+            notes.fault(raw, format!("{error}, but is {:?}", raw.value));
+            None
+        }
+    }
+}
+
 fn name_format(raw: &RawSnapshot, inherited: &NameFormat, notes: &mut Notes) -> NameFormat {
     parsed(raw.default_name_format.as_ref(), notes).unwrap_or_else(|| inherited.clone())
 }
@@ -340,6 +351,7 @@ fn mirror(
     let name_format = name_format(&raw.snapshot, &inherited.name_format, notes);
     let prune = prune(&raw.snapshot, inherited.prune, notes);
     refuse_own_state(&raw.snapshot, inherited.state.as_deref(), surroundings, notes);
+    let max_size = size(raw.max_size.as_ref(), notes);
     refuse_source(raw.mirror_source.as_ref(), notes);
     refuse_filters(&raw.filters, notes);
     refuse_tls(&raw.tls, notes);
@@ -353,6 +365,7 @@ fn mirror(
         no_pgp_check: is_set(raw.no_pgp_check.as_ref()),
         max_shrink: max_shrink(raw.max_shrink.as_ref(), notes),
         max_age: duration(raw.max_age.as_ref(), notes),
+        max_size,
         publish_to_staging: is_set(raw.publish_to_staging.as_ref()),
         publish_to_production: is_set(raw.publish_to_production.as_ref()),
         name_format,
@@ -379,10 +392,6 @@ fn is_set(flag: Option<&Located<bool>>) -> bool {
 fn base_url(raw: &Located<String>, notes: &mut Notes) -> Option<BaseUrl> {
     match raw.value.parse() {
         Ok(url) => Some(url),
-        Err(BaseUrlError::Scheme(scheme)) if scheme == "file" => {
-            notes.fault(raw, format!("a file: URL {NOT_YET}"));
-            None
-        }
         Err(BaseUrlError::Syntax(reason)) => {
             notes.fault(raw, format!("is not a URL ({reason})"));
             None

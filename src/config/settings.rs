@@ -57,6 +57,8 @@ pub struct MirrorSettings {
     pub max_shrink: Percent,
     /// From this age on, `status` warns of a Release file; `None` for never.
     pub max_age: Option<Duration>,
+    /// Most bytes that one snapshot may have.
+    pub max_size: Option<u64>,
     /// Point `staging` at each new snapshot.
     pub publish_to_staging: bool,
     /// Point `current` at each new snapshot.

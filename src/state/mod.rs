@@ -12,6 +12,7 @@
 
 mod locks;
 mod ownership;
+mod room;
 mod sys;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use locks::{GcLock, SyncLock};
 pub use ownership::Owner;
+pub use room::Room;
 
 use crate::model::MirrorId;
 

@@ -2,12 +2,15 @@
 //!
 //! Owns the error's words. Which exit code each is belongs to `cli`.
 
+use super::adopt::Incomplete;
+use super::fit::Load;
 use super::plausible::{ChangedField, listed};
 use crate::apt::{ParseError, WantedError};
 use crate::blobs::BlobError;
 use crate::catalog::CatalogError;
 use crate::model::{ListingError, RepoPath, RepoPathError, Suite, Timestamp};
 use crate::signature::SignatureError;
+use crate::state::{Room, StateError};
 use crate::upstream::UpstreamError;
 
 /// Why a sync did not end in a snapshot. Whatever it is, nothing that was published has changed.
@@ -133,6 +136,28 @@ pub enum SyncError {
         /// Why.
         source: Box<FileError>,
     },
+    /// A tree that was to be taken over has holes.
+    #[error("{} of {} listed files are missing, and {} are damaged", .0.absent.len() - .0.damaged(), .0.listed, .0.damaged())]
+    Incomplete(Box<Incomplete>),
+    /// The file system of the cache is too small for what is to be fetched.
+    #[error("{} more bytes in {} files do not fit: {} are free, of which {} stay so", load.occupied, load.files, room.free, super::reserve(room))]
+    NoRoom {
+        /// What was to be fetched.
+        load: Load,
+        /// The room there is.
+        room: Room,
+    },
+    /// What upstream has is more than the configuration allows.
+    #[error("the mirror would have {bytes} bytes, and max_size allows {max}")]
+    TooLarge {
+        /// Bytes that a snapshot would have.
+        bytes: u64,
+        /// Bytes that are allowed.
+        max: u64,
+    },
+    /// The file system of the cache does not tell how much room there is.
+    #[error("the state directory failed")]
+    State(#[from] StateError),
     /// The listed files cannot stand in one tree.
     #[error("the listed files cannot stand in one tree")]
     Listing(#[from] ListingError),
@@ -199,6 +224,10 @@ impl SyncError {
             | Self::Unsteady(..)
             | Self::Parse { .. }
             | Self::Wanted { .. }
+            | Self::Incomplete(_)
+            | Self::NoRoom { .. }
+            | Self::TooLarge { .. }
+            | Self::State(_)
             | Self::Listing(_)
             | Self::Path { .. }
             | Self::Blobs(_)

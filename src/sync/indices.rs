@@ -108,6 +108,8 @@ pub(super) enum Missing {
     Allowed,
     /// Yes.
     Refused,
+    /// No, and neither is a damaged one: whoever asks tells of all of them together.
+    Noted,
 }
 
 /// Where to get a variant: under its strongest hash where the archive offers that, else under its name.

@@ -5,10 +5,14 @@
 //! changes nothing that anybody can see, and keeps what was fetched for the next attempt. It never decides where
 //! pointers lead beyond what the job says, and prints nothing.
 
+mod adopt;
 mod error;
+mod fit;
 mod indices;
+mod local;
 mod plan;
 mod plausible;
+mod preview;
 mod release;
 mod report;
 mod store;
@@ -18,8 +22,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use adopt::{Absent, Adoption, Incomplete, release_dates};
 pub use error::{FileError, SyncError};
+pub use fit::{Load, reserve};
 pub use plausible::{Acceptance, ChangedField};
+pub use preview::{Known, Preview, preview};
 pub use report::{Outcome, Progress, SyncReport, Transferred};
 pub use store::Store;
 
@@ -30,6 +37,7 @@ use crate::model::{
 use crate::signature::Keyring;
 use crate::state::SyncLock;
 use crate::upstream::Client;
+use indices::Indices;
 use release::SuiteRelease;
 use transfer::Transfer;
 
@@ -61,6 +69,10 @@ pub struct Job {
     pub accept: Acceptance,
     /// A listing that lost a larger share of its pool files is held.
     pub max_shrink: Percent,
+    /// Most bytes that the snapshot may have.
+    pub max_size: Option<u64>,
+    /// Set when upstream is a tree that becomes a snapshot as it is.
+    pub adoption: Option<Adoption>,
     /// Number of files fetched at the same time.
     pub connections: usize,
     /// Who syncs.
@@ -157,13 +169,12 @@ async fn complete(
     releases: &[SuiteRelease],
     transfer: &Transfer,
 ) -> Result<SyncReport, SyncError> {
-    progress.stage(&job.mirror, "Downloading package indices");
-    let indices = indices::fetch_all(job, releases, transfer).await?;
-    let release_files = releases.iter().flat_map(|release| release.blobs(job));
-    let release_files = release_files.map(|(file, blob)| (file.path.clone(), blob));
-    plan::check(release_files.collect(), &indices.obtained, &indices.pool)?;
+    let indices = survey(job, releases, transfer, progress).await?;
     progress.stage(&job.mirror, "Downloading packages");
-    let pool = transfer.fetch_pool(&indices.pool).await?;
+    let pool = match job.adoption {
+        Some(_) => adopt::take_pool(transfer, &indices.pool).await?,
+        None => transfer.fetch_pool(&indices.pool).await?,
+    };
     let release_files = transfer.keep_release_files(releases, job).await?;
 
     let listing = plan::listing(release_files, indices.obtained, pool)?;
@@ -189,6 +200,22 @@ fn unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &[SuiteRelea
     note_unchanged(job, store, mirror, releases)?;
     let held = store.catalog().reader().last_held(mirror)?;
     Ok(SyncReport::unchanged(job, releases, held))
+}
+
+/// Everything that upstream lists of what is wanted, as it is known before the first pool file is fetched.
+async fn survey(
+    job: &Job,
+    releases: &[SuiteRelease],
+    transfer: &Transfer,
+    progress: &Arc<dyn Progress>,
+) -> Result<Indices, SyncError> {
+    progress.stage(&job.mirror, "Downloading package indices");
+    let indices = indices::fetch_all(job, releases, transfer).await?;
+    let release_files = releases.iter().flat_map(|release| release.blobs(job));
+    let release_files = release_files.map(|(file, blob)| (file.path.clone(), blob));
+    plan::check(release_files.collect(), &indices.obtained, &indices.pool)?;
+    fit::within(job.max_size, &indices.obtained, &indices.pool)?;
+    Ok(indices)
 }
 
 fn note_unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &[SuiteRelease]) -> Result<(), SyncError> {
@@ -229,6 +256,7 @@ fn record(
             held,
             pointers: &job.pointers,
             actor: &job.actor,
+            created_at: job.adoption.and_then(|adoption| adoption.created_at).unwrap_or(job.now),
             now: job.now,
         };
         let outcome = store.catalog().record(prepared, &what);

@@ -97,16 +97,32 @@ pub(super) async fn fetch_all(
 pub(super) async fn have_changed(job: &Job, client: &Client, releases: &[SuiteRelease]) -> bool {
     for release in releases {
         let file = release.files.first().expect("a suite has a Release file");
-        let Ok(Answer::Body(body)) = client.get(&job.url, &file.path, None).await else {
-            continue;
+        let bytes = match client.get(&job.url, &file.path, None).await {
+            Ok(Answer::Body(body)) => upstream::fetch_capped(body, LARGEST).await,
+            Ok(Answer::Local(file)) => file.read_capped(LARGEST),
+            Ok(Answer::Missing | Answer::Unchanged) | Err(_) => continue,
         };
-        if let Ok(bytes) = upstream::fetch_capped(body, LARGEST).await
-            && bytes != file.bytes
-        {
+        if bytes.is_ok_and(|bytes| bytes != file.bytes) {
             return true;
         }
     }
     false
+}
+
+/// As [`fetch_all`] without a catalog; `before` is what the suites said last, as far as that is known.
+pub(super) async fn fetch_anew(
+    job: &Job,
+    client: &Client,
+    before: &[ReleaseFacts],
+) -> Result<Vec<SuiteRelease>, SyncError> {
+    let mut releases = Vec::new();
+    for suite in &job.suites {
+        let fetched = fetch(job, client, suite, None, false).await?;
+        let before = before.iter().find(|facts| facts.suite == *suite);
+        plausible::check(suite, &fetched.release, before, job.now, job.accept)?;
+        releases.push(fetched);
+    }
+    Ok(releases)
 }
 
 /// The files and validators of `suite` in the last synced state, when it has them whole.
@@ -242,6 +258,14 @@ async fn get(
     match client.get(&job.url, &path, known).await? {
         Answer::Unchanged => Ok(Got::Unchanged),
         Answer::Missing => Ok(Got::Nothing),
+        Answer::Local(file) => Ok(Got::File(
+            ReleaseBytes {
+                path,
+                bytes: file.read_capped(LARGEST)?,
+                last_modified: Some(file.modified()),
+            },
+            Validators::default(),
+        )),
         Answer::Body(body) => {
             let (validators, last_modified) = (body.validators(), body.last_modified());
             let bytes = upstream::fetch_capped(body, LARGEST).await?;
@@ -288,7 +312,9 @@ fn verify(job: &Job, suite: &Suite, found: Found, changed: bool) -> Result<Suite
         (Some(text), None) | (None, Some(text)) => parse(text)?,
         (None, None) => return Err(SyncError::NoRelease(suite.clone())),
     };
-    if let Some(until) = release.valid_until.filter(|until| *until < job.now) {
+    // A tree that is taken over is as old as it is; its clients judge for themselves.
+    let fresh = job.adoption.is_none();
+    if let Some(until) = release.valid_until.filter(|until| fresh && *until < job.now) {
         return Err(SyncError::Expired {
             suite: suite.clone(),
             until,

@@ -102,7 +102,7 @@ impl SyncReport {
     }
 }
 
-fn dates(releases: &[SuiteRelease]) -> Vec<(Suite, Option<Timestamp>)> {
+pub(super) fn dates(releases: &[SuiteRelease]) -> Vec<(Suite, Option<Timestamp>)> {
     releases
         .iter()
         .map(|release| (release.suite.clone(), release.release.date))

@@ -4,6 +4,7 @@
 //! names bytes that a power cut could take.
 
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +12,7 @@ use super::SyncError;
 use crate::blobs::{Arrived, BlobStore, Inbox};
 use crate::catalog::{Catalog, MirrorRow, Seq};
 use crate::model::{BlobFacts, Digest, MirrorId, RepoPath, Timestamp};
+use crate::state::Room;
 
 /// The stores of one state directory.
 #[derive(Debug)]
@@ -59,6 +61,16 @@ impl Store {
             self.catalog().add_blobs(&found)?;
         }
         Ok(())
+    }
+
+    /// The room on the file system of the blobs.
+    pub(super) fn room(&self) -> Result<Room, SyncError> {
+        Ok(Room::at(&self.incoming)?)
+    }
+
+    /// Number of the file system that the blobs are on.
+    pub(super) fn device(&self) -> Option<u64> {
+        std::fs::metadata(&self.incoming).ok().map(|found| found.dev())
     }
 
     pub(super) fn inbox(&self, mirror: &MirrorId) -> Result<Inbox, SyncError> {

@@ -13,14 +13,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::{self, JoinSet};
 
+use super::adopt::Damage;
 use super::error::FileError;
+use super::fit;
 use super::indices::Missing;
+use super::local::{self, Taking};
 use super::plan::{self, Want};
 use super::release::SuiteRelease;
 use super::report::{Progress, Transferred};
 use super::store::{Dated, Store, arrive};
 use super::{Job, SyncError};
-use crate::blobs::Inbox;
+use crate::blobs::{Inbox, Sharing};
 use crate::catalog::{Claim, MirrorRow};
 use crate::model::{BaseUrl, BlobFacts, Digest, RepoPath, Timestamp};
 use crate::state::SyncLock;
@@ -47,7 +50,7 @@ struct Shared {
     client: Client,
     store: Arc<Store>,
     mirror: MirrorRow,
-    inbox: Inbox,
+    inbox: Arc<Inbox>,
     /// Keeps the inbox ours until the committer is done with it.
     _lock: Arc<SyncLock>,
     connections: usize,
@@ -56,6 +59,10 @@ struct Shared {
     files: AtomicU64,
     bytes: AtomicU64,
     reused: AtomicU64,
+    /// Whether pool files may also be those of the tree they come from.
+    sharing: Sharing,
+    /// What is wrong with files that were to be noted only.
+    damage: Damage,
     /// A batch could not be kept: nothing more needs to come.
     failed: AtomicBool,
 }
@@ -65,6 +72,20 @@ impl Shared {
     fn count(&self, bytes: u64) {
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How a file that is on this machine is taken. Index files may be written anew in place: they are never shared.
+    fn taking(&self, missing: Missing) -> Taking {
+        let sharing = match missing {
+            Missing::Allowed => Sharing::Never,
+            Missing::Refused | Missing::Noted => self.sharing,
+        };
+        Taking {
+            inbox: Arc::clone(&self.inbox),
+            progress: Arc::clone(&self.progress),
+            sharing,
+            now: self.now,
+        }
     }
 }
 
@@ -89,9 +110,11 @@ impl Transfer {
             client: client.clone(),
             store: Arc::clone(store),
             mirror,
-            inbox: store.inbox(&job.mirror)?,
+            inbox: Arc::new(store.inbox(&job.mirror)?),
             _lock: Arc::clone(lock),
-            connections: job.connections,
+            connections: local::workers(job),
+            sharing: job.adoption.map_or(Sharing::Never, |adoption| adoption.sharing),
+            damage: Damage::default(),
             now: job.now,
             progress: Arc::clone(progress),
             files: AtomicU64::new(0),
@@ -117,6 +140,11 @@ impl Transfer {
         &self.shared.store
     }
 
+    /// What is wrong with the file of this digest that was there and is not what is listed.
+    pub(super) fn damage(&self, digest: Digest) -> Option<String> {
+        self.shared.damage.of(digest)
+    }
+
     /// What has come over the network so far.
     pub(super) fn transferred(&self) -> Transferred {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -137,6 +165,9 @@ impl Transfer {
             .map_err(|(first, error)| failed(1, wants.len(), first, FileError::Content(error)))?;
         self.shared.reused.fetch_add(plan.have.len() as u64, Ordering::Relaxed);
         let mut blobs = plan.have;
+        if missing != Missing::Allowed && !local::takes_no_room(self.shared.sharing, &self.shared.url, store) {
+            fit::into_room(&plan.fetch, store.room()?)?;
+        }
         if !plan.fetch.is_empty() {
             blobs.extend(self.download(plan.fetch, missing).await?);
         }
@@ -257,7 +288,7 @@ impl Round {
             if self.outcome().failures >= ENOUGH_FAILURES || shared.failed.load(Ordering::Relaxed) {
                 break;
             }
-            match fetch_one(shared, want).await? {
+            match fetch_one(shared, want, self.missing).await? {
                 Ok(Some((arrived, mtime))) => {
                     let blob = BlobFacts {
                         digest: want.digest,
@@ -271,8 +302,9 @@ impl Round {
                     shared.count(want.size);
                     shared.progress.file();
                 }
-                Ok(None) if self.missing == Missing::Allowed => shared.progress.file(),
+                Ok(None) if self.missing != Missing::Refused => shared.progress.file(),
                 Ok(None) => self.note_failure(want, FileError::Missing),
+                Err(error) if self.missing == Missing::Noted => shared.damage.note(want.digest, &error),
                 Err(error) => self.note_failure(want, error),
             }
         }
@@ -289,13 +321,18 @@ impl Round {
 }
 
 /// Fetches one file; `None` when upstream has it at none of its paths. The outer error is one of our own disk.
-async fn fetch_one(shared: &Shared, want: &Want) -> Result<Result<Option<Dated>, FileError>, SyncError> {
+async fn fetch_one(
+    shared: &Shared,
+    want: &Want,
+    missing: Missing,
+) -> Result<Result<Option<Dated>, FileError>, SyncError> {
     for path in &want.paths {
         match shared.client.get(&shared.url, path, None).await {
             Err(error) => return Ok(Err(FileError::Upstream(error))),
             // Nobody asked conditionally: a server that calls the file unchanged has no bytes for us either.
             Ok(Answer::Missing | Answer::Unchanged) => {}
             Ok(Answer::Body(body)) => return receive(shared, want, body).await,
+            Ok(Answer::Local(file)) => return local::take(shared.taking(missing), want, file).await,
         }
     }
     Ok(Ok(None))
@@ -422,6 +459,8 @@ mod tests {
             force: false,
             accept: Acceptance::default(),
             max_shrink: Percent::HALF,
+            max_size: None,
+            adoption: None,
             connections: 1,
             actor: "somebody".to_owned(),
             now: Timestamp::from_unix(1_700_000_000),

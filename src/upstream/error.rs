@@ -3,6 +3,8 @@
 //! Owns the error's words. URLs in it never carry a user name or password.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
@@ -71,6 +73,45 @@ pub enum UpstreamError {
         /// Most bytes taken.
         cap: u64,
     },
+    /// The directory of an archive on this machine is not there.
+    #[error("the archive's directory {path} cannot be found")]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A symbolic link leads out of the directory of an archive on this machine.
+    #[error("{path} leads out of the archive's directory")]
+    OutsideDirectory {
+        /// The file that was wanted.
+        path: PathBuf,
+    },
+    /// What lies on this machine under the name of a file is none.
+    #[error("{path} is not a regular file")]
+    NotAFile {
+        /// What lies there.
+        path: PathBuf,
+    },
+    /// A file on this machine cannot be read.
+    #[error("cannot read {path}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file on this machine is longer than it may be.
+    #[error("{path} is longer than {cap} bytes")]
+    FileTooLong {
+        /// The file.
+        path: PathBuf,
+        /// Most bytes taken.
+        cap: u64,
+    },
+    /// A part of the program stopped unexpectedly.
+    #[error("a thread that opens files stopped unexpectedly")]
+    Worker,
 }
 
 /// Why connections could not be set up.

@@ -1,4 +1,4 @@
-//! The network: files of an upstream archive over http and https.
+//! The network: files of an upstream archive over http and https, or from a directory of this machine.
 //!
 //! The only room that opens connections to elsewhere. Owns requests, redirects, deadlines, the limit of connections to
 //! one host, and what may be told of an upstream (never its password). It believes nothing that it receives: sizes and
@@ -9,9 +9,11 @@
 mod client;
 mod error;
 mod fetch;
+mod local;
 mod validators;
 
 pub use client::{Answer, Body, Client, ClientOptions};
 pub use error::UpstreamError;
 pub use fetch::fetch_capped;
+pub use local::LocalFile;
 pub use validators::Validators;

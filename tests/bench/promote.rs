@@ -165,6 +165,7 @@ impl Stores {
             held: None,
             pointers: &[],
             actor: "bench",
+            created_at: time,
             now: time,
         };
         self.catalog.record(&prepared, &what).expect("records");

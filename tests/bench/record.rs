@@ -212,6 +212,7 @@ impl Bench {
             held: None,
             pointers: &[],
             actor: "bench",
+            created_at: now,
             now,
         };
         let (recorded, record) = timed(|| self.catalog.record(&prepared, &what).expect("records"));

@@ -2,6 +2,7 @@
 //!
 //! Owns what any user can run: it needs no `/dev/fuse` and no right to mount.
 
+mod adopt;
 mod crash;
 mod output;
 mod regressions;

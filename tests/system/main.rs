@@ -3,6 +3,7 @@
 //! Owns what needs `/dev/fuse`, root and Debian's programs. Where one is missing these tests fail; they are never
 //! skipped.
 
+mod adopt;
 mod clients;
 mod demo;
 mod mounting;

@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Human, Output, Page, Table};
-use crate::cli::text::span;
+use crate::cli::text::{size, span};
 use crate::config::{MirrorSettings, PruneSettings, Settings};
+use crate::model::Timestamp;
 
 #[derive(Serialize)]
 struct Report {
@@ -47,9 +48,12 @@ struct Mirror {
     no_pgp_check: bool,
     max_shrink: u8,
     max_age: Option<String>,
+    max_size: Option<u64>,
     publish_to_staging: bool,
     publish_to_production: bool,
     default_name_format: String,
+    /// A name by this format, as a sync would give it now.
+    example_name: Option<String>,
     prune: Prune,
 }
 
@@ -61,11 +65,11 @@ struct Prune {
 
 /// Prints what was understood of the configuration.
 pub(in crate::cli) fn run(context: &Context, output: &mut Output) {
-    output.answer(&Report::of(&context.config, &context.settings));
+    output.answer(&Report::of(&context.config, &context.settings, context.now));
 }
 
 impl Report {
-    fn of(config: &Path, settings: &Settings) -> Self {
+    fn of(config: &Path, settings: &Settings, now: Timestamp) -> Self {
         Self {
             config: shown(config),
             overridden_by: settings.overrides.clone(),
@@ -81,13 +85,17 @@ impl Report {
                 keep_partial: span(settings.gc.keep_partial),
                 grace: span(settings.gc.grace),
             },
-            mirrors: settings.mirrors.values().map(Mirror::of).collect(),
+            mirrors: settings
+                .mirrors
+                .values()
+                .map(|mirror| Mirror::of(mirror, now))
+                .collect(),
         }
     }
 }
 
 impl Mirror {
-    fn of(settings: &MirrorSettings) -> Self {
+    fn of(settings: &MirrorSettings, now: Timestamp) -> Self {
         Self {
             id: settings.id.to_string(),
             url: settings.url.to_string(),
@@ -98,9 +106,11 @@ impl Mirror {
             no_pgp_check: settings.no_pgp_check,
             max_shrink: settings.max_shrink.number(),
             max_age: settings.max_age.map(span),
+            max_size: settings.max_size,
             publish_to_staging: settings.publish_to_staging,
             publish_to_production: settings.publish_to_production,
             default_name_format: settings.name_format.to_string(),
+            example_name: settings.name_format.name_at(now).ok().map(|name| name.to_string()),
             prune: Prune::of(settings.prune),
         }
     }
@@ -110,6 +120,13 @@ impl Mirror {
             _ if self.no_pgp_check => "anybody (no_pgp_check)".to_owned(),
             Some(path) => format!("the keys in {path}"),
             None => "the keys that APT itself trusts".to_owned(),
+        }
+    }
+
+    fn names(&self) -> String {
+        match &self.example_name {
+            Some(example) => format!("{}, such as {example}", self.default_name_format),
+            None => self.default_name_format.clone(),
         }
     }
 
@@ -194,7 +211,10 @@ impl Mirror {
             table.row(["  old".into(), format!("a Release file older than {age}")]);
         }
         table.row(["  new snapshots go to".into(), self.published_to().into()]);
-        table.row(["  their names".into(), self.default_name_format.clone()]);
+        table.row(["  their names".into(), self.names()]);
+        if let Some(max_size) = self.max_size {
+            table.row(["  most bytes of each".into(), size(max_size)]);
+        }
         let Prune { keep_last, keep_within } = &self.prune;
         table.row([
             "  kept".into(),

@@ -10,6 +10,7 @@ use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use mirrorctl_mount::MountError;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,7 +21,8 @@ use crate::cli::failure::{self, Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::sys;
 use crate::control;
-use crate::daemon::{self, Mounting};
+use crate::daemon::{self, DaemonError, Mounting};
+use crate::legacy;
 
 /// How long the log of mounts may be when one more starts. The run directory is in memory, as a rule.
 const LONGEST_LOG: u64 = 1 << 20;
@@ -64,8 +66,23 @@ pub(in crate::cli) fn run(
         mountpoint: mounting.mountpoint.display().to_string(),
         pid: std::process::id(),
     };
-    daemon::serve(&mounting, || output.report_now(&report))?;
-    Ok(())
+    let served = daemon::serve(&mounting, || output.report_now(&report));
+    served.map_err(|error| {
+        let occupied = matches!(error, DaemonError::Mount(MountError::NotEmpty { .. }));
+        let failure = Failure::from(error);
+        if occupied && has_old_mirrors(context) {
+            failure.hint("the mirrors of an earlier mirrorctl are there: mirrorctl migrate takes them over")
+        } else {
+            failure
+        }
+    })
+}
+
+/// Whether the earlier mirrorctl left mirrors at the mount point.
+fn has_old_mirrors(context: &Context) -> bool {
+    let settings = &context.settings;
+    let found = legacy::find(&settings.dir, &settings.state, settings.mirrors.keys());
+    found.is_ok_and(|found| !found.is_empty())
 }
 
 fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Result<(), Failure> {

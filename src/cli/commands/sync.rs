@@ -20,7 +20,7 @@ use crate::cli::output::{Human, Output, Page};
 use crate::cli::progress;
 use crate::cli::text::{size, utc};
 use crate::config::MirrorSettings;
-use crate::model::Pointer;
+use crate::model::{Pointer, Suite, Timestamp};
 use crate::retention;
 use crate::signature::Keyring;
 use crate::state::StateDir;
@@ -61,22 +61,33 @@ struct Snapshot {
     moves: Vec<Move>,
 }
 
+impl Release {
+    /// One item for each suite.
+    pub(super) fn each(releases: &[(Suite, Option<Timestamp>)]) -> Vec<Self> {
+        let release = |(suite, date): &(Suite, Option<Timestamp>)| Self {
+            suite: suite.to_string(),
+            date: date.map(utc),
+        };
+        releases.iter().map(release).collect()
+    }
+}
+
 #[derive(Serialize)]
-struct Release {
+pub(super) struct Release {
     suite: String,
     date: Option<String>,
 }
 
 /// What every mirror's sync in this run shares.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     arguments: &'a SyncArgs,
     context: &'a Context,
-    state: StateDir,
-    store: Arc<Store>,
-    client: Client,
-    runtime: Runtime,
-    progress: Arc<dyn Progress>,
-    interrupt: Interrupt,
+    pub(super) state: StateDir,
+    pub(super) store: Arc<Store>,
+    pub(super) client: Client,
+    pub(super) runtime: Runtime,
+    pub(super) progress: Arc<dyn Progress>,
+    pub(super) interrupt: Interrupt,
 }
 
 /// Syncs the named mirrors, or all.
@@ -109,8 +120,17 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
 }
 
 impl<'a> Run<'a> {
-    fn begin(arguments: &'a SyncArgs, context: &'a Context, output: &Output) -> Result<Self, Failure> {
-        let state = context.state()?;
+    pub(super) fn begin(arguments: &'a SyncArgs, context: &'a Context, output: &Output) -> Result<Self, Failure> {
+        Self::on(context.state()?, arguments, context, output)
+    }
+
+    /// A run that works in `state`.
+    pub(super) fn on(
+        state: StateDir,
+        arguments: &'a SyncArgs,
+        context: &'a Context,
+        output: &Output,
+    ) -> Result<Self, Failure> {
         let catalog = Catalog::open(&state.catalog())?;
         let store = Store::new(catalog, Context::blobs(&state)?, state.incoming_root());
         let client = Client::new(&ClientOptions::new(context.settings.max_conns))?;
@@ -163,7 +183,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn job(&self, mirror: &MirrorSettings) -> Result<Job, Failure> {
+    pub(super) fn job(&self, mirror: &MirrorSettings) -> Result<Job, Failure> {
         let name = mirror.name_format.name_at(self.context.now);
         let pointers = [
             (mirror.publish_to_staging, Pointer::Staging),
@@ -187,6 +207,8 @@ impl<'a> Run<'a> {
                 release_info: self.arguments.accept_release_info,
             },
             max_shrink: mirror.max_shrink,
+            max_size: mirror.max_size,
+            adoption: None,
             connections: self.context.settings.max_conns,
             actor: self.context.actor.clone(),
             now: self.context.now,
@@ -250,7 +272,7 @@ impl<'a> Run<'a> {
 }
 
 /// The failure that a held state is, until somebody looks at it: nothing else would tell of it.
-fn held(done: &SyncReport) -> Option<Failure> {
+pub(super) fn held(done: &SyncReport) -> Option<Failure> {
     let shrink = done.held?;
     let which = match &done.outcome {
         Outcome::Recorded { snapshot, .. } => format!("snapshot {snapshot} of {}", done.mirror),
@@ -267,7 +289,11 @@ fn held(done: &SyncReport) -> Option<Failure> {
 }
 
 /// The failure of the whole run: that of the only mirror, or one that names every mirror that failed.
-fn conclude(failures: Vec<(&MirrorSettings, Failure)>, mirrors: usize, interrupt: &Interrupt) -> Result<(), Failure> {
+pub(super) fn conclude(
+    failures: Vec<(&MirrorSettings, Failure)>,
+    mirrors: usize,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
     if let Some((stopped, _)) = failures.last().filter(|_| interrupt.came()) {
         return Err(interrupt.failure(&stopped.id));
     }
@@ -295,10 +321,6 @@ fn conclude(failures: Vec<(&MirrorSettings, Failure)>, mirrors: usize, interrupt
 
 impl Mirror {
     fn done(done: &SyncReport, trouble: Option<&Failure>) -> Self {
-        let release = |(suite, date): &(crate::model::Suite, Option<crate::model::Timestamp>)| Release {
-            suite: suite.to_string(),
-            date: date.map(utc),
-        };
         let (outcome, snapshot) = match &done.outcome {
             Outcome::Unchanged => ("unchanged", None),
             Outcome::Recorded {
@@ -322,7 +344,7 @@ impl Mirror {
                 ("recorded", Some(snapshot))
             }
         };
-        let releases = done.releases.iter().map(release).collect();
+        let releases = Release::each(&done.releases);
         Self {
             mirror: done.mirror.to_string(),
             outcome,

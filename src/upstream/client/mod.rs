@@ -5,6 +5,7 @@
 //! and deadlines, without which a silent peer would hold a sync for ever.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::error::{SetupError, ShownUrl};
-use super::{UpstreamError, Validators};
+use super::{LocalFile, UpstreamError, Validators, local};
 use crate::model::{BaseUrl, RepoPath, Timestamp};
 
 /// Most redirections followed for one file. Download redirectors use one or two.
@@ -69,6 +70,8 @@ pub enum Answer {
     Missing,
     /// The file.
     Body(Body),
+    /// The file, which is on this machine.
+    Local(LocalFile),
 }
 
 impl Client {
@@ -95,6 +98,9 @@ impl Client {
         path: &RepoPath,
         known: Option<&Validators>,
     ) -> Result<Answer, UpstreamError> {
+        if let Some(root) = base.directory() {
+            return look(root, path.clone()).await;
+        }
         let mut url = base.file(path);
         let permit = self.permit(&url).await;
         for _ in 0..=MOST_REDIRECTS {
@@ -183,6 +189,13 @@ impl Client {
         };
         limit.acquire_owned().await.expect("the limits are never closed")
     }
+}
+
+/// Looks for a file of an archive on this machine. It is always read anew: a request costs nothing there.
+async fn look(root: PathBuf, path: RepoPath) -> Result<Answer, UpstreamError> {
+    let found = tokio::task::spawn_blocking(move || local::open(&root, &path)).await;
+    let found = found.map_err(|_| UpstreamError::Worker)??;
+    Ok(found.map_or(Answer::Missing, Answer::Local))
 }
 
 /// A file that is coming in.

@@ -1,0 +1,141 @@
+//! What a sync would fetch, found out without storing anything.
+//!
+//! Owns the comparison of everything upstream lists with what the cache has. Release files and indices are fetched by the
+//! very code of a sync, into stores of their own that the caller throws away; the real ones are only read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::release::{self, SuiteRelease};
+use super::report::{Progress, dates};
+use super::store::Store;
+use super::transfer::Transfer;
+use super::{Job, SyncError, survey};
+use crate::blobs::BlobStore;
+use crate::catalog::{CatalogError, CatalogReader, MirrorRow, SyncedState};
+use crate::model::{Digest, MirrorId, Suite, Timestamp};
+use crate::state::SyncLock;
+use crate::upstream::Client;
+
+/// The real stores, for reading. Before the first sync there are none.
+#[derive(Debug)]
+pub struct Known {
+    /// The catalog.
+    pub catalog: CatalogReader,
+    /// The blobs.
+    pub blobs: BlobStore,
+}
+
+/// What a sync of one mirror would do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// The mirror.
+    pub mirror: MirrorId,
+    /// Suites with the date of their Release files.
+    pub releases: Vec<(Suite, Option<Timestamp>)>,
+    /// Whether a snapshot would be recorded.
+    pub changed: bool,
+    /// The size in bytes of every content that would be fetched.
+    pub fetch: HashMap<Digest, u64>,
+    /// Files that the cache has already.
+    pub reused: u64,
+}
+
+/// Finds out what a sync of `job` would fetch. `scratch` is an empty store that is thrown away afterwards, and `lock` a
+/// lock in its state directory.
+///
+/// # Errors
+/// Whatever would make the sync fail before its first pool file.
+pub async fn preview(
+    job: &Job,
+    lock: &Arc<SyncLock>,
+    client: &Client,
+    scratch: &Arc<Store>,
+    known: Option<&Known>,
+    progress: &Arc<dyn Progress>,
+    interrupted: &watch::Receiver<bool>,
+) -> Result<Preview, SyncError> {
+    let mut stop = interrupted.clone();
+    tokio::select! {
+        outcome = look(job, lock, client, scratch, known, progress) => outcome,
+        _ = stop.wait_for(|stop| *stop) => Err(SyncError::Interrupted),
+    }
+}
+
+async fn look(
+    job: &Job,
+    lock: &Arc<SyncLock>,
+    client: &Client,
+    scratch: &Arc<Store>,
+    known: Option<&Known>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Preview, SyncError> {
+    let mirror = scratch.catalog().adopt_mirror(&job.mirror)?;
+    let transfer = Transfer::begin(job, lock, client, scratch, mirror, progress).await?;
+    progress.stage(&job.mirror, "Downloading Release files");
+    let last = known.map_or(Ok(None), |known| known.last_state(job))?;
+    let before = last.as_ref().map_or(&[][..], |(_, last)| &last.releases);
+    let releases = release::fetch_anew(job, client, before).await?;
+    let mut preview = Preview {
+        mirror: job.mirror.clone(),
+        releases: dates(&releases),
+        changed: false,
+        fetch: HashMap::new(),
+        reused: 0,
+    };
+    if let (Some(known), Some(last)) = (known, &last)
+        && !job.force
+        && known.has_synced(job, last, &releases)?
+    {
+        return Ok(preview);
+    }
+    preview.changed = true;
+    let indices = survey(job, &releases, &transfer, progress).await?;
+    let release_files = releases.iter().flat_map(|release| release.blobs(job));
+    let release_files = release_files.map(|(_, blob)| (blob.digest, blob.size));
+    let obtained = indices
+        .obtained
+        .iter()
+        .map(|index| (index.blob.digest, index.blob.size));
+    let pool = indices.pool.iter().map(|want| (want.digest, want.size));
+    let wanted: HashMap<Digest, u64> = release_files.chain(obtained).chain(pool).collect();
+    for (digest, size) in wanted {
+        if known.map_or(Ok(false), |known| known.has(digest, size))? {
+            preview.reused += 1;
+        } else {
+            preview.fetch.insert(digest, size);
+        }
+    }
+    Ok(preview)
+}
+
+impl Known {
+    fn has(&self, digest: Digest, size: u64) -> Result<bool, CatalogError> {
+        Ok(self.catalog.blob(digest)?.is_some() && self.blobs.has(digest, size))
+    }
+
+    fn last_state(&self, job: &Job) -> Result<Option<(MirrorRow, SyncedState)>, CatalogError> {
+        let mirror = match self.catalog.mirror(&job.mirror) {
+            Err(CatalogError::UnknownMirror(_)) => return Ok(None),
+            found => found?,
+        };
+        Ok(self.catalog.last_state(mirror)?.map(|last| (mirror, last)))
+    }
+
+    /// Whether the mirror's last synced state was made of these very Release files.
+    fn has_synced(
+        &self,
+        job: &Job,
+        (mirror, last): &(MirrorRow, SyncedState),
+        releases: &[SuiteRelease],
+    ) -> Result<bool, CatalogError> {
+        for file in releases.iter().flat_map(|release| &release.files) {
+            if self.catalog.digest_at(*mirror, last.seq, &file.path)? != Some(Digest::of(&file.bytes)) {
+                return Ok(false);
+            }
+        }
+        Ok(last.selection == job.selection())
+    }
+}
