@@ -354,7 +354,7 @@ fn every_rule_of_a_mirror_names_its_line() {
         (
             "http://deb.example/debian",
             "ftp://deb.example/",
-            "m:3:7: mirrors.debian.url: the scheme \"ftp\" is not one of http, https",
+            "m:3:7: mirrors.debian.url: the scheme \"ftp\" is not one of http, https, file",
         ),
         (
             "http://deb.example/debian",

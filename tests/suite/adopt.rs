@@ -354,6 +354,28 @@ fn a_tree_whose_release_file_expired_can_be_imported() {
 }
 
 #[test]
+fn an_older_tree_than_the_last_state_is_taken_on_demand_only() {
+    let mut site = Site::small();
+    let old = copy(&site, "old");
+    site.add(&deb("dd", "1", 500));
+    site.sync();
+    let line = format!("import debian {}", old.display());
+    site.run(&line).code(5).stderr_has("--accept-rollback");
+    let report = site.json(&format!("{line} --accept-rollback"));
+    assert_eq!(
+        (&report["outcome"], &report["taken_files"]),
+        (&"recorded".into(), &5.into()),
+        "the packages are there already"
+    );
+    site.assert_whole();
+    assert_eq!(
+        site.sync()["outcome"],
+        "recorded",
+        "and upstream's newest state is taken again"
+    );
+}
+
+#[test]
 fn an_interrupted_import_keeps_what_it_took() {
     let site = Site::new([crate::site::three().package("main", deb("zz", "1", 40_000_000))]);
     let old = copy(&site, "old");

@@ -258,6 +258,9 @@ fn stable(mut answer: serde_json::Value) -> serde_json::Value {
         }
     }
     for mirror in answer["mirrors"].as_array_mut().into_iter().flatten() {
+        if let Some(mirror) = mirror.as_object_mut() {
+            mirror.remove("example_name");
+        }
         for suite in mirror["suites"].as_array_mut().into_iter().flatten() {
             if let Some(suite) = suite.as_object_mut() {
                 suite.remove("release_age_seconds");
