@@ -266,7 +266,8 @@ fn documented(command: &str) -> String {
     };
     table
         .lines()
-        .find(names)
+        // A command with a flag that has a row of its own comes after the command.
+        .rfind(names)
         .unwrap_or_else(|| panic!("{command} has no row"))
         .to_owned()
 }
@@ -296,6 +297,7 @@ fn every_member_of_every_document_is_documented() {
         let plain = row.split('|').nth(2).expect("a cell").split('`').skip(1).step_by(2);
         let values = [
             "recorded",
+            "changed",
             "unchanged",
             "failed",
             "staging",
@@ -309,6 +311,19 @@ fn every_member_of_every_document_is_documented() {
         for name in plain.filter(|name| !values.contains(name)) {
             assert!(names.contains(name), "{line}: {name} is documented and not in {answer}");
         }
+    }
+    // A tree with a hole, and no earlier installation to migrate.
+    fs::remove_file(site.archive.root().join(site.pool("aa"))).expect("removes");
+    let other = TestEnv::new(env!("CARGO_BIN_EXE_mirrorctl"));
+    other.configure(Config::new().mirror(site.mirror("debian")));
+    let tree = site.archive.root().to_string_lossy().into_owned();
+    let mut answer = document(&other.mirrorctl(&["--json", "import", "debian", &tree]), 6);
+    answer.as_object_mut().expect("an object").remove("error");
+    let mut names = BTreeSet::new();
+    members(&answer, &mut names);
+    let row = documented("import");
+    for name in &names {
+        assert!(row.contains(&format!("`{name}`")), "import: {name} is not in {row}");
     }
     // The other forms of the same: a sync that finds nothing, and one that fails.
     site.add(&deb("aa", "2", 10));
