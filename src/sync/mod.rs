@@ -9,6 +9,7 @@ mod error;
 mod indices;
 mod plan;
 mod plausible;
+mod reading;
 mod release;
 mod report;
 mod store;
@@ -25,7 +26,8 @@ pub use store::Store;
 
 use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording, ReleaseFacts, Source};
 use crate::model::{
-    Architecture, BaseUrl, Component, MirrorId, Percent, Pointer, Shrink, SnapshotName, Suite, Timestamp,
+    Architecture, BaseUrl, Component, Content, Language, MirrorId, Percent, Pointer, Shrink, SnapshotName, Suite, Timestamp,
+    Translations,
 };
 use crate::signature::Keyring;
 use crate::state::SyncLock;
@@ -45,10 +47,12 @@ pub struct Job {
     pub url: BaseUrl,
     /// Suites wanted.
     pub suites: Vec<Suite>,
-    /// Components wanted of each suite.
+    /// Components wanted of each suite; of a flat repository, none.
     pub components: Vec<Component>,
     /// Architectures wanted of each component.
     pub architectures: Vec<Architecture>,
+    /// What is wanted of each suite besides packages.
+    pub content: Content,
     /// Whose signatures count.
     pub trust: Trust,
     /// The snapshot's name; a number is added when it is taken.
@@ -77,11 +81,25 @@ impl Job {
             items.sort_unstable();
             items.join(",")
         };
+        let content = &self.content;
+        let translations = match &content.translations {
+            Translations::All => "*".to_owned(),
+            Translations::Of(languages) => list(languages.iter().map(Language::as_str).collect()),
+        };
+        let switches = [
+            ("sources", content.sources),
+            ("contents", content.contents),
+            ("appstream", content.appstream),
+            ("command-not-found", content.command_not_found),
+            ("installer", content.installer),
+        ];
+        let on = switches.into_iter().filter_map(|(name, on)| on.then_some(name));
         format!(
-            "suites={} components={} architectures={}",
+            "suites={} components={} architectures={} translations={translations} content={}",
             list(self.suites.iter().map(Suite::as_str).collect()),
             list(self.components.iter().map(Component::as_str).collect()),
             list(self.architectures.iter().map(Architecture::as_str).collect()),
+            list(on.collect()),
         )
     }
 }
@@ -158,12 +176,13 @@ async fn complete(
     transfer: &Transfer,
 ) -> Result<SyncReport, SyncError> {
     progress.stage(&job.mirror, "Downloading package indices");
-    let indices = indices::fetch_all(job, releases, transfer).await?;
+    let mut indices = indices::fetch_all(job, releases, transfer).await?;
     let release_files = releases.iter().flat_map(|release| release.blobs(job));
     let release_files = release_files.map(|(file, blob)| (file.path.clone(), blob));
     plan::check(release_files.collect(), &indices.obtained, &indices.pool)?;
     progress.stage(&job.mirror, "Downloading packages");
     let pool = transfer.fetch_pool(&indices.pool).await?;
+    indices.add_further(transfer.fetch_pool(&indices.further).await?);
     let release_files = transfer.keep_release_files(releases, job).await?;
 
     let listing = plan::listing(release_files, indices.obtained, pool)?;
