@@ -36,16 +36,18 @@ pub enum IndexKind {
     TranslationList,
     /// Nothing that is mirrored because of it: it is served as it is.
     Plain,
+    /// As [`IndexKind::Plain`], and no client asks for it.
+    Aside,
 }
 
 impl IndexKind {
-    /// Whether a mirror without the index is not what was asked for. Clients do without the others, as they do at
-    /// upstreams that list them and do not have them.
+    /// Whether a mirror without the index would fail its clients: APT updates nothing of a source of which it cannot have
+    /// an index that it asks for and Release lists.
     #[must_use]
     pub fn is_required(self) -> bool {
         match self {
-            Self::Packages | Self::Sources => true,
-            Self::Sums | Self::TranslationList | Self::Plain => false,
+            Self::Packages | Self::Sources | Self::Sums | Self::Plain => true,
+            Self::TranslationList | Self::Aside => false,
         }
     }
 }
@@ -322,11 +324,14 @@ impl Choice<'_> {
             }
             ("dep11", _) => content.appstream && self.is_appstream(file),
             ("cnf", _) => content.command_not_found && self.has_architecture(file.strip_prefix("Commands-")),
-            ("source", "Release") => content.sources,
-            (_, "Release") => self.has_architecture(directory.strip_prefix("binary-")),
+            (_, "Release") => {
+                let is_ours = directory == "source" && content.sources
+                    || self.has_architecture(directory.strip_prefix("binary-"));
+                return is_ours.then_some(IndexKind::Aside);
+            }
             _ if self.has_architecture(directory.strip_prefix("installer-")) => {
                 let is_sums = file.ends_with("/SHA256SUMS");
-                let kind = if is_sums { IndexKind::Sums } else { IndexKind::Plain };
+                let kind = if is_sums { IndexKind::Sums } else { IndexKind::Aside };
                 return content.installer.then_some(kind);
             }
             _ => false,
@@ -653,7 +658,7 @@ mod tests {
         let kinds: Vec<_> = chosen(&installer, &Content { installer: true, ..OFF });
         assert_eq!(
             kinds,
-            [(installer[0], IndexKind::Sums), (installer[1], IndexKind::Plain)]
+            [(installer[0], IndexKind::Sums), (installer[1], IndexKind::Aside)]
         );
     }
 

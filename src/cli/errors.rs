@@ -145,7 +145,11 @@ impl From<SyncError> for Failure {
                     caused(Kind::Failed).hint("run the sync again: what was fetched is kept")
                 }
             },
-            SyncError::Wanted { .. } => caused(Kind::Failed).hint("correct sections or architectures of the mirror"),
+            SyncError::Wanted { .. } => caused(Kind::Failed).hint("correct sections, architectures or mirror_source of the mirror"),
+            SyncError::NoVariant(_) => caused(Kind::Failed).hint(
+                "upstream may be publishing just now: try again later; what clients do not ask for can be switched off in the \
+                 mirror's table content",
+            ),
             SyncError::NoRelease(_) => caused(Kind::Failed).hint("correct url or suites of the mirror"),
             SyncError::Interrupted => caused(Kind::Interrupted),
             SyncError::Catalog(source) => catalog(source, |kind, _| Self::caused(kind, &error)),
@@ -153,7 +157,6 @@ impl From<SyncError> for Failure {
             SyncError::Blobs(_)
             | SyncError::Upstream(_)
             | SyncError::Parse { .. }
-            | SyncError::NoVariant(_)
             | SyncError::Listing(_)
             | SyncError::Path { .. }
             | SyncError::Worker => caused(Kind::Failed),

@@ -1,7 +1,7 @@
 //! The indices of the wanted suites: fetched in every form upstream offers, and read for the files they name.
 //!
-//! Owns the rule that a listed variant may be absent as long as one variant of its index can be had; and that an index
-//! of which none can be had fails the sync if it names packages, and is left out if it does not.
+//! Owns the rule that a listed variant may be absent as long as one variant of its index can be had. An index of which none
+//! can be had fails the sync, unless no client asks for it: then it is left out.
 
 use std::sync::Arc;
 
@@ -141,8 +141,8 @@ fn want(suite: &SuiteRelease, variant: &Variant, date: Timestamp) -> Result<Want
     })
 }
 
-/// The work of reading an index, from the cheapest variant; `None` for one that upstream lists in vain and clients do
-/// without.
+/// The work of reading an index, from the cheapest variant; `None` for one that upstream lists in vain and no client asks
+/// for.
 fn reading(
     job: &Job,
     suite: &SuiteRelease,

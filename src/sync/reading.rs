@@ -72,7 +72,7 @@ impl Reading {
             IndexKind::Sources => Some(self.sources(store, &mut named.pool)?),
             IndexKind::Sums => Some(self.sums(store, &mut named.further)?),
             IndexKind::TranslationList => Some(self.translations(store, &mut named.further)?),
-            IndexKind::Plain => self.plain_text(store)?,
+            IndexKind::Plain | IndexKind::Aside => self.plain_text(store)?,
         };
         if let Some(text) = text {
             self.compare(store, text)?;

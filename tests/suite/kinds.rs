@@ -125,20 +125,32 @@ fn each_kind_of_index_can_be_switched() {
 }
 
 #[test]
-fn an_index_that_clients_do_without_is_left_out_where_upstream_lacks_it() {
-    let suite = one().index("main/i18n/Translation-en", "Package: aa\n");
+fn an_index_that_clients_ask_for_must_be_there_and_one_that_none_asks_for_need_not() {
+    let suite = one()
+        .index("main/i18n/Translation-en", "Package: aa\n")
+        .file("main/binary-amd64/Release", "Archive: x\n");
     let site = Site::new([suite]);
-    site.upstream.fault("*Translation-en*", Fault::Status(404));
-    site.upstream.fault("*i18n/by-hash*", Fault::Status(410));
-    let said = site.run("sync").success();
+    for (pattern, status) in [
+        ("*Translation-en*", 404),
+        ("*i18n/by-hash*", 410),
+        ("*binary-amd64/Release", 404),
+        ("*binary-amd64/by-hash/*", 404),
+    ] {
+        site.upstream.fault(pattern, Fault::Status(status));
+    }
+    let said = site.run("sync").failure();
     said.stderr_has("dists/bookworm/main/i18n/Translation-en")
-        .stderr_has("left out");
-    assert!(below(&site.newest(), "dists/bookworm/main/i18n/").is_empty());
+        .stderr_has("table content");
+    assert!(site.snapshots("debian").is_empty());
+    site.configure(|mirror| mirror.set("content.translations", "[]"));
+    let said = site.run("sync").success();
+    said.stderr_has("main/binary-amd64/Release").stderr_has("left out");
+    assert!(!site.newest().contains_key("dists/bookworm/main/binary-amd64/Release"));
     site.assert_whole();
 }
 
 #[test]
-fn an_index_that_is_there_must_be_right_even_if_clients_do_without_it() {
+fn an_index_that_is_there_must_be_right_whatever_it_is_for() {
     let path = "dists/bookworm/main/i18n/Translation-en.xz";
     for fault in [Fault::Status(500), Fault::WrongByte] {
         let site = Site::new([one().by_hash(false).index("main/i18n/Translation-en", "Package: aa\n")]);

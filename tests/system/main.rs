@@ -5,6 +5,7 @@
 
 mod clients;
 mod demo;
+mod kinds;
 mod mounting;
 mod promoting;
 mod site;
