@@ -219,7 +219,9 @@ impl<'a> Listed<'a> {
             let (plain, compression) = plain_form(path.as_str());
             forms.entry(plain).or_default().push(compression);
         }
-        forms.values_mut().for_each(|forms| forms.sort_unstable());
+        for forms in forms.values_mut() {
+            forms.sort_unstable();
+        }
         Self { release, forms }
     }
 
@@ -365,7 +367,8 @@ impl Choice<'_> {
     fn is_appstream(&self, file: &str) -> bool {
         let components = file.strip_prefix("Components-");
         let components = components.and_then(|file| file.strip_suffix(".yml"));
-        self.has_architecture(components) || file.starts_with("icons-") && file.ends_with(".tar")
+        let icons = file.strip_prefix("icons-");
+        self.has_architecture(components) || icons.is_some_and(|file| file.strip_suffix(".tar").is_some())
     }
 
     fn has_architecture(&self, name: Option<&str>) -> bool {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
 
 use super::directory::{Directory, Owner, give};
-use super::{BLOB_MODE, BlobError, hash};
+use super::{BLOB_MODE, BlobError, Mismatch, hash};
 use crate::model::{Checksum, ContentHasher, ContentHashes, Digest, Sha512, Timestamp};
 
 /// The bits of a file's mode that say who may do what.
@@ -147,7 +147,7 @@ impl Incoming {
             }
             (_, Some(expected)) if !got.fit(expected) => {
                 let got = got.sha512.map_or(Checksum::Sha256(got.digest), Checksum::Sha512);
-                return Err(BlobError::Different { expected, got });
+                return Err(BlobError::Different(Box::new(Mismatch { expected, got })));
             }
             _ => {}
         }

@@ -55,13 +55,17 @@ pub enum BlobError {
         got: u64,
     },
     /// Other bytes came than were announced.
-    #[error("the bytes have {got}, not {expected}")]
-    Different {
-        /// The hash announced.
-        expected: Checksum,
-        /// The same hash of what came.
-        got: Checksum,
-    },
+    #[error("the bytes have {}, not {}", .0.got, .0.expected)]
+    Different(Box<Mismatch>),
+}
+
+/// Two hashes of the same type that should be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The hash announced.
+    pub expected: Checksum,
+    /// That of what came.
+    pub got: Checksum,
 }
 
 impl BlobError {
@@ -70,7 +74,7 @@ impl BlobError {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Io { .. } => true,
-            Self::TooLong(_) | Self::TooShort { .. } | Self::Different { .. } => false,
+            Self::TooLong(_) | Self::TooShort { .. } | Self::Different(_) => false,
         }
     }
 
@@ -343,7 +347,7 @@ mod tests {
             let mut incoming = inbox.begin(4, Some(wanted)).expect("begins");
             incoming.write(b"four").expect("fits");
             let refused = incoming.finish(Some(4), MTIME);
-            assert!(matches!(refused, Err(BlobError::Different { expected, .. }) if expected == wanted));
+            assert!(matches!(refused, Err(BlobError::Different(hashes)) if hashes.expected == wanted));
         }
         let mut incoming = inbox.begin(4, Some(Checksum::Sha512(five))).expect("begins");
         incoming.write(b"five").expect("fits");
