@@ -622,10 +622,13 @@ impl PublishedSuite {
 
     fn release(&self, sections: &BTreeMap<HashType, String>, now: Timestamp) -> Result<String, ArchiveError> {
         let mut text = format!("Origin: {}\nLabel: {}\n", self.spec.origin, self.spec.label);
-        if !self.name.is_flat() {
-            let codename = self.name.as_str();
-            write!(text, "Suite: {codename}\nCodename: {codename}\n").expect(TEXT);
-        }
+        // What a flat repository calls itself has nothing to do with its place.
+        let codename = if self.name.is_flat() {
+            "vendor"
+        } else {
+            self.name.as_str()
+        };
+        write!(text, "Suite: {codename}\nCodename: {codename}\n").expect(TEXT);
         writeln!(text, "Date: {}", release_date(now)?).expect(TEXT);
         if let Some(seconds) = self.spec.valid_for {
             writeln!(text, "Valid-Until: {}", release_date(now.plus(seconds))?).expect(TEXT);

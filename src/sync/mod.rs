@@ -26,8 +26,8 @@ pub use store::Store;
 
 use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording, ReleaseFacts, Source};
 use crate::model::{
-    Architecture, BaseUrl, Component, Content, Language, MirrorId, Percent, Pointer, Shrink, SnapshotName, Suite, Timestamp,
-    Translations,
+    Architecture, BaseUrl, Component, Content, Language, MirrorId, Percent, Pointer, Shrink, SnapshotName, Suite,
+    Timestamp, Translations,
 };
 use crate::signature::Keyring;
 use crate::state::SyncLock;

@@ -133,7 +133,8 @@ impl Mirror {
         ];
         let on = switches
             .into_iter()
-            .filter_map(|(on, name)| on.then(|| name.to_owned()));
+            .filter(|(on, _)| *on)
+            .map(|(_, name)| name.to_owned());
         let all: Vec<String> = on.chain(languages).collect();
         if all.is_empty() {
             "nothing".to_owned()
