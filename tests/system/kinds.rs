@@ -68,12 +68,13 @@ impl Site {
         );
         line.replacen("deb", kind, 1)
     }
+}
 
-    fn client(&self, lines: &[String]) -> AptRoot {
-        let apt = AptRoot::new();
-        apt.sources(lines);
-        apt
-    }
+/// A new machine whose apt uses these lines.
+fn client(lines: &[String]) -> AptRoot {
+    let apt = AptRoot::new();
+    apt.sources(lines);
+    apt
 }
 
 fn mirror(upstream: &Upstream, key: &Path) -> Mirror {
@@ -139,7 +140,7 @@ fn apt_reads_every_index_and_falls_back_from_differences_that_are_not_mirrored()
         mirror.set("content.translations", "[\"de\", \"en\"]")
     };
     let site = Site::new(archive.root(), &key, all);
-    let apt = site.client(&[site.line("deb", SUITE, &["main"])]);
+    let apt = client(&[site.line("deb", SUITE, &["main"])]);
     let parts = apt.path().join("etc/apt/apt.conf.d");
     fs::create_dir_all(&parts).expect("own directory");
     fs::write(parts.join("50targets"), TARGETS).expect("own directory");
@@ -200,7 +201,7 @@ fn apt_gets_source_packages_of_an_archive_made_by_reprepro() {
         let upstream = fs::read(archive.root().join("dists/stable").join(file)).expect(file);
         assert_eq!(served, upstream, "{file}");
     }
-    let apt = site.client(&[
+    let apt = client(&[
         site.line("deb", SUITE, &["main"]),
         site.line("deb-src", SUITE, &["main"]),
     ]);
@@ -221,7 +222,7 @@ fn apt_installs_from_flat_repositories_made_by_apt_ftparchive() {
         let site = Site::new(&archive.root(), &key, |mirror| {
             flat(mirror, directory).set("mirror_source", "true")
         });
-        let apt = site.client(&[site.line("deb", directory, &[]), site.line("deb-src", directory, &[])]);
+        let apt = client(&[site.line("deb", directory, &[]), site.line("deb-src", directory, &[])]);
         apt.update().success();
         apt.install(&["hello"]).success();
         assert_eq!(apt.installed("hello").as_deref(), Some("1"), "{directory}");
@@ -253,7 +254,7 @@ fn apt_installs_from_an_archive_with_sha512_alone() {
         &archive.key().public_armored().expect("a key"),
         |mirror| mirror,
     );
-    let apt = site.client(&[site.line("deb", SUITE, &["main"])]);
+    let apt = client(&[site.line("deb", SUITE, &["main"])]);
     apt.update().success();
     apt.install(&["hello"]).success();
     assert!(site.nginx.access_log().contains("/by-hash/SHA512/"));
@@ -278,7 +279,7 @@ fn apt_reads_components_with_slashes_in_suites_with_slashes() {
         &archive.key().public_armored().expect("a key"),
         |mirror| mirror.suites(&["stable/updates"]).sections(&sections),
     );
-    let apt = site.client(&[site.line("deb", "stable/updates", &sections)]);
+    let apt = client(&[site.line("deb", "stable/updates", &sections)]);
     apt.update().success();
     for package in ["hello", "data", "hello-udeb"] {
         assert_eq!(apt.policy(package).candidate.as_deref(), Some("1"), "{package}");
