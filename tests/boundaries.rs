@@ -44,7 +44,7 @@ const POWERS: &[(&str, &[&str])] = &[
     ("reqwest", &["src/upstream"]),
     ("rusqlite", &["src/catalog"]),
     ("sequoia_openpgp", &["src/signature", "src/demo"]),
-    ("sha2", &["src/model/digest"]),
+    ("sha2", &["src/model/digest", "src/model/checksum"]),
     (
         "tokio",
         &["src/upstream", "src/sync", "src/cli/commands/sync", "src/cli/interrupt"],

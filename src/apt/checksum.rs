@@ -1,9 +1,9 @@
 //! Checksums and sizes as archives write them.
 //!
-//! Owns the strict reading of both. MD5 and SHA-1 are read because `by-hash` names are made of them; nothing is ever
+//! Owns the strict reading of both, and which hash a file is checked against. MD5 and SHA-1 are read because `by-hash` names are made of them; nothing is ever
 //! verified with them.
 
-use crate::model::{HashType, IndexHash};
+use crate::model::{Checksum, HashType, IndexHash, Sha512};
 
 /// The hash of type `kind` that `text` spells, in lower case; upper case is accepted because some archives write
 /// it. `None` for any other length or digit.
@@ -13,6 +13,13 @@ pub(super) fn hash(kind: HashType, text: &str) -> Option<IndexHash> {
         kind,
         hex: text.to_ascii_lowercase().into(),
     })
+}
+
+/// What a file with these hashes is checked against; `None` when there is none that is trusted.
+pub(super) fn trusted(hashes: &[IndexHash]) -> Option<Checksum> {
+    let of = |kind| hashes.iter().find(|hash| hash.kind == kind).map(|hash| &*hash.hex);
+    let sha256 = of(HashType::Sha256).and_then(|hex| hex.parse().ok().map(Checksum::Sha256));
+    sha256.or_else(|| of(HashType::Sha512).and_then(Sha512::from_hex).map(Checksum::Sha512))
 }
 
 /// The size in bytes that `text` spells: decimal digits only (no sign, exponent or prefix), below 2^63, which is more
@@ -56,6 +63,23 @@ mod tests {
         ] {
             assert_eq!(size(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn sha256_is_preferred_and_nothing_weaker_is_trusted() {
+        let of = |kinds: &[HashType]| {
+            let hashes: Vec<_> = kinds
+                .iter()
+                .map(|kind| hash(*kind, &"0".repeat(kind.hex_length())).expect("right length"))
+                .collect();
+            trusted(&hashes)
+        };
+        assert!(matches!(of(&HashType::ALL), Some(Checksum::Sha256(_))));
+        assert!(matches!(
+            of(&[HashType::Sha1, HashType::Sha512]),
+            Some(Checksum::Sha512(_))
+        ));
+        assert_eq!(of(&[HashType::Md5Sum, HashType::Sha1]), None);
     }
 
     #[test]

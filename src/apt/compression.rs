@@ -10,6 +10,7 @@ use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
+use lz4_flex::frame::FrameDecoder;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
 /// Most memory that an xz or lzma stream may ask for, in bytes. `xz -9` needs 65 MiB; archives use less.
@@ -23,6 +24,8 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 pub enum Compression {
     /// Not at all.
     None,
+    /// LZ4 frames.
+    Lz4,
     /// Zstandard.
     Zstd,
     /// gzip.
@@ -36,14 +39,24 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Every form, cheapest to decompress first (measured: 880 MB/s for zstd, 350, 110, 110, and 30 for bzip2).
-    pub const ALL: [Self; 6] = [Self::None, Self::Zstd, Self::Gzip, Self::Xz, Self::Lzma, Self::Bzip2];
+    /// Every form, cheapest to decompress first (measured: over 1,000 MB/s for LZ4, 880 for zstd, 350, 110, 110, and 30
+    /// for bzip2).
+    pub const ALL: [Self; 7] = [
+        Self::None,
+        Self::Lz4,
+        Self::Zstd,
+        Self::Gzip,
+        Self::Xz,
+        Self::Lzma,
+        Self::Bzip2,
+    ];
 
     /// What the form adds to a file's name; nothing for [`Compression::None`].
     #[must_use]
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::None => "",
+            Self::Lz4 => ".lz4",
             Self::Zstd => ".zst",
             Self::Gzip => ".gz",
             Self::Xz => ".xz",
@@ -75,6 +88,8 @@ pub fn decompress<'a>(compression: Compression, reader: impl BufRead + 'a, cap: 
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
             Box::new(decoder)
         }
+        // A frame's largest block has 4 MiB; the decoder keeps two.
+        Compression::Lz4 => Box::new(Lz4Frames(FrameDecoder::new(EndWatch { reader, ended: false }))),
         Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
         Compression::Xz => {
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
@@ -138,6 +153,42 @@ impl<R: BufRead> Read for NothingAfter<R> {
     }
 }
 
+/// LZ4 frames, one after the other. The library's decoder stops after each, and takes the end of the file for the end of
+/// a frame: this tells the two apart by whether the decoder asked for more than there was.
+struct Lz4Frames<R: BufRead>(FrameDecoder<EndWatch<R>>);
+
+impl<R: BufRead> Read for Lz4Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.0.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let watch = self.0.get_mut();
+            if watch.ended {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if watch.reader.fill_buf()?.is_empty() {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+/// A reader that remembers whether it was read past its end.
+struct EndWatch<R> {
+    reader: R,
+    ended: bool,
+}
+
+impl<R: Read> Read for EndWatch<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.ended |= count == 0 && !buffer.is_empty();
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{BufReader, Write};
@@ -147,6 +198,12 @@ mod tests {
     fn compress(compression: Compression, data: &[u8]) -> Vec<u8> {
         match compression {
             Compression::None => data.to_vec(),
+            Compression::Lz4 => {
+                let info = lz4_flex::frame::FrameInfo::new().content_checksum(true);
+                let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+                encoder.write_all(data).unwrap();
+                encoder.finish().unwrap()
+            }
             Compression::Zstd => zstd::encode_all(data, 3).unwrap(),
             Compression::Gzip => {
                 let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -186,9 +243,9 @@ mod tests {
             .collect()
     }
 
-    const COMPRESSED: [Compression; 5] = {
-        let [_, zstd, gzip, xz, lzma, bzip2] = Compression::ALL;
-        [zstd, gzip, xz, lzma, bzip2]
+    const COMPRESSED: [Compression; 6] = {
+        let [_, lz4, zstd, gzip, xz, lzma, bzip2] = Compression::ALL;
+        [lz4, zstd, gzip, xz, lzma, bzip2]
     };
 
     #[test]

@@ -58,9 +58,12 @@ pub enum ParseError {
         /// What differs.
         what: &'static str,
     },
-    /// A Release file lists no SHA-256 hashes.
-    #[error("the Release file has no SHA256 section (it has {}); weaker hashes are not trusted", names(*found))]
-    NoSha256 {
+    /// A Release file lists no hashes that are trusted.
+    #[error(
+        "the Release file has neither a SHA256 nor a SHA512 section (it has {}); weaker hashes are not trusted",
+        names(*found)
+    )]
+    NoTrustedHash {
         /// The sections it has.
         found: HashTypes,
     },
@@ -69,6 +72,26 @@ pub enum ParseError {
     SecondStanza {
         /// Line number.
         line: u64,
+    },
+    /// A line of a list of checksums is not "hash name".
+    #[error("line {line}: \"{text}\" is not a SHA-256 hash and a file name")]
+    Sum {
+        /// Line number.
+        line: u64,
+        /// The line, escaped.
+        text: String,
+    },
+    /// A source package has a file that no trusted hash is given for.
+    #[error(
+        "source package \"{package}\" in the stanza that ends at line {line} gives no trusted hash for its file {file}"
+    )]
+    Unverifiable {
+        /// Line number of the stanza's end.
+        line: u64,
+        /// The package, escaped.
+        package: String,
+        /// The file, escaped.
+        file: String,
     },
     /// A stanza of an index lacks a field that it must have.
     #[error("package \"{package}\" in the stanza that ends at line {line} has no field {field}")]
@@ -146,9 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn missing_sha256_says_what_there_is() {
+    fn missing_hashes_say_what_there_is() {
         let found = [HashType::Md5Sum, HashType::Sha1].into_iter().collect();
-        let text = ParseError::NoSha256 { found }.to_string();
+        let text = ParseError::NoTrustedHash { found }.to_string();
         assert!(text.contains("(it has MD5Sum, SHA1)"), "{text}");
     }
 }

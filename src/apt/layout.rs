@@ -1,15 +1,20 @@
-//! Where an archive keeps what: the path rules of `dists/` and `by-hash/`.
+//! Where an archive keeps what: the path rules of `dists/`, of flat repositories and of `by-hash/`.
 //!
 //! Pure arithmetic on paths. Whether a file exists at a path is not known here.
 
 use crate::model::{IndexHash, RepoPath, RepoPathError, Suite};
 
-/// The directory of the Release file of `suite`.
+/// The path of `name` in the directory of the Release file of `suite`: below `dists/`, or, for a flat repository, the
+/// directory that the suite names.
 ///
 /// # Errors
-/// [`RepoPathError::TooLong`] when the suite's name is as long as a path may be.
-pub fn dists(suite: &Suite) -> Result<RepoPath, RepoPathError> {
-    format!("dists/{suite}").parse()
+/// What makes the whole no path.
+pub fn in_suite(suite: &Suite, name: &str) -> Result<RepoPath, RepoPathError> {
+    match suite.as_str() {
+        "./" => name.parse(),
+        flat if suite.is_flat() => format!("{flat}{name}").parse(),
+        suite => format!("dists/{suite}/{name}").parse(),
+    }
 }
 
 /// The name of the index at `index` in the `by-hash` directory beside it.
@@ -40,8 +45,16 @@ mod tests {
 
     #[test]
     fn paths_follow_the_format() {
-        let suite: Suite = "bookworm/updates".parse().expect("valid suite");
-        assert_eq!(dists(&suite).expect("short").as_str(), "dists/bookworm/updates");
+        for (suite, path) in [
+            ("bookworm/updates", "dists/bookworm/updates/x/y"),
+            ("./", "x/y"),
+            ("stable/", "stable/x/y"),
+            ("a/b/", "a/b/x/y"),
+        ] {
+            let suite: Suite = suite.parse().expect("valid suite");
+            assert_eq!(in_suite(&suite, "x/y").expect("short").as_str(), path);
+            assert_eq!(in_suite(&suite, "../y"), Err(RepoPathError::DotComponent));
+        }
         assert_eq!(
             by_hash_of("dists/x/main/binary-amd64/Packages.xz").as_deref(),
             Ok("dists/x/main/binary-amd64/by-hash/MD5Sum/00")

@@ -13,9 +13,13 @@ pub mod indices;
 pub mod layout;
 pub mod packages;
 mod release;
+pub mod sources;
+mod sums;
 
 pub use compression::{Compression, Decompressed, decompress};
 pub use error::{ParseError, SyntaxFault};
-pub use indices::{IndexKind, Variant, WantedError, WantedIndex};
+pub use indices::{IndexKind, Selection, Variant, WantedError, WantedIndex};
 pub use packages::{PackagesReader, PoolFile};
-pub use release::{Release, ReleaseFile};
+pub use release::{Release, ReleaseFile, parse_file_list};
+pub use sources::SourcesReader;
+pub use sums::{SummedFile, parse_sums};

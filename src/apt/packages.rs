@@ -6,7 +6,7 @@
 use super::checksum;
 use super::deb822::{Scanner, Sink};
 use super::error::{ParseError, excerpt};
-use crate::model::{Digest, RepoPath};
+use crate::model::{Checksum, RepoPath, Sha512};
 
 /// A file that an index names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct PoolFile {
     pub path: RepoPath,
     /// Length in bytes.
     pub size: u64,
-    /// Digest of its bytes.
-    pub sha256: Digest,
+    /// What its bytes are checked against.
+    pub checksum: Checksum,
 }
 
 /// Reads a Packages index that arrives in pieces, and hands each file it names to `F`.
@@ -52,7 +52,7 @@ impl<F: FnMut(PoolFile)> PackagesReader<F> {
                 package: Vec::new(),
                 path: None,
                 size: None,
-                sha256: None,
+                checksum: None,
                 in_read_field: false,
                 packages: 0,
             },
@@ -86,7 +86,7 @@ struct Stanza<F> {
     package: Vec<u8>,
     path: Option<RepoPath>,
     size: Option<u64>,
-    sha256: Option<Digest>,
+    checksum: Option<Checksum>,
     /// Whether the latest field is one of those read, none of which may go on over lines.
     in_read_field: bool,
     packages: u64,
@@ -103,7 +103,14 @@ impl<F: FnMut(PoolFile)> Sink for Stanza<F> {
             }
             6 if name.eq_ignore_ascii_case(b"SHA256") => {
                 let digest = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                self.sha256 = Some(digest.ok_or_else(|| refused(line, "SHA256", value, "64 hexadecimal digits"))?);
+                let digest = digest.ok_or_else(|| refused(line, "SHA256", value, "64 hexadecimal digits"))?;
+                self.checksum = Some(Checksum::Sha256(digest));
+            }
+            // Read where nothing better is known yet: most indices that have both give it last.
+            6 if self.checksum.is_none() && name.eq_ignore_ascii_case(b"SHA512") => {
+                let hash = std::str::from_utf8(value).ok().and_then(Sha512::from_hex);
+                let hash = hash.ok_or_else(|| refused(line, "SHA512", value, "128 hexadecimal digits"))?;
+                self.checksum = Some(Checksum::Sha512(hash));
             }
             7 if name.eq_ignore_ascii_case(b"Package") => {
                 self.package.clear();
@@ -117,14 +124,14 @@ impl<F: FnMut(PoolFile)> Sink for Stanza<F> {
 
     fn continuation(&mut self, line: u64, text: &[u8]) -> Result<(), ParseError> {
         if self.in_read_field {
-            let expected = "allowed: Package, Filename, Size and SHA256 have one line each";
+            let expected = "allowed: Package, Filename, Size, SHA256 and SHA512 have one line each";
             return Err(refused(line, "continuation", text.trim_ascii(), expected));
         }
         Ok(())
     }
 
     fn end(&mut self, line: u64) -> Result<(), ParseError> {
-        let (path, size, sha256) = (self.path.take(), self.size.take(), self.sha256.take());
+        let (path, size, checksum) = (self.path.take(), self.size.take(), self.checksum.take());
         let missing = |field| ParseError::MissingField {
             line,
             package: excerpt(&self.package),
@@ -136,7 +143,7 @@ impl<F: FnMut(PoolFile)> Sink for Stanza<F> {
         let file = PoolFile {
             path: path.ok_or_else(|| missing("Filename"))?,
             size: size.ok_or_else(|| missing("Size"))?,
-            sha256: sha256.ok_or_else(|| missing("SHA256"))?,
+            checksum: checksum.ok_or_else(|| missing("SHA256"))?,
         };
         self.package.clear();
         self.packages += 1;
@@ -146,7 +153,7 @@ impl<F: FnMut(PoolFile)> Sink for Stanza<F> {
 }
 
 /// The path that `value` names. Tools that index a directory write "./name", which is the same as "name".
-fn path(line: u64, value: &[u8]) -> Result<RepoPath, ParseError> {
+pub(super) fn path(line: u64, value: &[u8]) -> Result<RepoPath, ParseError> {
     let Ok(text) = std::str::from_utf8(value) else {
         return Err(refused(line, "Filename", value, "UTF-8 text"));
     };
@@ -200,7 +207,7 @@ mod tests {
         let file = |path: &str, size| PoolFile {
             path: path.parse().expect("valid"),
             size,
-            sha256: DIGEST.parse().expect("valid"),
+            checksum: Checksum::Sha256(DIGEST.parse().expect("valid")),
         };
         let expected = vec![file("pool/a_1%3a1.deb", 12), file("b.deb", 0)];
         for piece in [1, 7, 64, 10_000] {
@@ -208,6 +215,29 @@ mod tests {
         }
         assert_eq!(read(index.trim_end().as_bytes(), 5), Ok((expected, 2)));
         assert_eq!(read(b"", 1), Ok((Vec::new(), 0)));
+    }
+
+    #[test]
+    fn sha512_counts_where_there_is_no_sha256() {
+        let sha512 = "ab".repeat(64);
+        let head = "Package: a\nFilename: a.deb\nSize: 1\n";
+        let checksum = |tail: &str| {
+            let (files, _) = read(format!("{head}{tail}").as_bytes(), 100)?;
+            Ok::<_, ParseError>(files[0].checksum)
+        };
+        assert!(matches!(
+            checksum(&format!("SHA512: {sha512}\n")),
+            Ok(Checksum::Sha512(_))
+        ));
+        for both in [
+            format!("SHA512: {sha512}\nSHA256: {DIGEST}\n"),
+            format!("SHA256: {DIGEST}\nSHA512: {sha512}\n"),
+        ] {
+            assert!(matches!(checksum(&both), Ok(Checksum::Sha256(_))), "{both}");
+        }
+        for bad in ["SHA512: ab\n", "MD5sum: d41d8cd98f00b204e9800998ecf8427e\n"] {
+            assert!(checksum(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

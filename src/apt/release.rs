@@ -10,7 +10,7 @@ use super::date;
 use super::deb822::{Scanner, Sink};
 use super::error::{ParseError, excerpt};
 use crate::model::{
-    Architecture, Component, Digest, HashType, HashTypes, IndexHash, RepoPath, Timestamp, VerifiedText,
+    Architecture, Checksum, Component, HashType, HashTypes, IndexHash, RepoPath, Timestamp, VerifiedText,
 };
 
 /// A Release file.
@@ -36,8 +36,8 @@ pub struct Release {
     /// Components it names, as it writes them (some archives put the suite's path before them). As for
     /// architectures, there may be none.
     pub components: Vec<Component>,
-    /// Every file listed with a SHA-256 hash, by its path relative to the Release file's directory. Files that only
-    /// weaker sections list are left out, because nothing could tell whether their bytes are the right ones.
+    /// Every file listed with a SHA-256 or SHA-512 hash, by its path relative to the Release file's directory. Files that
+    /// only weaker sections list are left out, because nothing could tell whether their bytes are the right ones.
     pub files: BTreeMap<RepoPath, ReleaseFile>,
 }
 
@@ -46,9 +46,9 @@ pub struct Release {
 pub struct ReleaseFile {
     /// Length in bytes.
     pub size: u64,
-    /// The hash that its bytes are checked against.
-    pub sha256: Digest,
-    /// All listed hashes, SHA-256 included, sorted by type: its names in `by-hash`.
+    /// What its bytes are checked against.
+    pub checksum: Checksum,
+    /// All listed hashes, that one included, sorted by type: its names in `by-hash`.
     pub hashes: Vec<IndexHash>,
 }
 
@@ -64,6 +64,24 @@ impl Release {
         scanner.finish(&mut builder)?;
         builder.finish()
     }
+}
+
+/// Reads a file of the form of a Release file's checksum sections that an index of a Release file is: the files it lists
+/// with a trusted hash, by their paths relative to its directory. Its own bytes are taken to be verified.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn parse_file_list(text: &[u8]) -> Result<BTreeMap<RepoPath, ReleaseFile>, ParseError> {
+    let mut builder = Builder::default();
+    let mut scanner = Scanner::default();
+    scanner.push(text, &mut builder)?;
+    scanner.finish(&mut builder)?;
+    Ok(files(builder.listed))
+}
+
+fn files(listed: BTreeMap<RepoPath, Listed>) -> BTreeMap<RepoPath, ReleaseFile> {
+    let files = listed.into_iter();
+    files.filter_map(|(path, file)| Some((path, file.finish()?))).collect()
 }
 
 /// A file of which the sections read so far tell.
@@ -85,15 +103,14 @@ struct Builder {
 
 impl Builder {
     fn finish(self) -> Result<Release, ParseError> {
-        if !self.sections.contains(HashType::Sha256) {
-            return Err(ParseError::NoSha256 { found: self.sections });
+        if ![HashType::Sha256, HashType::Sha512]
+            .iter()
+            .any(|kind| self.sections.contains(*kind))
+        {
+            return Err(ParseError::NoTrustedHash { found: self.sections });
         }
         let mut release = self.release;
-        release.files = self
-            .listed
-            .into_iter()
-            .filter_map(|(path, file)| Some((path, file.finish()?)))
-            .collect();
+        release.files = files(self.listed);
         Ok(release)
     }
 
@@ -149,11 +166,10 @@ impl Listed {
 
     fn finish(mut self) -> Option<ReleaseFile> {
         self.hashes.sort_unstable();
-        let sha256 = self.hashes.iter().find(|hash| hash.kind == HashType::Sha256)?;
-        let sha256 = sha256.hex.parse().expect("hashes were checked when they were read");
+        let checksum = checksum::trusted(&self.hashes)?;
         Some(ReleaseFile {
             size: self.size,
-            sha256,
+            checksum,
             hashes: self.hashes,
         })
     }
@@ -164,7 +180,7 @@ impl Sink for Builder {
         if self.complete {
             return Err(ParseError::SecondStanza { line });
         }
-        // Verified text is UTF-8, and names and values are cut at ASCII characters.
+        // Verified text is UTF-8, which no other list needs to be for its hashes and names; and names and values are cut at ASCII characters.
         let value = std::str::from_utf8(value).unwrap_or_default();
         self.section = Field::from_name(name).and_then(Field::section);
         match Field::from_name(name) {
@@ -311,8 +327,8 @@ mod tests {
         assert_eq!(paths, ["main/binary-all/Packages", "main/binary-amd64/Packages"]);
         let file = &release.files[&"main/binary-amd64/Packages".parse().expect("valid")];
         assert_eq!(
-            (file.size, file.sha256.to_string()),
-            (7, hex(HashType::Sha256).to_lowercase())
+            (file.size, file.checksum.to_string()),
+            (7, format!("SHA-256 {}", hex(HashType::Sha256).to_lowercase()))
         );
         let kinds: Vec<_> = file.hashes.iter().map(|hash| hash.kind).collect();
         assert_eq!(kinds, [HashType::Md5Sum, HashType::Sha256]);
@@ -332,12 +348,45 @@ mod tests {
     }
 
     #[test]
-    fn a_release_without_sha256_is_refused() {
-        assert_eq!(parse(""), Err(ParseError::NoSha256 { found: HashTypes::NONE }));
-        for kind in [HashType::Md5Sum, HashType::Sha1, HashType::Sha512] {
-            let found = HashTypes::NONE.with(kind);
-            assert_eq!(parse(&section(kind, &["1 a"])), Err(ParseError::NoSha256 { found }));
+    fn a_release_without_trusted_hashes_is_refused() {
+        let none = HashTypes::NONE;
+        assert_eq!(parse(""), Err(ParseError::NoTrustedHash { found: none }));
+        for kind in [HashType::Md5Sum, HashType::Sha1] {
+            let found = none.with(kind);
+            assert_eq!(
+                parse(&section(kind, &["1 a"])),
+                Err(ParseError::NoTrustedHash { found })
+            );
         }
+    }
+
+    #[test]
+    fn sha512_alone_will_do() {
+        let sha1 = section(HashType::Sha1, &["1 a", "1 weak"]);
+        let release = parse(&(sha1 + &section(HashType::Sha512, &["1 a"]))).expect("valid");
+        let (path, file) = release.files.first_key_value().expect("one file");
+        assert_eq!((path.as_str(), release.files.len()), ("a", 1));
+        assert!(matches!(file.checksum, Checksum::Sha512(_)));
+        let kinds: Vec<_> = file.hashes.iter().map(|hash| hash.kind).collect();
+        assert_eq!(kinds, [HashType::Sha1, HashType::Sha512]);
+    }
+
+    #[test]
+    fn a_list_of_files_has_those_that_can_be_verified() {
+        let names = |text: &str| -> Result<Vec<String>, ParseError> {
+            Ok(parse_file_list(text.as_bytes())?
+                .into_keys()
+                .map(|path| path.to_string())
+                .collect())
+        };
+        let weak = section(HashType::Sha1, &["1 Translation-de.bz2"]);
+        assert_eq!(names(&weak), Ok(Vec::new()));
+        assert_eq!(
+            names(&(weak + &sha256(&["1 Translation-en.xz"]))),
+            Ok(vec!["Translation-en.xz".to_owned()])
+        );
+        assert!(names(&sha256(&["1 ../x"])).is_err());
+        assert_eq!(names(""), Ok(Vec::new()));
     }
 
     #[test]

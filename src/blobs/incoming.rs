@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
 
 use super::directory::{Directory, Owner, give};
-use super::{BLOB_MODE, BlobError, hash};
-use crate::model::{Digest, Hasher, Timestamp};
+use super::{BLOB_MODE, BlobError, Mismatch, hash};
+use crate::model::{Checksum, ContentHasher, ContentHashes, Digest, Sha512, Timestamp};
 
 /// The bits of a file's mode that say who may do what.
 const PERMISSIONS: u32 = 0o7777;
@@ -57,25 +57,27 @@ impl Inbox {
 
     fn adopt(&self, digest: Digest) -> Option<(Arrived, Timestamp)> {
         let place = self.place(digest.to_string());
-        let read = || -> io::Result<(Digest, u64, Timestamp)> {
+        let read = || -> io::Result<(ContentHashes, u64, Timestamp)> {
             let mut file = self.directory.read(&place.name)?;
             let found = file.metadata()?;
             if found.mode() & PERMISSIONS != BLOB_MODE {
                 return Err(io::ErrorKind::InvalidData.into());
             }
-            Ok((hash(&mut file)?, found.len(), Timestamp::from_unix(found.mtime())))
+            // Nobody knows any more by which hash it was asked for.
+            let hashes = hash(&mut file, ContentHasher::of_everything())?;
+            Ok((hashes, found.len(), Timestamp::from_unix(found.mtime())))
         };
         match read() {
-            Ok((got, size, mtime)) if got == digest => Some((Arrived { place, digest, size }, mtime)),
+            Ok((hashes, size, mtime)) if hashes.digest == digest => Some((Arrived { place, hashes, size }, mtime)),
             _ => None,
         }
     }
 
-    /// Begins a file of at most `longest` bytes.
+    /// Begins a file of at most `longest` bytes, which will be compared with `checksum`.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn begin(&self, longest: u64) -> Result<Incoming, BlobError> {
+    pub fn begin(&self, longest: u64, checksum: Option<Checksum>) -> Result<Incoming, BlobError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
         let file = self
             .directory
@@ -85,7 +87,8 @@ impl Inbox {
             file,
             place: self.place(number),
             owner: self.owner,
-            hasher: Hasher::new(),
+            hasher: ContentHasher::comparing_with(checksum),
+            checksum,
             written: 0,
             longest,
         })
@@ -106,7 +109,8 @@ pub struct Incoming {
     file: File,
     place: Place,
     owner: Owner,
-    hasher: Hasher,
+    hasher: ContentHasher,
+    checksum: Option<Checksum>,
     written: u64,
     longest: u64,
 }
@@ -165,30 +169,33 @@ impl Incoming {
         Ok(())
     }
 
-    /// Ends the file, which must have the announced size and digest where they are known, and will be served with the
+    /// Ends the file, which must have the announced checksum, and the size where it is known, and will be served with the
     /// modification time `mtime`.
     ///
     /// # Errors
     /// When the bytes are not those announced; they are then gone.
-    pub fn finish(mut self, size: Option<u64>, digest: Option<Digest>, mtime: Timestamp) -> Result<Arrived, BlobError> {
+    pub fn finish(mut self, size: Option<u64>, mtime: Timestamp) -> Result<Arrived, BlobError> {
         let got = self.hasher.finish();
-        match (size, digest) {
+        match (size, self.checksum) {
             (Some(expected), _) if self.written < expected => {
                 return Err(BlobError::TooShort {
                     expected,
                     got: self.written,
                 });
             }
-            (_, Some(expected)) if expected != got => return Err(BlobError::Different { expected, got }),
+            (_, Some(expected)) if !got.fit(expected) => {
+                let got = got.sha512.map_or(Checksum::Sha256(got.digest), Checksum::Sha512);
+                return Err(BlobError::Different(Box::new(Mismatch { expected, got })));
+            }
             _ => {}
         }
         let path = self.place.path();
         set_modified(&self.file, mtime).map_err(BlobError::io("date", &path))?;
         give(&self.file, self.owner, BLOB_MODE).map_err(BlobError::io("give away", &path))?;
-        self.place.take_name_of(got);
+        self.place.take_name_of(got.digest);
         Ok(Arrived {
             place: self.place,
-            digest: got,
+            hashes: got,
             size: self.written,
         })
     }
@@ -199,7 +206,7 @@ impl Incoming {
 #[must_use = "an arrived file is removed unless it is placed"]
 pub struct Arrived {
     pub(super) place: Place,
-    digest: Digest,
+    hashes: ContentHashes,
     size: u64,
 }
 
@@ -207,7 +214,13 @@ impl Arrived {
     /// Digest of its bytes.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.hashes.digest
+    }
+
+    /// Their SHA-512 hash, where it was computed: when they were compared with one, or arrived in an earlier process.
+    #[must_use]
+    pub fn sha512(&self) -> Option<Sha512> {
+        self.hashes.sha512
     }
 
     /// Length in bytes.

@@ -21,7 +21,7 @@ pub use taking::{Expected, Sharing};
 use directory::{Directory, Owner};
 use layout::Place;
 
-use crate::model::{BlobFacts, Digest, Hasher, Timestamp};
+use crate::model::{BlobFacts, Checksum, ContentHasher, ContentHashes, Digest, Sha512, Timestamp};
 
 /// Mode of blobs: everybody reads, nobody writes.
 const BLOB_MODE: u32 = 0o444;
@@ -60,13 +60,17 @@ pub enum BlobError {
         got: u64,
     },
     /// Other bytes came than were announced.
-    #[error("the bytes have SHA-256 {got}, not {expected}")]
-    Different {
-        /// Digest announced.
-        expected: Digest,
-        /// Digest of what came.
-        got: Digest,
-    },
+    #[error("the bytes have {}, not {}", .0.got, .0.expected)]
+    Different(Box<Mismatch>),
+}
+
+/// Two hashes of the same type that should be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The hash announced.
+    pub expected: Checksum,
+    /// That of what came.
+    pub got: Checksum,
 }
 
 impl BlobError {
@@ -75,7 +79,7 @@ impl BlobError {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Io { .. } => true,
-            Self::Source(_) | Self::TooLong(_) | Self::TooShort { .. } | Self::Different { .. } => false,
+            Self::Source(_) | Self::TooLong(_) | Self::TooShort { .. } | Self::Different(_) => false,
         }
     }
 
@@ -158,20 +162,25 @@ impl BlobStore {
     /// Whether the blob is there with exactly the bytes that its name promises.
     #[must_use]
     pub fn is_whole(&self, digest: Digest, size: u64) -> bool {
-        let whole = || -> io::Result<bool> { Ok(hash(&mut self.open_regular(digest)?)? == digest) };
+        let whole = || -> io::Result<bool> {
+            let hasher = ContentHasher::comparing_with(None);
+            Ok(hash(&mut self.open_regular(digest)?, hasher)?.digest == digest)
+        };
         self.has(digest, size) && whole().unwrap_or(false)
     }
 
-    /// The blob as it lies there, when it is whole: for a file that has no row yet.
+    /// The blob as it lies there and its SHA-512 hash, when it is whole: for a file that has no row yet.
     #[must_use]
-    pub fn find(&self, digest: Digest) -> Option<BlobFacts> {
-        let found = self.open_regular(digest).ok()?.metadata().ok()?;
+    pub fn find(&self, digest: Digest) -> Option<(BlobFacts, Option<Sha512>)> {
+        let mut file = self.open_regular(digest).ok()?;
+        let found = file.metadata().ok()?;
         let facts = BlobFacts {
             digest,
             size: found.len(),
             mtime: Timestamp::from_unix(found.mtime()),
         };
-        self.is_whole(digest, facts.size).then_some(facts)
+        let hashes = hash(&mut file, ContentHasher::of_everything()).ok()?;
+        (hashes.digest == digest).then_some((facts, hashes.sha512))
     }
 
     /// Opens a blob for reading.
@@ -219,8 +228,7 @@ impl BlobStore {
 }
 
 /// The digest of everything that is left to read of `file`.
-fn hash(file: &mut File) -> io::Result<Digest> {
-    let mut hasher = Hasher::new();
+fn hash(file: &mut File, mut hasher: ContentHasher) -> io::Result<ContentHashes> {
     let mut buffer = vec![0; CHUNK];
     loop {
         match file.read(&mut buffer) {
@@ -251,11 +259,10 @@ mod tests {
     }
 
     fn receive(inbox: &Inbox, bytes: &[u8]) -> Arrived {
-        let mut incoming = inbox.begin(bytes.len() as u64).expect("begins");
+        let checksum = Checksum::Sha256(Digest::of(bytes));
+        let mut incoming = inbox.begin(bytes.len() as u64, Some(checksum)).expect("begins");
         incoming.write(bytes).expect("fits");
-        incoming
-            .finish(Some(bytes.len() as u64), Some(Digest::of(bytes)), MTIME)
-            .expect("as announced")
+        incoming.finish(Some(bytes.len() as u64), MTIME).expect("as announced")
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -329,22 +336,29 @@ mod tests {
     fn only_what_was_announced_is_taken() {
         let (place, store) = store();
         let inbox = store.inbox(&place.path().join("tmp")).expect("opens");
-        let mut incoming = inbox.begin(3).expect("begins");
+        let mut incoming = inbox.begin(3, None).expect("begins");
         assert!(matches!(incoming.write(b"four"), Err(BlobError::TooLong(3))));
         drop(incoming);
-        let mut incoming = inbox.begin(9).expect("begins");
+        let mut incoming = inbox.begin(9, None).expect("begins");
         incoming.write(b"four").expect("fits");
         assert!(matches!(
-            incoming.finish(Some(9), None, MTIME),
+            incoming.finish(Some(9), MTIME),
             Err(BlobError::TooShort { expected: 9, got: 4 })
         ));
-        let mut incoming = inbox.begin(4).expect("begins");
-        incoming.write(b"four").expect("fits");
-        let wanted = Some(Digest::of(b"five"));
-        assert!(matches!(
-            incoming.finish(Some(4), wanted, MTIME),
-            Err(BlobError::Different { .. })
-        ));
+        let mut hasher = ContentHasher::of_everything();
+        hasher.update(b"five");
+        let five = hasher.finish().sha512.expect("computed");
+        for wanted in [Checksum::Sha256(Digest::of(b"five")), Checksum::Sha512(five)] {
+            let mut incoming = inbox.begin(4, Some(wanted)).expect("begins");
+            incoming.write(b"four").expect("fits");
+            let refused = incoming.finish(Some(4), MTIME);
+            assert!(matches!(refused, Err(BlobError::Different(hashes)) if hashes.expected == wanted));
+        }
+        let mut incoming = inbox.begin(4, Some(Checksum::Sha512(five))).expect("begins");
+        incoming.write(b"five").expect("fits");
+        let arrived = incoming.finish(None, MTIME).expect("is what was announced");
+        assert_eq!((arrived.digest(), arrived.sha512()), (Digest::of(b"five"), Some(five)));
+        drop(arrived);
         assert_eq!(
             fs::read_dir(place.path().join("tmp")).expect("exists").count(),
             0,
@@ -357,7 +371,7 @@ mod tests {
         let (place, store) = store();
         let tmp = place.path().join("tmp");
         let inbox = store.inbox(&tmp).expect("opens");
-        let mut partial = inbox.begin(9).expect("begins");
+        let mut partial = inbox.begin(9, None).expect("begins");
         partial.write(b"part").expect("fits");
         // A killed process drops nothing.
         std::mem::forget((receive(&inbox, b"hello"), partial));

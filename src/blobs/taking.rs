@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use super::incoming::{Arrived, Inbox, Incoming};
 use super::{BlobError, CHUNK};
-use crate::model::{Digest, Timestamp};
+use crate::model::{Checksum, Timestamp};
 
 /// Whether the store may have a file together with whoever it is taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +25,10 @@ pub enum Sharing {
 /// What is known of a file before it is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
-    /// Its length in bytes.
-    pub size: u64,
-    /// Its digest.
-    pub digest: Digest,
+    /// Its length in bytes, where that is known.
+    pub size: Option<u64>,
+    /// What its bytes are checked against.
+    pub checksum: Checksum,
     /// The modification time to serve it with.
     pub mtime: Timestamp,
 }
@@ -47,17 +47,14 @@ impl Inbox {
         mut heard: impl FnMut(u64) -> bool,
     ) -> Result<Arrived, BlobError> {
         let facts = source.metadata().map_err(reading)?;
-        if facts.len() > expected.size {
-            return Err(BlobError::TooLong(expected.size));
+        let (size, got) = (expected.size.unwrap_or(facts.len()), facts.len());
+        if got > size {
+            return Err(BlobError::TooLong(size));
         }
-        if facts.len() < expected.size {
-            let got = facts.len();
-            return Err(BlobError::TooShort {
-                expected: expected.size,
-                got,
-            });
+        if got < size {
+            return Err(BlobError::TooShort { expected: size, got });
         }
-        let mut incoming = self.begin(expected.size)?;
+        let mut incoming = self.begin(size, Some(expected.checksum))?;
         let shared = incoming.clone_of(source) || sharing == Sharing::Links && incoming.link_to(source);
         let mut copy = if shared { Some(incoming.reopened()?) } else { None };
         let mut buffer = vec![0; CHUNK];
@@ -75,7 +72,7 @@ impl Inbox {
                 Err(error) => return Err(reading(error)),
             }
         }
-        incoming.finish(Some(expected.size), Some(expected.digest), expected.mtime)
+        incoming.finish(Some(size), expected.mtime)
     }
 }
 
@@ -107,6 +104,7 @@ mod tests {
 
     use super::super::BlobStore;
     use super::*;
+    use crate::model::Digest;
 
     struct House {
         place: tempfile::TempDir,
@@ -127,8 +125,8 @@ mod tests {
         fn take(&self, sharing: Sharing, text: &[u8]) -> Result<Arrived, BlobError> {
             let source = File::open(self.place.path().join("file")).expect("opens");
             let expected = Expected {
-                size: text.len() as u64,
-                digest: Digest::of(text),
+                size: Some(text.len() as u64),
+                checksum: Checksum::Sha256(Digest::of(text)),
                 mtime: Timestamp::from_unix(1_600_000_000),
             };
             self.inbox.take(&source, expected, sharing, |_| true)
@@ -183,10 +181,7 @@ mod tests {
         let path = house.place.path().join("file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("sets");
         for sharing in [Sharing::Never, Sharing::Links] {
-            assert!(matches!(
-                house.take(sharing, b"jello"),
-                Err(BlobError::Different { .. })
-            ));
+            assert!(matches!(house.take(sharing, b"jello"), Err(BlobError::Different(_))));
             assert!(matches!(house.take(sharing, b"hell"), Err(BlobError::TooLong(4))));
             assert!(matches!(
                 house.take(sharing, b"hello!"),
@@ -202,8 +197,8 @@ mod tests {
         let house = house();
         let source = File::open(house.place.path().join("file")).expect("opens");
         let expected = Expected {
-            size: 5,
-            digest: Digest::of(b"hello"),
+            size: Some(5),
+            checksum: Checksum::Sha256(Digest::of(b"hello")),
             mtime: Timestamp::from_unix(0),
         };
         house

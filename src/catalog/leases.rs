@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::sql_types::{Sql, stored};
-use super::{BlobRow, Catalog, CatalogError, CatalogReader, MirrorRow};
-use crate::model::{BlobFacts, Digest, MirrorId, Timestamp};
+use super::{BlobRow, Catalog, CatalogError, CatalogReader, MirrorRow, computed};
+use crate::model::{BlobFacts, Digest, MirrorId, Sha512, Timestamp};
 
 /// What the catalog knows of wanted bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,15 @@ impl Catalog {
     /// # Errors
     /// When the catalog cannot be written.
     pub fn add_blobs(&mut self, blobs: &[BlobFacts]) -> Result<(), CatalogError> {
+        self.add_hashed_blobs(blobs, &[])
+    }
+
+    /// As [`Catalog::add_blobs`], and records SHA-512 hashes of some of these bytes, which must have been computed from
+    /// them: archives that list no other hash find their files by them.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub fn add_hashed_blobs(&mut self, blobs: &[BlobFacts], hashes: &[(Digest, Sha512)]) -> Result<(), CatalogError> {
         self.write(|transaction| {
             let mut insert = transaction.prepare_cached("INSERT INTO blob (sha256, size, mtime) VALUES (?, ?, ?)")?;
             for blob in blobs {
@@ -113,7 +122,7 @@ impl Catalog {
                     }
                 }
             }
-            Ok(())
+            computed::add_sha512(transaction, hashes)
         })
     }
 

@@ -12,6 +12,7 @@
 
 #![expect(clippy::disallowed_types, reason = "the one room with SQL")]
 
+mod computed;
 mod leases;
 mod live;
 mod manifest;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+pub use computed::Uncompressed;
 pub use leases::Claim;
 pub use live::{Condemned, Marked};
 pub use manifest::{Manifest, ManifestError, ManifestFile};

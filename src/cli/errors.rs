@@ -148,7 +148,11 @@ impl From<SyncError> for Failure {
                     caused(Kind::Failed).hint("run the sync again: what was fetched is kept")
                 }
             },
-            SyncError::Wanted { .. } => caused(Kind::Failed).hint("correct sections or architectures of the mirror"),
+            SyncError::Wanted { .. } => caused(Kind::Failed).hint("correct sections, architectures or mirror_source of the mirror"),
+            SyncError::NoVariant(_) => caused(Kind::Failed).hint(
+                "upstream may be publishing just now: try again later; what clients do not ask for can be switched off in the \
+                 mirror's table content",
+            ),
             SyncError::NoRoom { load, room } => Self::new(Kind::Refused, no_room(load, room)).hint(
                 "free space or inodes, put [snapshot] path on a larger file system, or mirror less of the archive",
             ),
@@ -175,7 +179,6 @@ impl From<SyncError> for Failure {
             SyncError::Blobs(_)
             | SyncError::Upstream(_)
             | SyncError::Parse { .. }
-            | SyncError::NoVariant(_)
             | SyncError::Listing(_)
             | SyncError::Path { .. }
             | SyncError::State(_)

@@ -70,6 +70,7 @@ pub(super) struct RawMirror {
     pub(super) sections: Option<Located<Vec<Located<String>>>>,
     pub(super) architectures: Option<Located<Vec<Located<String>>>>,
     pub(super) mirror_source: Option<Located<bool>>,
+    pub(super) content: RawContent,
     pub(super) pgp_key_path: Option<Located<String>>,
     pub(super) no_pgp_check: Option<Located<bool>>,
     pub(super) max_shrink: Option<Located<i64>>,
@@ -80,6 +81,17 @@ pub(super) struct RawMirror {
     pub(super) filters: RawFilters,
     pub(super) snapshot: RawSnapshot,
     pub(super) tls: RawTls,
+}
+
+/// `[mirrors.ID.content]`
+#[derive(Debug)]
+pub(super) struct RawContent {
+    pub(super) translations: Option<Located<Vec<Located<String>>>>,
+    pub(super) contents: Option<Located<bool>>,
+    pub(super) appstream: Option<Located<bool>>,
+    pub(super) command_not_found: Option<Located<bool>>,
+    pub(super) installer: Option<Located<bool>>,
+    pub(super) pdiffs: Option<Located<bool>>,
 }
 
 /// `[mirrors.ID.filters]`
@@ -189,6 +201,7 @@ fn read_mirror(id: Located<String>, table: &mut Table<'_, '_>, walk: &mut Walk<'
         sections: table.texts("sections", walk),
         architectures: table.texts("architectures", walk),
         mirror_source: table.flag("mirror_source", walk),
+        content: table.table("content", walk, read_content),
         pgp_key_path: table.text("pgp_key_path", walk),
         no_pgp_check: table.flag("no_pgp_check", walk),
         max_shrink: table.integer("max_shrink", walk),
@@ -199,6 +212,17 @@ fn read_mirror(id: Located<String>, table: &mut Table<'_, '_>, walk: &mut Walk<'
         filters: table.table("filters", walk, read_filters),
         snapshot: table.table("snapshot", walk, read_snapshot),
         tls: table.table("tls", walk, read_tls),
+    }
+}
+
+fn read_content(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawContent {
+    RawContent {
+        translations: table.texts("translations", walk),
+        contents: table.flag("contents", walk),
+        appstream: table.flag("appstream", walk),
+        command_not_found: table.flag("command_not_found", walk),
+        installer: table.flag("installer", walk),
+        pdiffs: table.flag("pdiffs", walk),
     }
 }
 
@@ -255,7 +279,9 @@ impl<'n> Walk<'n> {
 }
 
 /// Words of other programs for keys of ours.
-const SYNONYMS: [(&str, &str); 3] = [
+const SYNONYMS: [(&str, &str); 5] = [
+    ("dep11", "appstream"),
+    ("cnf", "command_not_found"),
     ("components", "sections"),
     ("keyring", "pgp_key_path"),
     ("signed_by", "pgp_key_path"),

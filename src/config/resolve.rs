@@ -13,12 +13,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{Located, Notes, Spot};
-use super::file::{RawFile, RawFilters, RawGc, RawLog, RawMirror, RawSnapshot, RawTls};
+use super::file::{RawContent, RawFile, RawFilters, RawGc, RawLog, RawMirror, RawSnapshot, RawTls};
 use super::{
     GcSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
     parse_duration, parse_size,
 };
-use crate::model::{BaseUrl, BaseUrlError, MirrorId, Percent};
+use crate::model::{BaseUrl, BaseUrlError, Content, MirrorId, Percent, Translations};
 
 /// Where state lives when nothing is configured.
 const DEFAULT_STATE: &str = "/var/lib/mirrorctl/snapshots";
@@ -328,22 +328,24 @@ fn mirror(
         Some(url) => base_url(url, notes),
         None => missing_in(&raw.id, "url", notes),
     };
-    let flat = refuse_flat(raw.suites.as_ref(), notes);
     let suites = match &raw.suites {
-        Some(_) if flat => None,
         Some(suites) => names(suites, notes),
         None => missing_in(&raw.id, "suites", notes),
     };
+    let flat = is_flat(raw.suites.as_ref(), notes);
     let components = match &raw.sections {
+        Some(sections) if flat => refuse_of_flat(sections, "sections", notes),
         Some(sections) => names(sections, notes),
-        None if flat => None,
+        None if flat => Some(Vec::new()),
         None => missing_in(&raw.id, "sections", notes),
     };
     let architectures = match &raw.architectures {
+        Some(architectures) if flat => refuse_of_flat(architectures, "architectures", notes),
         Some(architectures) => names(architectures, notes),
-        None if flat => None,
+        None if flat => Some(Vec::new()),
         None => missing_in(&raw.id, "architectures", notes),
     };
+    let content = content(&raw.content, raw.mirror_source.as_ref(), notes);
     let keyring = raw
         .pgp_key_path
         .as_ref()
@@ -352,7 +354,6 @@ fn mirror(
     let prune = prune(&raw.snapshot, inherited.prune, notes);
     refuse_own_state(&raw.snapshot, inherited.state.as_deref(), surroundings, notes);
     let max_size = size(raw.max_size.as_ref(), notes);
-    refuse_source(raw.mirror_source.as_ref(), notes);
     refuse_filters(&raw.filters, notes);
     refuse_tls(&raw.tls, notes);
     Some(MirrorSettings {
@@ -361,6 +362,7 @@ fn mirror(
         suites: suites?,
         components: components?,
         architectures: architectures?,
+        content: content?,
         keyring,
         no_pgp_check: is_set(raw.no_pgp_check.as_ref()),
         max_shrink: max_shrink(raw.max_shrink.as_ref(), notes),
@@ -448,20 +450,51 @@ fn readable_file(path: &Path) -> io::Result<()> {
     File::open(path).map(drop)
 }
 
-/// Refuses the suites that are paths of flat repositories. Returns whether there are any.
-fn refuse_flat(suites: Option<&Located<Vec<Located<String>>>>, notes: &mut Notes) -> bool {
-    let mut flat = false;
-    for suite in suites.map_or(&[][..], |suites| &suites.value) {
-        if suite.value.ends_with('/') {
-            flat = true;
-            let message = format!(
-                "a flat repository (the suite {:?} ends in \"/\") {NOT_YET}",
-                suite.value
-            );
-            notes.fault(suite, message);
-        }
+/// Whether the mirror is of flat repositories, which cannot be mixed with others: these have no sections.
+fn is_flat(suites: Option<&Located<Vec<Located<String>>>>, notes: &mut Notes) -> bool {
+    let Some(suites) = suites else {
+        return false;
+    };
+    let flat = suites.value.iter().filter(|suite| suite.value.ends_with('/')).count();
+    if flat != 0 && flat != suites.value.len() {
+        let hint = "make them two mirrors";
+        let message = "mixes flat repositories (ending in \"/\") with suites below dists/";
+        notes.fault_with_hint(suites, message, hint);
     }
-    flat
+    flat != 0
+}
+
+fn refuse_of_flat<T, N>(raw: &Located<T>, what: &str, notes: &mut Notes) -> Option<N> {
+    let message = format!("flat repositories (suites that end in \"/\") have no {what}");
+    notes.fault_with_hint(raw, message, "leave the key out");
+    None
+}
+
+fn content(raw: &RawContent, mirror_source: Option<&Located<bool>>, notes: &mut Notes) -> Option<Content> {
+    let default = Content::default();
+    let flag = |raw: &Option<Located<bool>>, default| raw.as_ref().map_or(default, |flag| flag.value);
+    // A client that is led to a difference of which the mirror lacks a part fails, where it would take the index else.
+    refuse_unless(raw.pdiffs.as_ref(), |on| !on, notes);
+    Some(Content {
+        sources: is_set(mirror_source),
+        contents: flag(&raw.contents, default.contents),
+        appstream: flag(&raw.appstream, default.appstream),
+        command_not_found: flag(&raw.command_not_found, default.command_not_found),
+        installer: flag(&raw.installer, default.installer),
+        translations: match &raw.translations {
+            None => default.translations,
+            Some(languages) => translations(languages, notes)?,
+        },
+    })
+}
+
+/// Languages, possibly none, or `*` alone for all.
+fn translations(raw: &Located<Vec<Located<String>>>, notes: &mut Notes) -> Option<Translations> {
+    match raw.value.as_slice() {
+        [] => Some(Translations::Of(Vec::new())),
+        [all] if all.value == "*" => Some(Translations::All),
+        _ => names(raw, notes).map(Translations::Of),
+    }
 }
 
 /// All mirrors share one catalog and one blob cache, so the only path a mirror can name is the global one.
@@ -473,10 +506,6 @@ fn refuse_own_state(raw: &RawSnapshot, global: Option<&Path>, surroundings: &Sur
         let hint = "all mirrors share the one of the table [snapshot]";
         notes.fault_with_hint(path, "a state directory of its own is not possible for a mirror", hint);
     }
-}
-
-fn refuse_source(mirror_source: Option<&Located<bool>>, notes: &mut Notes) {
-    refuse_unless(mirror_source, |on| !on, notes);
 }
 
 fn refuse_filters(raw: &RawFilters, notes: &mut Notes) {

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::NameFormat;
-use crate::model::{Architecture, BaseUrl, Component, MirrorId, Percent, Suite};
+use crate::model::{Architecture, BaseUrl, Component, Content, MirrorId, Percent, Suite};
 
 /// The whole configuration: the file with the environment over it and every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +42,16 @@ pub struct MirrorSettings {
     pub id: MirrorId,
     /// The archive root at upstream.
     pub url: BaseUrl,
-    /// The suites, in the configured order; at least one, none twice.
+    /// The suites, in the configured order; at least one, none twice. Either all of them are flat repositories, or none.
     pub suites: Vec<Suite>,
-    /// The components (`sections` in the file), in the configured order; at least one, none twice.
+    /// The components (`sections` in the file), in the configured order; at least one, none twice. Of flat repositories,
+    /// none.
     pub components: Vec<Component>,
-    /// The architectures exactly as configured; at least one, none twice. Packages for every architecture (`all`)
-    /// belong to the mirror whether or not they are named here.
+    /// The architectures exactly as configured; at least one, none twice; of flat repositories, none. Packages for every
+    /// architecture (`all`) belong to the mirror whether or not they are named here.
     pub architectures: Vec<Architecture>,
+    /// What is mirrored besides packages.
+    pub content: Content,
     /// The file with the keys that may sign; `None` means the keyrings that APT itself trusts.
     pub keyring: Option<PathBuf>,
     /// Take unsigned and wrongly signed metadata.

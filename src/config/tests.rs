@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::model::{Content, Suite, Translations};
 
 /// The smallest configuration.
 const MINIMAL: &str = "dir = \"/srv/apt\"\n";
@@ -172,7 +173,6 @@ fn keys_of_later_releases_may_ask_for_what_happens_anyway() {
 #[test]
 fn keys_of_later_releases_are_refused_otherwise() {
     for (line, key) in [
-        ("mirror_source = true", "mirror_source"),
         ("filters.keep_versions = 2", "filters.keep_versions"),
         ("filters.exclude_patterns = [\"x\"]", "filters.exclude_patterns"),
         ("filters.allow_missing = true", "filters.allow_missing"),
@@ -208,11 +208,74 @@ fn keys_of_later_releases_are_refused_otherwise() {
 }
 
 #[test]
-fn flat_repositories_are_refused() {
-    let flat = "dir = \"/a\"\n[mirrors.x]\nurl = \"http://h\"\nsuites = [\"./\", \"sid\"]\n";
+fn flat_repositories_have_neither_sections_nor_architectures_and_are_among_themselves() {
+    let mirror = |suites: &str| format!("dir = \"/a\"\n[mirrors.x]\nurl = \"http://h/\"\nsuites = {suites}\n");
+    let settings = good(&mirror("[\"./\", \"stable/\"]"));
+    let flat = settings.mirrors.values().next().expect("a mirror");
     assert_eq!(
-        bad(flat),
-        ["m:4:11: mirrors.x.suites: a flat repository (the suite \"./\" ends in \"/\") is not supported yet",]
+        flat.suites.iter().map(Suite::as_str).collect::<Vec<_>>(),
+        ["./", "stable/"]
+    );
+    assert!(flat.components.is_empty() && flat.architectures.is_empty());
+    assert_eq!(
+        bad(&mirror("[\"./\", \"/\"]")),
+        ["m:4:17: mirrors.x.suites: names \"/\" twice"]
+    );
+    assert_eq!(
+        bad(&mirror("[\"./\", \"sid\"]")),
+        [
+            "m:4:10: mirrors.x.suites: mixes flat repositories (ending in \"/\") with suites below dists/; make them two \
+             mirrors"
+        ]
+    );
+    assert_eq!(
+        bad(&(mirror("[\"./\"]") + "sections = [\"main\"]\narchitectures = [\"amd64\"]\n")),
+        [
+            "m:5:12: mirrors.x.sections: flat repositories (suites that end in \"/\") have no sections; leave the key out",
+            "m:6:17: mirrors.x.architectures: flat repositories (suites that end in \"/\") have no architectures; leave the \
+             key out",
+        ]
+    );
+}
+
+#[test]
+fn what_is_mirrored_besides_packages_can_be_chosen() {
+    let content = |keys: &str| {
+        let settings = good(&format!("{MINIMAL}{MIRROR}{keys}"));
+        settings.mirrors.values().next().expect("a mirror").content.clone()
+    };
+    assert_eq!(content(""), Content::default());
+    let all = content(
+        "mirror_source = true\n[mirrors.debian.content]\ntranslations = [\"*\"]\nappstream = false\n\
+         command_not_found = false\ncontents = true\ninstaller = true\npdiffs = false\n",
+    );
+    let expected = Content {
+        sources: true,
+        translations: Translations::All,
+        contents: true,
+        appstream: false,
+        command_not_found: false,
+        installer: true,
+    };
+    assert_eq!(all, expected);
+    assert_eq!(
+        content("content.translations = []").translations,
+        Translations::Of(Vec::new())
+    );
+    let languages = content("content.translations = [\"de\", \"pt_BR\"]").translations;
+    assert!(languages.include("pt_BR") && !languages.include("en"));
+    assert_mirror_error(
+        "content.translations = [\"*\", \"de\"]",
+        "m:7:25: mirrors.debian.content.translations: \"*\" cannot be: a language is written as in the names of \
+         Translation files, such as \"en\", \"pt_BR\" or \"sr@latin\"",
+    );
+    assert_mirror_error(
+        "content.pdiffs = true",
+        "m:7:18: mirrors.debian.content.pdiffs: is not supported yet",
+    );
+    assert_mirror_error(
+        "content.dep11 = false",
+        "m:7:9: mirrors.debian.content.dep11: unknown key; did you mean \"appstream\"?",
     );
 }
 
@@ -338,7 +401,8 @@ fn every_rule_of_a_mirror_names_its_line() {
             "[\"sid\"]",
             "[\"../sid\"]",
             "m:4:11: mirrors.debian.suites: \"../sid\" cannot be: a suite is a distribution path such as \"bookworm\" \
-             or \"bookworm/updates\"",
+             or \"bookworm/updates\", or the directory of a flat repository, which ends in \"/\", such as \"./\" or \
+             \"stable/\"",
         ),
         (
             "[\"amd64\"]",

@@ -146,6 +146,10 @@ pub struct SuiteSpec {
     origin: String,
     label: String,
     packages: Vec<(String, Deb)>,
+    pool_hashes: HashTypes,
+    indices: BTreeMap<String, Vec<u8>>,
+    files: BTreeMap<String, Vec<u8>>,
+    unlisted: BTreeMap<String, Vec<u8>>,
 }
 
 impl SuiteSpec {
@@ -165,7 +169,46 @@ impl SuiteSpec {
             origin: "Example".to_owned(),
             label: "Example".to_owned(),
             packages: Vec::new(),
+            pool_hashes: [HashType::Md5Sum, HashType::Sha256].into_iter().collect(),
+            indices: BTreeMap::new(),
+            files: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
         }
+    }
+
+    /// A flat repository in `directory`, which ends in `/` (`./` is the root): one index for everything, beside the
+    /// packages. Components and architectures mean nothing; packages are given to component `main`.
+    pub fn flat(directory: &str) -> Self {
+        Self::new(directory)
+    }
+
+    /// The hash types that the stanzas of Packages give, instead of MD5 and SHA-256.
+    #[must_use]
+    pub fn pool_hashes(mut self, hashes: impl IntoIterator<Item = HashType>) -> Self {
+        self.pool_hashes = hashes.into_iter().collect();
+        self
+    }
+
+    /// Adds an index at `path` in the suite's directory, listed and served in the same variants as Packages. In place of
+    /// one that was added before.
+    #[must_use]
+    pub fn index(mut self, path: &str, contents: impl Into<Vec<u8>>) -> Self {
+        self.indices.insert(path.to_owned(), contents.into());
+        self
+    }
+
+    /// Adds a file at `path` in the suite's directory, listed and served just as it is.
+    #[must_use]
+    pub fn file(mut self, path: &str, contents: impl Into<Vec<u8>>) -> Self {
+        self.files.insert(path.to_owned(), contents.into());
+        self
+    }
+
+    /// Adds a file at `path` in the suite's directory that Release does not list.
+    #[must_use]
+    pub fn unlisted(mut self, path: &str, contents: impl Into<Vec<u8>>) -> Self {
+        self.unlisted.insert(path.to_owned(), contents.into());
+        self
     }
 
     /// The components, instead of `main`.
@@ -332,7 +375,7 @@ impl Archive {
     pub fn add(&mut self, suite: &str, component: &str, deb: &Deb) -> Result<(), ArchiveError> {
         let suite = self.suite_mut(suite)?;
         let component = suite.component(component)?;
-        let stored = StoredDeb::new(component, deb.build()?);
+        let stored = suite.stored(component, deb.build()?);
         suite.debs.retain(|old| {
             (&old.name, &old.architecture, &old.component) != (&stored.name, &stored.architecture, &stored.component)
         });
@@ -348,7 +391,8 @@ impl Archive {
     pub fn add_version(&mut self, suite: &str, component: &str, deb: &Deb) -> Result<(), ArchiveError> {
         let suite = self.suite_mut(suite)?;
         let component = suite.component(component)?;
-        suite.debs.push(StoredDeb::new(component, deb.build()?));
+        let stored = suite.stored(component, deb.build()?);
+        suite.debs.push(stored);
         suite.changed = true;
         Ok(())
     }
@@ -474,41 +518,97 @@ impl PublishedSuite {
         })
     }
 
+    /// The path of a file in the suite's directory, relative to the root.
+    fn at(&self, file: &str) -> String {
+        if self.name.is_flat() {
+            format!("{}{file}", self.flat_directory())
+        } else {
+            format!("dists/{}/{file}", self.name)
+        }
+    }
+
+    /// The directory of a flat repository as the start of a path.
+    fn flat_directory(&self) -> &str {
+        match self.name.as_str() {
+            "./" => "",
+            directory => directory,
+        }
+    }
+
+    fn stored(&self, component: Component, built: BuiltDeb) -> StoredDeb {
+        let path = if self.name.is_flat() {
+            format!("{}{}", self.flat_directory(), built.file_name)
+        } else {
+            let prefix = pool_prefix(&built.name);
+            format!("pool/{component}/{prefix}/{}/{}", built.name, built.file_name)
+        };
+        // Those who index the directory they are in write it like this.
+        let shown = if self.name.as_str() == "./" { "./" } else { "" };
+        StoredDeb::new(component, built, path, shown, self.spec.pool_hashes)
+    }
+
+    /// Every index with its text, by its path in the suite's directory.
+    fn indices(&self) -> Vec<(String, Vec<u8>)> {
+        let mut indices = Vec::new();
+        if self.name.is_flat() {
+            let stanzas: Vec<&str> = self.debs.iter().map(|deb| deb.stanza.as_str()).collect();
+            indices.push(("Packages".to_owned(), stanzas.join("\n").into_bytes()));
+        } else {
+            for component in &self.components {
+                for architecture in &self.architectures {
+                    let path = format!("{component}/binary-{architecture}/Packages");
+                    indices.push((path, self.packages(component, architecture).into_bytes()));
+                }
+            }
+        }
+        let further = self.spec.indices.iter();
+        indices.extend(further.map(|(path, text)| (path.clone(), text.clone())));
+        indices
+    }
+
     /// Writes each index in its served variants, and gives the Release text that lists them.
     fn write_indices(&self, out: &Writer, now: Timestamp) -> Result<String, ArchiveError> {
         let mut sections: BTreeMap<HashType, String> =
             self.spec.hashes.iter().map(|kind| (kind, String::new())).collect();
-        for component in &self.components {
-            for architecture in &self.architectures {
-                let plain = self.packages(component, architecture);
-                for variant in Variant::ALL {
-                    let (listed, served) = (self.spec.listed.contains(&variant), self.spec.served.contains(&variant));
-                    if !listed && !served {
-                        continue;
-                    }
-                    let directory = format!("{component}/binary-{architecture}");
-                    let name = format!("Packages{}", variant.extension());
-                    let bytes = variant.encode(plain.as_bytes());
-                    for (&kind, section) in &mut sections {
-                        let hash = hash_hex(kind, &bytes);
-                        if listed {
-                            writeln!(section, " {hash} {:>8} {directory}/{name}", bytes.len()).expect(TEXT);
-                        }
-                        if served && self.spec.by_hash {
-                            out.put(
-                                &format!("dists/{}/{directory}/by-hash/{kind}/{hash}", self.name),
-                                &bytes,
-                            )?;
-                        }
-                    }
-                    out.put_or_remove(
-                        &format!("dists/{}/{directory}/{name}", self.name),
-                        served.then_some(&bytes[..]),
-                    )?;
+        for (path, plain) in self.indices() {
+            for variant in Variant::ALL {
+                let (listed, served) = (self.spec.listed.contains(&variant), self.spec.served.contains(&variant));
+                if listed || served {
+                    let path = format!("{path}{}", variant.extension());
+                    let (list, bytes) = (listed.then_some(&mut sections), variant.encode(&plain));
+                    self.write_listed(out, &path, &bytes, list, served)?;
                 }
             }
         }
+        for (path, bytes) in &self.spec.files {
+            self.write_listed(out, path, bytes, Some(&mut sections), true)?;
+        }
+        for (path, bytes) in &self.spec.unlisted {
+            out.put(&self.at(path), bytes)?;
+        }
         self.release(&sections, now)
+    }
+
+    /// Writes a file, if it is served, and its lines in `sections`, if it is listed.
+    fn write_listed(
+        &self,
+        out: &Writer,
+        path: &str,
+        bytes: &[u8],
+        sections: Option<&mut BTreeMap<HashType, String>>,
+        served: bool,
+    ) -> Result<(), ArchiveError> {
+        let directory = path.rfind('/').map_or("", |slash| &path[..=slash]);
+        if served && self.spec.by_hash {
+            for kind in self.spec.hashes.iter() {
+                let name = format!("{directory}by-hash/{kind}/{}", hash_hex(kind, bytes));
+                out.put(&self.at(&name), bytes)?;
+            }
+        }
+        for (&kind, section) in sections.into_iter().flatten() {
+            writeln!(section, " {} {:>8} {path}", hash_hex(kind, bytes), bytes.len()).expect(TEXT);
+        }
+        out.put_or_remove(&self.at(path), served.then_some(bytes))
     }
 
     /// The index of one component and architecture: its own packages and those for all architectures.
@@ -521,13 +621,15 @@ impl PublishedSuite {
     }
 
     fn release(&self, sections: &BTreeMap<HashType, String>, now: Timestamp) -> Result<String, ArchiveError> {
-        let codename = self.name.as_str();
-        let mut text = format!(
-            "Origin: {}\nLabel: {}\nSuite: {codename}\nCodename: {codename}\nDate: {}\n",
-            self.spec.origin,
-            self.spec.label,
-            release_date(now)?
-        );
+        let mut text = format!("Origin: {}\nLabel: {}\n", self.spec.origin, self.spec.label);
+        // What a flat repository calls itself has nothing to do with its place.
+        let codename = if self.name.is_flat() {
+            "vendor"
+        } else {
+            self.name.as_str()
+        };
+        write!(text, "Suite: {codename}\nCodename: {codename}\n").expect(TEXT);
+        writeln!(text, "Date: {}", release_date(now)?).expect(TEXT);
         if let Some(seconds) = self.spec.valid_for {
             writeln!(text, "Valid-Until: {}", release_date(now.plus(seconds))?).expect(TEXT);
         }
@@ -535,7 +637,9 @@ impl PublishedSuite {
             text.push_str("Acquire-By-Hash: yes\n");
         }
         writeln!(text, "Architectures: {}", self.spec.architectures.join(" ")).expect(TEXT);
-        writeln!(text, "Components: {}", self.spec.components.join(" ")).expect(TEXT);
+        if !self.name.is_flat() {
+            writeln!(text, "Components: {}", self.spec.components.join(" ")).expect(TEXT);
+        }
         text.push_str("Description: A made-up archive\n");
         for (kind, section) in sections {
             write!(text, "{kind}:\n{section}").expect(TEXT);
@@ -548,7 +652,7 @@ impl PublishedSuite {
         let detached = matches!(signing, Signing::All | Signing::Detached).then(|| key.sign_detached(text, now));
         let inline = matches!(signing, Signing::All | Signing::InRelease).then(|| key.sign_inline(text, now));
         let plain = (signing != Signing::InRelease).then_some(text.as_bytes());
-        let at = |file: &str| format!("dists/{}/{file}", self.name);
+        let at = |file: &str| self.at(file);
         out.put_or_remove(&at("Release.gpg"), detached.transpose()?.as_deref())?;
         out.put_or_remove(&at("Release"), plain)?;
         out.put_or_remove(&at("InRelease"), inline.transpose()?.as_deref())
@@ -570,20 +674,20 @@ struct StoredDeb {
 }
 
 impl StoredDeb {
-    fn new(component: Component, built: BuiltDeb) -> Self {
-        let path = format!(
-            "pool/{component}/{}/{}/{}",
-            pool_prefix(&built.name),
-            built.name,
-            built.file_name
-        );
-        let stanza = format!(
-            "{}Filename: {path}\nSize: {}\nMD5sum: {}\nSHA256: {}\n",
+    /// `shown` stands before the path in the index.
+    fn new(component: Component, built: BuiltDeb, path: String, shown: &str, hashes: HashTypes) -> Self {
+        let mut stanza = format!(
+            "{}Filename: {shown}{path}\nSize: {}\n",
             built.control,
-            built.bytes.len(),
-            hash_hex(HashType::Md5Sum, &built.bytes),
-            Digest::of(&built.bytes),
+            built.bytes.len()
         );
+        for kind in hashes.iter() {
+            let field = match kind {
+                HashType::Md5Sum => "MD5sum",
+                HashType::Sha1 | HashType::Sha256 | HashType::Sha512 => kind.name(),
+            };
+            writeln!(stanza, "{field}: {}", hash_hex(kind, &built.bytes)).expect(TEXT);
+        }
         Self {
             name: built.name,
             component,

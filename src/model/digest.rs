@@ -1,6 +1,6 @@
 //! SHA-256 digests, the identity of every blob.
 //!
-//! Owns [`Digest`], its hexadecimal text and the incremental [`Hasher`]. The only file that may import `sha2`.
+//! Owns [`Digest`], its hexadecimal text and the incremental [`Hasher`].
 
 use std::fmt;
 use std::str::FromStr;

@@ -5,6 +5,8 @@
 //! a fallible `parse`.
 
 mod base_url;
+mod checksum;
+mod content;
 mod digest;
 mod hash_type;
 mod listing;
@@ -16,10 +18,12 @@ mod timestamp;
 mod verified;
 
 pub use base_url::{BaseUrl, BaseUrlError};
+pub use checksum::{Checksum, ContentHasher, ContentHashes, Sha512};
+pub use content::{Content, Translations};
 pub use digest::{Digest, DigestError, Hasher};
 pub use hash_type::{HashType, HashTypes};
 pub use listing::{BlobFacts, Entry, IndexHash, Listing, ListingBuilder, ListingError, Role};
-pub use names::{Architecture, Component, MirrorId, NameError, SnapshotName, Suite};
+pub use names::{Architecture, Component, Language, MirrorId, NameError, SnapshotName, Suite};
 pub use pointer::{Pointer, PointerError};
 pub use repo_path::{RepoPath, RepoPathError};
 pub use shrink::{Percent, Shrink};

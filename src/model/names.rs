@@ -30,7 +30,10 @@ pub enum NameError {
     #[error("{0:?} is a name the served tree uses itself (current, staging, snapshots, at, .doors)")]
     Reserved(String),
     /// Not a suite.
-    #[error("a suite is a distribution path such as \"bookworm\" or \"bookworm/updates\"")]
+    #[error(
+        "a suite is a distribution path such as \"bookworm\" or \"bookworm/updates\", or the directory of a flat \
+         repository, which ends in \"/\", such as \"./\" or \"stable/\""
+    )]
     Suite,
     /// Not a component.
     #[error("a component is a path such as \"main\" or \"main/debian-installer\"")]
@@ -38,6 +41,9 @@ pub enum NameError {
     /// Not an architecture.
     #[error("an architecture consists of a-z, 0-9 and \"-\", such as \"amd64\"")]
     Architecture,
+    /// Not a language.
+    #[error("a language is written as in the names of Translation files, such as \"en\", \"pt_BR\" or \"sr@latin\"")]
+    Language,
 }
 
 /// Names that cannot be given to mirrors or snapshots because the served tree uses them itself.
@@ -64,8 +70,7 @@ macro_rules! name_type {
             type Err = NameError;
 
             fn from_str(text: &str) -> Result<Self, NameError> {
-                $check(text)?;
-                Ok(Self(text.into()))
+                Ok(Self($check(text)?.into()))
             }
         }
 
@@ -92,7 +97,8 @@ name_type! {
     SnapshotName, check_snapshot_name
 }
 name_type! {
-    /// A distribution path: the directory below `dists/` that holds a Release file. May contain `/`.
+    /// A distribution path: the directory below `dists/` that holds a Release file, which may contain `/`. Or the directory
+    /// of a flat repository, relative to the archive root: it ends in `/`, and the root itself is `./`.
     Suite, check_suite
 }
 name_type! {
@@ -102,6 +108,27 @@ name_type! {
 name_type! {
     /// A Debian architecture, such as `amd64` or `all`.
     Architecture, check_architecture
+}
+
+name_type! {
+    /// A language, as the names of Translation files end: `en`, `pt_BR`, `sr@latin`.
+    Language, check_language
+}
+
+impl Language {
+    /// The language of package descriptions in Packages indices.
+    #[must_use]
+    pub fn english() -> Self {
+        Self("en".into())
+    }
+}
+
+impl Suite {
+    /// Whether it is a flat repository: one without `dists/`, components and architectures.
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        self.0.ends_with('/')
+    }
 }
 
 impl SnapshotName {
@@ -114,12 +141,12 @@ impl SnapshotName {
     }
 }
 
-fn check_mirror_id(text: &str) -> Result<(), NameError> {
+fn check_mirror_id(text: &str) -> Result<&str, NameError> {
     let lower = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     check_shape(text, lower, |c| lower(c) || c == b'_' || c == b'-', NameError::MirrorId)
 }
 
-fn check_snapshot_name(text: &str) -> Result<(), NameError> {
+fn check_snapshot_name(text: &str) -> Result<&str, NameError> {
     let first = |c: u8| c.is_ascii_alphanumeric();
     check_shape(
         text,
@@ -134,33 +161,50 @@ fn check_shape(
     first: impl Fn(u8) -> bool,
     rest: impl Fn(u8) -> bool,
     otherwise: NameError,
-) -> Result<(), NameError> {
+) -> Result<&str, NameError> {
     if RESERVED.contains(&text) {
         return Err(NameError::Reserved(text.to_owned()));
     }
     match text.as_bytes() {
-        [head, tail @ ..] if tail.len() < LONGEST_NAME && first(*head) && tail.iter().all(|c| rest(*c)) => Ok(()),
+        [head, tail @ ..] if tail.len() < LONGEST_NAME && first(*head) && tail.iter().all(|c| rest(*c)) => Ok(text),
         _ => Err(otherwise),
     }
 }
 
-fn check_suite(text: &str) -> Result<(), NameError> {
-    check_path_like(text).ok_or(NameError::Suite)
+/// The directory of a flat repository has one spelling, so that no mirror can have it twice.
+fn check_suite(text: &str) -> Result<String, NameError> {
+    let Some(directory) = text.strip_suffix('/') else {
+        return check_path_like(text).map(str::to_owned).ok_or(NameError::Suite);
+    };
+    match directory.strip_prefix("./").unwrap_or(directory) {
+        "" | "." => Ok("./".to_owned()),
+        below => match check_path_like(below) {
+            Some(below) => Ok(format!("{below}/")),
+            None => Err(NameError::Suite),
+        },
+    }
 }
 
-fn check_component(text: &str) -> Result<(), NameError> {
+fn check_component(text: &str) -> Result<&str, NameError> {
     check_path_like(text).ok_or(NameError::Component)
 }
 
-fn check_path_like(text: &str) -> Option<()> {
+fn check_path_like(text: &str) -> Option<&str> {
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-' | b'+' | b'~' | b'/');
-    (text.bytes().all(plain) && text.parse::<RepoPath>().is_ok()).then_some(())
+    (text.bytes().all(plain) && text.parse::<RepoPath>().is_ok()).then_some(text)
 }
 
-fn check_architecture(text: &str) -> Result<(), NameError> {
+fn check_architecture(text: &str) -> Result<&str, NameError> {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     let fits = !text.is_empty() && !text.starts_with('-') && text.len() <= LONGEST_NAME && text.bytes().all(plain);
-    fits.then_some(()).ok_or(NameError::Architecture)
+    fits.then_some(text).ok_or(NameError::Architecture)
+}
+
+fn check_language(text: &str) -> Result<&str, NameError> {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'@' | b'.');
+    let letter = text.bytes().next().is_some_and(|c| c.is_ascii_alphabetic());
+    let fits = letter && text.len() <= LONGEST_NAME && text.bytes().all(plain);
+    fits.then_some(text).ok_or(NameError::Language)
 }
 
 #[cfg(test)]
@@ -218,11 +262,37 @@ mod tests {
         assert!("bookworm/updates".parse::<Suite>().is_ok());
         assert!("main/debian-installer".parse::<Component>().is_ok());
         assert!("kfreebsd-amd64".parse::<Architecture>().is_ok());
-        for bad in ["", "/x", "x/", "a//b", "../x", "a b", "a\u{202e}b"] {
+        for bad in ["", "/x", "a//b", "../x", "a b", "a\u{202e}b"] {
             assert_eq!(bad.parse::<Suite>(), Err(NameError::Suite), "{bad}");
             assert_eq!(bad.parse::<Component>(), Err(NameError::Component), "{bad}");
             assert_eq!(bad.parse::<Architecture>(), Err(NameError::Architecture), "{bad}");
         }
+    }
+
+    #[test]
+    fn flat_repositories_have_one_spelling() {
+        let suite = |text: &str| text.parse::<Suite>();
+        for root in ["./", "/", "././"] {
+            let root = suite(root).expect("the root");
+            assert_eq!((root.as_str(), root.is_flat()), ("./", true));
+        }
+        assert_eq!(suite("./a/b/").expect("valid").as_str(), "a/b/");
+        assert!(suite("stable/").expect("valid").is_flat());
+        assert!(!suite("bookworm/updates").expect("valid").is_flat());
+        for bad in ["///", "../", "a/../", "/a/", "a//"] {
+            assert_eq!(suite(bad), Err(NameError::Suite), "{bad}");
+        }
+    }
+
+    #[test]
+    fn languages_follow_their_rule() {
+        for good in ["en", "pt_BR", "sr@latin", "zh-Hans"] {
+            assert!(good.parse::<Language>().is_ok(), "{good}");
+        }
+        for bad in ["", "*", "e n", "../en", "en/x", "@x"] {
+            assert_eq!(bad.parse::<Language>(), Err(NameError::Language), "{bad}");
+        }
+        assert_eq!("en".parse(), Ok(Language::english()));
     }
 
     #[test]

@@ -195,10 +195,14 @@ fn take_up_leased(catalog: &mut Catalog, blobs: &BlobStore, syncing: &[MirrorId]
         .filter(|id| !syncing.contains(id))
     {
         let leased = catalog.reader().leased_without_row(catalog.reader().mirror(id)?)?;
-        let found: Vec<_> = leased.into_iter().filter_map(|digest| blobs.find(digest)).collect();
+        let found = leased.into_iter().filter_map(|digest| blobs.find(digest));
+        let (found, hashes): (Vec<_>, Vec<_>) = found
+            .map(|(blob, hash)| (blob, hash.map(|hash| (blob.digest, hash))))
+            .unzip();
+        let hashes: Vec<_> = hashes.into_iter().flatten().collect();
         if !found.is_empty() {
             blobs.sync()?;
-            catalog.add_blobs(&found)?;
+            catalog.add_hashed_blobs(&found, &hashes)?;
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use super::report::dates;
 use super::transfer::Transfer;
 use super::{Job, Transferred};
 use crate::blobs::Sharing;
-use crate::model::{BlobFacts, Digest, RepoPath, Suite, Timestamp};
+use crate::model::{BlobFacts, Checksum, RepoPath, Suite, Timestamp};
 use crate::upstream::Client;
 
 /// How a tree becomes a snapshot.
@@ -33,8 +33,8 @@ pub struct Adoption {
 pub struct Absent {
     /// The file.
     pub path: RepoPath,
-    /// Its length in bytes.
-    pub size: u64,
+    /// Its length in bytes, where a list tells it.
+    pub size: Option<u64>,
     /// What is wrong with what is there; `None` when nothing is.
     pub damage: Option<String>,
 }
@@ -60,22 +60,22 @@ impl Incomplete {
 
 /// What is wrong with files that are there and are not what is listed.
 #[derive(Debug, Default)]
-pub(super) struct Damage(Mutex<HashMap<Digest, String>>);
+pub(super) struct Damage(Mutex<HashMap<Checksum, String>>);
 
 impl Damage {
-    /// Remembers why the file of this digest cannot be taken.
-    pub(super) fn note(&self, digest: Digest, error: &FileError) {
+    /// Remembers why the file of this checksum cannot be taken.
+    pub(super) fn note(&self, file: Checksum, error: &FileError) {
         let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
         let why = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        self.noted().insert(digest, why);
+        self.noted().insert(file, why);
     }
 
-    /// Why the file of this digest cannot be taken.
-    pub(super) fn of(&self, digest: Digest) -> Option<String> {
-        self.noted().get(&digest).cloned()
+    /// Why the file of this checksum cannot be taken.
+    pub(super) fn of(&self, file: Checksum) -> Option<String> {
+        self.noted().get(&file).cloned()
     }
 
-    fn noted(&self) -> MutexGuard<'_, HashMap<Digest, String>> {
+    fn noted(&self) -> MutexGuard<'_, HashMap<Checksum, String>> {
         // An insertion is never half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,7 +103,7 @@ pub(super) async fn take_pool(transfer: &Transfer, pool: &[Want]) -> Result<Vec<
             None => absent.push(Absent {
                 path,
                 size: want.size,
-                damage: transfer.damage(want.digest),
+                damage: transfer.damage(want.checksum),
             }),
         }
     }

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use super::SyncError;
 use super::plan::{ObtainedIndex, Want};
+use crate::model::Checksum;
 use crate::state::Room;
 
 /// The part of the file system that a sync leaves free, as a divisor: 1 %, for the catalog, its log and other programs.
@@ -60,7 +61,7 @@ pub fn reserve(room: &Room) -> u64 {
 
 /// Refuses to fetch `fetch` into `room`, which is too little for it.
 pub(super) fn into_room(fetch: &[Want], room: Room) -> Result<(), SyncError> {
-    let load = Load::of(fetch.iter().map(|want| want.size), &room);
+    let load = Load::of(fetch.iter().filter_map(|want| want.size), &room);
     if fetch.is_empty() || load.fits(&room) {
         return Ok(());
     }
@@ -70,10 +71,12 @@ pub(super) fn into_room(fetch: &[Want], room: Room) -> Result<(), SyncError> {
 /// Refuses a snapshot of more than `max` bytes; each content counts once.
 pub(super) fn within(max: Option<u64>, indices: &[ObtainedIndex], pool: &[Want]) -> Result<(), SyncError> {
     let Some(max) = max else { return Ok(()) };
-    let indices = indices.iter().map(|index| (index.blob.digest, index.blob.size));
-    let pool = pool.iter().map(|want| (want.digest, want.size));
+    let indices = indices
+        .iter()
+        .map(|index| (Checksum::Sha256(index.blob.digest), index.blob.size));
+    let pool = pool.iter().filter_map(|want| Some((want.checksum, want.size?)));
     let mut seen = HashSet::new();
-    let each = indices.chain(pool).filter(|(digest, _)| seen.insert(*digest));
+    let each = indices.chain(pool).filter(|(content, _)| seen.insert(*content));
     let bytes = each.fold(0_u64, |sum, (_, size)| sum.saturating_add(size));
     if bytes > max {
         return Err(SyncError::TooLarge { bytes, max });
@@ -96,8 +99,8 @@ mod tests {
     fn want(content: &str, size: u64) -> Want {
         Want {
             paths: vec!["pool/a".parse().expect("valid")],
-            digest: Digest::of(content.as_bytes()),
-            size,
+            checksum: Checksum::Sha256(Digest::of(content.as_bytes())),
+            size: Some(size),
             date: Timestamp::from_unix(0),
         }
     }

@@ -1,37 +1,56 @@
-//! The indices of the wanted suites: fetched in every form upstream offers, checked, and read for pool files.
+//! The indices of the wanted suites: fetched in every form upstream offers, and read for the files they name.
 //!
-//! Owns the rule that a listed variant may be absent as long as one variant of its index can be had, and that every
-//! variant that was had decompresses to exactly what the Release file lists.
+//! Owns the rule that a listed variant may be absent as long as one variant of its index can be had. An index of which none
+//! can be had fails the sync, unless no client asks for it: then it is left out.
 
-use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
 use super::plan::{ObtainedIndex, Want};
+use super::reading::{Form, Named, Reading};
 use super::release::{SuiteRelease, path_of};
-use super::store::Store;
 use super::transfer::Transfer;
 use super::{Job, SyncError};
-use crate::apt::{self, Compression, IndexKind, PackagesReader, ParseError, ReleaseFile, Variant, WantedIndex};
-use crate::model::{BlobFacts, Digest, Hasher, RepoPath, Suite, Timestamp};
-
-/// Longest decompressed index whose uncompressed form the Release file does not list, in bytes: ten times Debian's.
-const LONGEST_UNLISTED: u64 = 1 << 30;
+use crate::apt::{self, Selection, Variant, WantedIndex};
+use crate::catalog::Uncompressed;
+use crate::model::{BlobFacts, RepoPath, Timestamp};
 
 /// Indices read at the same time: each may take 128 MiB for its decompressor, and two keep two cores busy.
 const READ_AT_ONCE: usize = 2;
 
-/// Bytes decompressed at a time.
-const CHUNK: usize = 256 << 10;
-
 /// What the indices of all suites come to.
 #[derive(Debug, Default)]
 pub(super) struct Indices {
-    /// The variants upstream offers.
+    /// The variants upstream offers, and the further files once they are fetched.
     pub(super) obtained: Vec<ObtainedIndex>,
     /// The pool files they name.
     pub(super) pool: Vec<Want>,
+    /// The files they name that are served as if the Release file listed them: no pool file, and found by no hash.
+    pub(super) further: Vec<Want>,
+    uncompressed: Vec<Uncompressed>,
+}
+
+impl Indices {
+    /// Adds the further files, which are there now.
+    pub(super) fn add_further(&mut self, files: Vec<(RepoPath, BlobFacts)>) {
+        let files = files.into_iter().map(|(path, blob)| ObtainedIndex {
+            path,
+            blob,
+            hashes: Vec::new(),
+        });
+        self.obtained.extend(files);
+    }
+
+    fn take_in(&mut self, read: Option<Result<Result<Named, SyncError>, JoinError>>) -> Result<(), SyncError> {
+        if let Some(read) = read {
+            let mut named = read.map_err(|_| SyncError::Worker)??;
+            self.pool.append(&mut named.pool);
+            self.further.append(&mut named.further);
+            self.uncompressed.append(&mut named.uncompressed);
+        }
+        Ok(())
+    }
 }
 
 /// Fetches, checks and reads the indices that `job` wants of `releases`.
@@ -41,26 +60,20 @@ pub(super) async fn fetch_all(job: &Job, releases: &[SuiteRelease], transfer: &T
     for suite in releases {
         for (index, obtained) in fetch_suite(job, suite, transfer).await? {
             if readings.len() >= READ_AT_ONCE {
-                take_in(&mut indices, readings.join_next().await)?;
+                indices.take_in(readings.join_next().await)?;
             }
-            readings.spawn_blocking(index.reading(&suite.suite, transfer.store(), date_of(suite, job), &obtained)?);
+            if let Some(reading) = reading(job, suite, index, &obtained)? {
+                let store = Arc::clone(transfer.store());
+                readings.spawn_blocking(move || reading.run(&store));
+            }
             indices.obtained.extend(obtained.into_iter().map(|(index, _)| index));
         }
     }
     while let Some(outcome) = readings.join_next().await {
-        take_in(&mut indices, Some(outcome))?;
+        indices.take_in(Some(outcome))?;
     }
+    transfer.store().catalog().note_uncompressed(&indices.uncompressed)?;
     Ok(indices)
-}
-
-fn take_in(
-    indices: &mut Indices,
-    read: Option<Result<Result<Vec<Want>, SyncError>, JoinError>>,
-) -> Result<(), SyncError> {
-    if let Some(read) = read {
-        indices.pool.append(&mut read.map_err(|_| SyncError::Worker)??);
-    }
-    Ok(())
 }
 
 /// Modification time for files of which upstream does not tell one.
@@ -76,12 +89,16 @@ async fn fetch_suite(
     job: &Job,
     suite: &SuiteRelease,
     transfer: &Transfer,
-) -> Result<Vec<(Index, Vec<Obtained>)>, SyncError> {
-    let wanted = apt::indices::wanted(&suite.release, &job.components, &job.architectures).map_err(|source| {
-        SyncError::Wanted {
-            suite: suite.suite.clone(),
-            source,
-        }
+) -> Result<Vec<(WantedIndex, Vec<Obtained>)>, SyncError> {
+    let selection = Selection {
+        flat: suite.suite.is_flat(),
+        components: &job.components,
+        architectures: &job.architectures,
+        content: &job.content,
+    };
+    let wanted = apt::indices::wanted(&suite.release, &selection).map_err(|source| SyncError::Wanted {
+        suite: suite.suite.clone(),
+        source,
     })?;
     let mut wants = Vec::new();
     for variant in wanted.iter().flat_map(|index| &index.variants) {
@@ -96,7 +113,7 @@ async fn fetch_suite(
             let hashes = variant.file.hashes.clone();
             obtained.extend(blob.map(|blob| (ObtainedIndex { path, blob, hashes }, variant.clone())));
         }
-        indices.push((Index(index), obtained));
+        indices.push((index, obtained));
     }
     Ok(indices)
 }
@@ -120,142 +137,41 @@ fn want(suite: &SuiteRelease, variant: &Variant, date: Timestamp) -> Result<Want
     let paths = by_hash.into_iter().chain([plain]).collect();
     Ok(Want {
         paths,
-        digest: variant.file.sha256,
-        size: variant.file.size,
+        checksum: variant.file.checksum,
+        size: Some(variant.file.size),
         date,
     })
 }
 
-struct Index(WantedIndex);
-
-impl Index {
-    /// The work of reading the index from its cheapest variant.
-    fn reading(
-        self,
-        suite: &Suite,
-        store: &Arc<Store>,
-        date: Timestamp,
-        obtained: &[Obtained],
-    ) -> Result<impl FnOnce() -> Result<Vec<Want>, SyncError> + Send + use<>, SyncError> {
-        let plain = path_of(suite, self.0.plain.as_str())?;
-        let mut forms = obtained.iter().map(|(index, variant)| Form {
-            path: index.path.clone(),
-            blob: index.blob,
-            compression: variant.compression,
-        });
-        let Some(form) = forms.next() else {
+/// The work of reading an index, from the cheapest variant; `None` for one that upstream lists in vain and no client asks
+/// for.
+fn reading(
+    job: &Job,
+    suite: &SuiteRelease,
+    index: WantedIndex,
+    obtained: &[Obtained],
+) -> Result<Option<Reading>, SyncError> {
+    let plain = path_of(&suite.suite, index.plain.as_str())?;
+    let mut forms = obtained.iter().map(|(index, variant)| Form {
+        path: index.path.clone(),
+        blob: index.blob,
+        compression: variant.compression,
+    });
+    let Some(form) = forms.next() else {
+        let lenient = job.adoption.is_some() && !index.kind.names_pool();
+        if index.kind.is_required() && !lenient {
             return Err(SyncError::NoVariant(plain));
-        };
-        let reading = Reading {
-            kind: self.0.kind,
-            plain,
-            plain_file: self.0.plain_file,
-            form,
-            others: forms.collect(),
-            date,
-        };
-        let store = Arc::clone(store);
-        Ok(move || reading.run(&store))
-    }
-}
-
-/// One obtained variant of an index.
-struct Form {
-    path: RepoPath,
-    blob: BlobFacts,
-    compression: Compression,
-}
-
-impl Form {
-    /// Hands the uncompressed text, of at most `cap` bytes, to `each` in pieces, and answers its digest and length.
-    fn read(
-        &self,
-        store: &Store,
-        cap: u64,
-        mut each: impl FnMut(&[u8]) -> Result<(), SyncError>,
-    ) -> Result<(Digest, u64), SyncError> {
-        let damaged = |source| SyncError::Decompress {
-            path: self.path.clone(),
-            source,
-        };
-        let file = BufReader::with_capacity(CHUNK, store.blobs().read(self.blob.digest)?);
-        let mut text = apt::decompress(self.compression, file, cap).map_err(damaged)?;
-        let (mut hasher, mut size) = (Hasher::new(), 0);
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let n = text.read(&mut buffer).map_err(damaged)?;
-            if n == 0 {
-                return Ok((hasher.finish(), size));
-            }
-            hasher.update(&buffer[..n]);
-            size += n as u64;
-            each(&buffer[..n])?;
         }
-    }
-
-    /// Whether it decompresses to the text with this digest and length.
-    fn is(&self, store: &Store, digest: Digest, size: u64) -> Result<bool, SyncError> {
-        if self.compression == Compression::None {
-            return Ok(self.blob.digest == digest);
-        }
-        Ok(self.read(store, size, |_| Ok(()))? == (digest, size))
-    }
-}
-
-/// An index that can be read now.
-struct Reading {
-    kind: IndexKind,
-    plain: RepoPath,
-    plain_file: Option<ReleaseFile>,
-    /// The variant that is cheapest to read.
-    form: Form,
-    /// Clients choose among all of them, so all must be the same index.
-    others: Vec<Form>,
-    date: Timestamp,
-}
-
-impl Reading {
-    fn run(self, store: &Store) -> Result<Vec<Want>, SyncError> {
-        let cap = self.plain_file.as_ref().map_or(LONGEST_UNLISTED, |plain| plain.size);
-        let mut files = Vec::new();
-        let (digest, size) = match self.kind {
-            IndexKind::Packages => self.read_packages(store, cap, &mut files)?,
-        };
-        if let Some(plain) = &self.plain_file
-            && (plain.sha256 != digest || plain.size != size)
-        {
-            return Err(SyncError::IndexMismatch {
-                path: self.form.path,
-                plain: self.plain,
-            });
-        }
-        for other in self.others {
-            if !other.is(store, digest, size)? {
-                return Err(SyncError::VariantsDiffer(other.path, self.form.path));
-            }
-        }
-        Ok(files)
-    }
-
-    /// Reads to the end, and answers digest and length of the uncompressed text.
-    fn read_packages(&self, store: &Store, cap: u64, files: &mut Vec<Want>) -> Result<(Digest, u64), SyncError> {
-        let date = self.date;
-        let mut packages = PackagesReader::new(|file| {
-            files.push(Want {
-                paths: vec![file.path],
-                digest: file.sha256,
-                size: file.size,
-                date,
-            });
-        });
-        let parse = |source: ParseError| SyncError::Parse {
-            path: self.form.path.clone(),
-            source,
-        };
-        let read = self
-            .form
-            .read(store, cap, |piece| packages.push(piece).map_err(parse))?;
-        packages.finish().map_err(parse)?;
-        Ok(read)
-    }
+        tracing::warn!(index = %plain, "upstream lists it but offers it in no form: it is left out");
+        return Ok(None);
+    };
+    Ok(Some(Reading {
+        kind: index.kind,
+        suite: suite.suite.clone(),
+        plain,
+        plain_file: index.plain_file,
+        form,
+        others: forms.collect(),
+        date: date_of(suite, job),
+    }))
 }

@@ -51,7 +51,7 @@ pub(super) async fn take(
     let mtime = file.modified().min(taking.now);
     let expected = Expected {
         size: want.size,
-        digest: want.digest,
+        checksum: want.checksum,
         mtime,
     };
     let taken = task::spawn_blocking(move || {

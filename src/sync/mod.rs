@@ -13,6 +13,7 @@ mod local;
 mod plan;
 mod plausible;
 mod preview;
+mod reading;
 mod release;
 mod report;
 mod store;
@@ -32,7 +33,8 @@ pub use store::Store;
 
 use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording, ReleaseFacts, Source};
 use crate::model::{
-    Architecture, BaseUrl, Component, MirrorId, Percent, Pointer, Shrink, SnapshotName, Suite, Timestamp,
+    Architecture, BaseUrl, Component, Content, Language, MirrorId, Percent, Pointer, Shrink, SnapshotName, Suite,
+    Timestamp, Translations,
 };
 use crate::signature::Keyring;
 use crate::state::SyncLock;
@@ -53,10 +55,12 @@ pub struct Job {
     pub url: BaseUrl,
     /// Suites wanted.
     pub suites: Vec<Suite>,
-    /// Components wanted of each suite.
+    /// Components wanted of each suite; of a flat repository, none.
     pub components: Vec<Component>,
     /// Architectures wanted of each component.
     pub architectures: Vec<Architecture>,
+    /// What is wanted of each suite besides packages.
+    pub content: Content,
     /// Whose signatures count.
     pub trust: Trust,
     /// The snapshot's name; a number is added when it is taken.
@@ -89,11 +93,25 @@ impl Job {
             items.sort_unstable();
             items.join(",")
         };
+        let content = &self.content;
+        let translations = match &content.translations {
+            Translations::All => "*".to_owned(),
+            Translations::Of(languages) => list(languages.iter().map(Language::as_str).collect()),
+        };
+        let switches = [
+            ("sources", content.sources),
+            ("contents", content.contents),
+            ("appstream", content.appstream),
+            ("command-not-found", content.command_not_found),
+            ("installer", content.installer),
+        ];
+        let on = switches.into_iter().filter_map(|(name, on)| on.then_some(name));
         format!(
-            "suites={} components={} architectures={}",
+            "suites={} components={} architectures={} translations={translations} content={}",
             list(self.suites.iter().map(Suite::as_str).collect()),
             list(self.components.iter().map(Component::as_str).collect()),
             list(self.architectures.iter().map(Architecture::as_str).collect()),
+            list(on.collect()),
         )
     }
 }
@@ -169,12 +187,14 @@ async fn complete(
     releases: &[SuiteRelease],
     transfer: &Transfer,
 ) -> Result<SyncReport, SyncError> {
-    let indices = survey(job, releases, transfer, progress).await?;
+    let mut indices = survey(job, releases, transfer, progress).await?;
     progress.stage(&job.mirror, "Downloading packages");
     let pool = match job.adoption {
         Some(_) => adopt::take_pool(transfer, &indices.pool).await?,
         None => transfer.fetch_pool(&indices.pool).await?,
     };
+    let further = transfer.fetch_pool(&indices.further).await?;
+    indices.add_further(further);
     let release_files = transfer.keep_release_files(releases, job).await?;
 
     let listing = plan::listing(release_files, indices.obtained, pool)?;

@@ -115,10 +115,10 @@ fn same_names(suite: &Suite, release: &Release, last: &ReleaseFacts, accept: Acc
 }
 
 /// A Release file that was never seen before calls itself what it was asked for, by its suite or by its codename. One
-/// that says neither is believed.
+/// that says neither is believed, and so is that of a flat repository, which is asked for by its place alone.
 fn expected_name(suite: &Suite, release: &Release, accept: Acceptance) -> Result<(), SyncError> {
     let names: Vec<_> = [&release.suite, &release.codename].into_iter().flatten().collect();
-    if names.is_empty() || names.iter().any(|name| is_name_of(name, suite)) {
+    if suite.is_flat() || names.is_empty() || names.iter().any(|name| is_name_of(name, suite)) {
         return Ok(());
     }
     let names: Vec<_> = names.into_iter().cloned().collect();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::plan::{self, Aliases};
 use super::release::{self, SuiteRelease};
 use super::report::{Progress, dates};
 use super::store::Store;
@@ -15,7 +16,7 @@ use super::transfer::Transfer;
 use super::{Job, SyncError, survey};
 use crate::blobs::BlobStore;
 use crate::catalog::{CatalogError, CatalogReader, MirrorRow, SyncedState};
-use crate::model::{Digest, MirrorId, Suite, Timestamp};
+use crate::model::{Checksum, Digest, MirrorId, Suite, Timestamp};
 use crate::state::SyncLock;
 use crate::upstream::Client;
 
@@ -37,8 +38,8 @@ pub struct Preview {
     pub releases: Vec<(Suite, Option<Timestamp>)>,
     /// Whether a snapshot would be recorded.
     pub changed: bool,
-    /// The size in bytes of every content that would be fetched.
-    pub fetch: HashMap<Digest, u64>,
+    /// The size in bytes of every content that would be fetched; 0 where no list tells it.
+    pub fetch: HashMap<Checksum, u64>,
     /// Files that the cache has already.
     pub reused: u64,
 }
@@ -94,26 +95,45 @@ async fn look(
     preview.changed = true;
     let indices = survey(job, &releases, &transfer, progress).await?;
     let release_files = releases.iter().flat_map(|release| release.blobs(job));
-    let release_files = release_files.map(|(_, blob)| (blob.digest, blob.size));
+    let release_files = release_files.map(|(_, blob)| (Checksum::Sha256(blob.digest), blob.size));
     let obtained = indices
         .obtained
         .iter()
-        .map(|index| (index.blob.digest, index.blob.size));
-    let pool = indices.pool.iter().map(|want| (want.digest, want.size));
-    let wanted: HashMap<Digest, u64> = release_files.chain(obtained).chain(pool).collect();
-    for (digest, size) in wanted {
-        if known.map_or(Ok(false), |known| known.has(digest, size))? {
+        .map(|index| (Checksum::Sha256(index.blob.digest), index.blob.size));
+    let files = indices.pool.iter().chain(&indices.further);
+    let files = files.map(|want| (want.checksum, want.size.unwrap_or(0)));
+    let wanted: HashMap<Checksum, u64> = release_files.chain(obtained).chain(files).collect();
+    let aliases = known
+        .map(|known| known.aliases(&wanted))
+        .transpose()?
+        .unwrap_or_default();
+    for (content, size) in wanted {
+        let digest = plan::digest_of(content, &aliases);
+        if known
+            .zip(digest)
+            .map_or(Ok(false), |(known, digest)| known.has(digest))?
+        {
             preview.reused += 1;
         } else {
-            preview.fetch.insert(digest, size);
+            preview.fetch.insert(content, size);
         }
     }
     Ok(preview)
 }
 
 impl Known {
-    fn has(&self, digest: Digest, size: u64) -> Result<bool, CatalogError> {
-        Ok(self.catalog.blob(digest)?.is_some() && self.blobs.has(digest, size))
+    fn has(&self, digest: Digest) -> Result<bool, CatalogError> {
+        let blob = self.catalog.blob(digest)?;
+        Ok(blob.is_some_and(|blob| self.blobs.has(digest, blob.size)))
+    }
+
+    /// The digests of those of `wanted` that are known by SHA-512 hashes only.
+    fn aliases(&self, wanted: &HashMap<Checksum, u64>) -> Result<Aliases, CatalogError> {
+        let hashes = wanted.keys().filter_map(|content| match content {
+            Checksum::Sha256(_) => None,
+            Checksum::Sha512(hash) => Some(*hash),
+        });
+        self.catalog.digests_by_sha512(&hashes.collect())
     }
 
     fn last_state(&self, job: &Job) -> Result<Option<(MirrorRow, SyncedState)>, CatalogError> {

@@ -285,7 +285,7 @@ async fn get(
 fn verify(job: &Job, suite: &Suite, found: Found, changed: bool) -> Result<SuiteRelease, SyncError> {
     let parse = |text: &VerifiedText| -> Result<Release, SyncError> {
         Release::parse(text).map_err(|source| SyncError::Parse {
-            path: in_dists(suite, "Release"),
+            path: in_suite(suite, "Release"),
             source,
         })
     };
@@ -396,8 +396,7 @@ fn facts(suite: &Suite, release: &Release, signers: Vec<String>, validators: &Va
 
 /// Path of a file in the suite's directory.
 pub(super) fn path_of(suite: &Suite, name: &str) -> Result<RepoPath, SyncError> {
-    let joined = apt::layout::dists(suite).and_then(|directory| directory.join(name));
-    joined.map_err(|source| SyncError::Path {
+    apt::layout::in_suite(suite, name).map_err(|source| SyncError::Path {
         suite: suite.clone(),
         path: name.to_owned(),
         source,
@@ -405,6 +404,6 @@ pub(super) fn path_of(suite: &Suite, name: &str) -> Result<RepoPath, SyncError> 
 }
 
 /// As [`path_of`], for messages about a file whose path was made before.
-fn in_dists(suite: &Suite, name: &str) -> RepoPath {
+fn in_suite(suite: &Suite, name: &str) -> RepoPath {
     path_of(suite, name).expect("the path of a file that was fetched")
 }

@@ -52,13 +52,15 @@ impl Store {
     /// Gives rows to files that a batch of an earlier sync has placed and not recorded: it was killed in between.
     pub(super) fn take_up_leased(&self, mirror: MirrorRow) -> Result<(), SyncError> {
         let leased = self.catalog().reader().leased_without_row(mirror)?;
-        let found: Vec<BlobFacts> = leased
-            .into_iter()
-            .filter_map(|digest| self.blobs.find(digest))
-            .collect();
+        let mut found = Vec::new();
+        let mut hashes = Vec::new();
+        for (blob, sha512) in leased.into_iter().filter_map(|digest| self.blobs.find(digest)) {
+            found.push(blob);
+            hashes.extend(sha512.map(|hash| (blob.digest, hash)));
+        }
         if !found.is_empty() {
             self.blobs.sync()?;
-            self.catalog().add_blobs(&found)?;
+            self.catalog().add_hashed_blobs(&found, &hashes)?;
         }
         Ok(())
     }
@@ -105,6 +107,10 @@ impl Store {
             })
             .collect();
         let digests: Vec<Digest> = facts.iter().map(|blob| blob.digest).collect();
+        let hashes = batch
+            .iter()
+            .filter_map(|(arrived, _)| Some((arrived.digest(), arrived.sha512()?)));
+        let hashes: Vec<_> = hashes.collect();
         // The bytes are durable before they get a name, or a power cut could leave a wrong file under a right name.
         self.blobs.sync()?;
         // The lease comes before the name, or a sweep could take the file between its name and its row.
@@ -114,7 +120,7 @@ impl Store {
         }
         // The names are durable before a row relies on them; ext4 would forgive leaving this out, btrfs does not.
         self.blobs.sync()?;
-        self.catalog().add_blobs(&facts)?;
+        self.catalog().add_hashed_blobs(&facts, &hashes)?;
         Ok(facts)
     }
 
@@ -155,7 +161,7 @@ impl Store {
 
 /// Puts bytes that are in memory into the inbox.
 pub(super) fn arrive(inbox: &Inbox, bytes: &[u8], mtime: Timestamp) -> Result<Arrived, SyncError> {
-    let mut incoming = inbox.begin(bytes.len() as u64)?;
+    let mut incoming = inbox.begin(bytes.len() as u64, None)?;
     incoming.write(bytes)?;
-    Ok(incoming.finish(Some(bytes.len() as u64), None, mtime)?)
+    Ok(incoming.finish(Some(bytes.len() as u64), mtime)?)
 }

@@ -18,14 +18,14 @@ use super::error::FileError;
 use super::fit;
 use super::indices::Missing;
 use super::local::{self, Taking};
-use super::plan::{self, Want};
+use super::plan::{self, Aliases, Want};
 use super::release::SuiteRelease;
 use super::report::{Progress, Transferred};
 use super::store::{Dated, Store, arrive};
 use super::{Job, SyncError};
 use crate::blobs::{Inbox, Sharing};
 use crate::catalog::{Claim, MirrorRow};
-use crate::model::{BaseUrl, BlobFacts, Digest, RepoPath, Timestamp};
+use crate::model::{BaseUrl, BlobFacts, Checksum, Digest, RepoPath, Timestamp};
 use crate::state::SyncLock;
 use crate::upstream::{Answer, Body, Client};
 
@@ -35,6 +35,9 @@ const BATCH_FILES: usize = 256;
 const BATCH_BYTES: u64 = 256 << 20;
 /// … or is this old: so that a kill loses little, and a sync of small files few flushes.
 const BATCH_AGE: Duration = Duration::from_secs(2);
+
+/// Longest file taken of which no list tells the size, in bytes: the images of installers have some hundred megabytes.
+const LONGEST_UNSIZED: u64 = 8 << 30;
 
 /// After so many files have failed, no further ones are begun: the rest would most likely fail alike.
 const ENOUGH_FAILURES: usize = 10;
@@ -141,8 +144,8 @@ impl Transfer {
     }
 
     /// What is wrong with the file of this digest that was there and is not what is listed.
-    pub(super) fn damage(&self, digest: Digest) -> Option<String> {
-        self.shared.damage.of(digest)
+    pub(super) fn damage(&self, file: Checksum) -> Option<String> {
+        self.shared.damage.of(file)
     }
 
     /// What has come over the network so far.
@@ -158,11 +161,18 @@ impl Transfer {
     /// Makes sure that the cache has every want, and answers each one's blob, or `None` where upstream lacks it.
     pub(super) async fn fetch(&self, wants: &[Want], missing: Missing) -> Result<Vec<Option<BlobFacts>>, SyncError> {
         let contents = plan::contents(wants);
-        let digests: Vec<Digest> = contents.iter().map(|want| want.digest).collect();
         let store = &self.shared.store;
+        let aliases = self.aliases(&contents)?;
+        let digests = contents
+            .iter()
+            .filter_map(|want| plan::digest_of(want.checksum, &aliases));
+        let digests: Vec<Digest> = digests.collect();
         let claims = store.catalog().claim(self.shared.mirror, &digests, self.shared.now)?;
-        let plan = plan::plan(&contents, claims, |blob| store.blobs().has(blob.digest, blob.size))
-            .map_err(|(first, error)| failed(1, wants.len(), first, FileError::Content(error)))?;
+        let claims: HashMap<Digest, Claim> = digests.into_iter().zip(claims).collect();
+        let plan = plan::plan(&contents, &claims, &aliases, |blob| {
+            store.blobs().has(blob.digest, blob.size)
+        })
+        .map_err(|(first, error)| failed(1, wants.len(), first, FileError::Content(error)))?;
         self.shared.reused.fetch_add(plan.have.len() as u64, Ordering::Relaxed);
         let mut blobs = plan.have;
         if missing != Missing::Allowed && !local::takes_no_room(self.shared.sharing, &self.shared.url, store) {
@@ -171,7 +181,21 @@ impl Transfer {
         if !plan.fetch.is_empty() {
             blobs.extend(self.download(plan.fetch, missing).await?);
         }
-        Ok(wants.iter().map(|want| blobs.get(&want.digest).copied()).collect())
+        Ok(wants.iter().map(|want| blobs.get(&want.checksum).copied()).collect())
+    }
+
+    /// The digests of wants that are listed with SHA-512 hashes only, as far as their bytes have arrived before.
+    fn aliases(&self, contents: &[&Want]) -> Result<Aliases, SyncError> {
+        let hashes = contents.iter().filter_map(|want| match want.checksum {
+            Checksum::Sha512(hash) => Some(hash),
+            Checksum::Sha256(_) => None,
+        });
+        Ok(self
+            .shared
+            .store
+            .catalog()
+            .reader()
+            .digests_by_sha512(&hashes.collect())?)
     }
 
     /// As [`Transfer::fetch`] for pool files, none of which may be missing: every path with its blob.
@@ -210,8 +234,10 @@ impl Transfer {
     }
 
     /// Fetches all of `wants`, several at a time, and answers what came.
-    async fn download(&self, wants: Vec<Want>, missing: Missing) -> Result<HashMap<Digest, BlobFacts>, SyncError> {
-        let bytes = wants.iter().fold(0_u64, |sum, want| sum.saturating_add(want.size));
+    async fn download(&self, wants: Vec<Want>, missing: Missing) -> Result<HashMap<Checksum, BlobFacts>, SyncError> {
+        let bytes = wants
+            .iter()
+            .fold(0_u64, |sum, want| sum.saturating_add(want.size.unwrap_or(0)));
         self.shared.progress.begin(wants.len() as u64, bytes);
         let round = Arc::new(Round {
             wants,
@@ -272,7 +298,7 @@ struct Round {
 
 #[derive(Default)]
 struct RoundOutcome {
-    blobs: HashMap<Digest, BlobFacts>,
+    blobs: HashMap<Checksum, BlobFacts>,
     failures: usize,
     first_failure: Option<(RepoPath, FileError)>,
 }
@@ -291,20 +317,20 @@ impl Round {
             match fetch_one(shared, want, self.missing).await? {
                 Ok(Some((arrived, mtime))) => {
                     let blob = BlobFacts {
-                        digest: want.digest,
-                        size: want.size,
+                        digest: arrived.digest(),
+                        size: arrived.size(),
                         mtime,
                     };
-                    self.outcome().blobs.insert(want.digest, blob);
+                    self.outcome().blobs.insert(want.checksum, blob);
                     if to_committer.send(Message::File((arrived, mtime))).is_err() {
                         return Err(SyncError::Worker);
                     }
-                    shared.count(want.size);
+                    shared.count(blob.size);
                     shared.progress.file();
                 }
                 Ok(None) if self.missing != Missing::Refused => shared.progress.file(),
                 Ok(None) => self.note_failure(want, FileError::Missing),
-                Err(error) if self.missing == Missing::Noted => shared.damage.note(want.digest, &error),
+                Err(error) if self.missing == Missing::Noted => shared.damage.note(want.checksum, &error),
                 Err(error) => self.note_failure(want, error),
             }
         }
@@ -340,7 +366,8 @@ async fn fetch_one(
 
 async fn receive(shared: &Shared, want: &Want, mut body: Body) -> Result<Result<Option<Dated>, FileError>, SyncError> {
     let mtime = body.last_modified().unwrap_or(want.date).min(shared.now);
-    let mut incoming = shared.inbox.begin(want.size)?;
+    let longest = want.size.unwrap_or(LONGEST_UNSIZED);
+    let mut incoming = shared.inbox.begin(longest, Some(want.checksum))?;
     loop {
         match body.chunk().await {
             Err(error) => return Ok(Err(FileError::Upstream(error))),
@@ -355,7 +382,7 @@ async fn receive(shared: &Shared, want: &Want, mut body: Body) -> Result<Result<
             }
         }
     }
-    match incoming.finish(Some(want.size), Some(want.digest), mtime) {
+    match incoming.finish(want.size, mtime) {
         Ok(arrived) => Ok(Ok(Some((arrived, mtime)))),
         Err(error) if error.is_local() => Err(error.into()),
         Err(error) => Ok(Err(FileError::Content(error))),
@@ -430,8 +457,7 @@ mod tests {
     use super::*;
     use crate::blobs::BlobStore;
     use crate::catalog::Catalog;
-    use crate::model::MirrorId;
-    use crate::model::Percent;
+    use crate::model::{Content, MirrorId, Percent};
     use crate::state::StateDir;
     use crate::sync::{Acceptance, Trust};
     use crate::upstream::ClientOptions;
@@ -453,6 +479,7 @@ mod tests {
             suites: Vec::new(),
             components: Vec::new(),
             architectures: Vec::new(),
+            content: Content::default(),
             trust: Trust::Unchecked,
             name: "1".parse().expect("valid"),
             pointers: Vec::new(),
@@ -487,8 +514,8 @@ mod tests {
         let mtime = Timestamp::from_unix(1_600_000_000);
         let want = Want {
             paths: vec!["pool/a".parse().expect("valid")],
-            digest: Digest::of(b"hello"),
-            size: 5,
+            checksum: Checksum::Sha256(Digest::of(b"hello")),
+            size: Some(5),
             date: job.now,
         };
         {

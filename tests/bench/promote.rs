@@ -126,9 +126,9 @@ impl Stores {
         let inbox = self.blobs.inbox(&self.incoming).expect("an inbox");
         let keep = |bytes: &[u8]| {
             let size = bytes.len() as u64;
-            let mut incoming = inbox.begin(size).expect("a file");
+            let mut incoming = inbox.begin(size, None).expect("a file");
             incoming.write(bytes).expect("writes");
-            let arrived = incoming.finish(Some(size), None, time).expect("complete");
+            let arrived = incoming.finish(Some(size), time).expect("complete");
             self.blobs.place(&arrived).expect("has a place");
             BlobFacts {
                 digest: arrived.digest(),

@@ -4,6 +4,7 @@
 
 mod adopt;
 mod crash;
+mod kinds;
 mod output;
 mod regressions;
 mod signatures;

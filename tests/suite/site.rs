@@ -72,8 +72,10 @@ impl Site {
 
     /// The mirror `id` of the suites in the archive's `dists`, as far as there are any.
     pub(crate) fn mirror(&self, id: &str) -> Mirror {
+        // Flat repositories are nowhere in particular.
         let mut suites: Vec<String> = fs::read_dir(self.archive.root().join("dists"))
-            .expect("an archive")
+            .into_iter()
+            .flatten()
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
             .collect();
         suites.sort();

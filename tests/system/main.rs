@@ -6,6 +6,7 @@
 mod adopt;
 mod clients;
 mod demo;
+mod kinds;
 mod mounting;
 mod promoting;
 mod site;

@@ -10,7 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::text::{size, span};
 use crate::config::{MirrorSettings, PruneSettings, Settings};
-use crate::model::Timestamp;
+use crate::model::{Content, Timestamp, Translations};
 
 #[derive(Serialize)]
 struct Report {
@@ -44,6 +44,8 @@ struct Mirror {
     suites: Vec<String>,
     sections: Vec<String>,
     architectures: Vec<String>,
+    mirror_source: bool,
+    content: ContentReport,
     pgp_key_path: Option<String>,
     no_pgp_check: bool,
     max_shrink: u8,
@@ -102,6 +104,8 @@ impl Mirror {
             suites: texts(&settings.suites),
             sections: texts(&settings.components),
             architectures: texts(&settings.architectures),
+            mirror_source: settings.content.sources,
+            content: ContentReport::of(&settings.content),
             pgp_key_path: settings.keyring.as_deref().map(shown),
             no_pgp_check: settings.no_pgp_check,
             max_shrink: settings.max_shrink.number(),
@@ -130,12 +134,62 @@ impl Mirror {
         }
     }
 
+    fn besides(&self) -> String {
+        let languages = match self.content.translations.as_slice() {
+            [] => None,
+            [all] if all == "*" => Some("all translations".to_owned()),
+            languages => Some(format!("translations ({})", languages.join(" "))),
+        };
+        let switches = [
+            (self.mirror_source, "sources"),
+            (self.content.appstream, "appstream"),
+            (self.content.command_not_found, "command-not-found"),
+            (self.content.contents, "contents"),
+            (self.content.installer, "installer"),
+        ];
+        let on = switches
+            .into_iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, name)| name.to_owned());
+        let all: Vec<String> = on.chain(languages).collect();
+        if all.is_empty() {
+            "nothing".to_owned()
+        } else {
+            all.join(", ")
+        }
+    }
+
     fn published_to(&self) -> &'static str {
         match (self.publish_to_staging, self.publish_to_production) {
             (true, true) => "staging and production",
             (true, false) => "staging",
             (false, true) => "production",
             (false, false) => "nothing by itself",
+        }
+    }
+}
+
+/// What is mirrored besides packages, by the names of the keys.
+#[derive(Debug, Serialize)]
+struct ContentReport {
+    translations: Vec<String>,
+    appstream: bool,
+    command_not_found: bool,
+    contents: bool,
+    installer: bool,
+}
+
+impl ContentReport {
+    fn of(content: &Content) -> Self {
+        Self {
+            translations: match &content.translations {
+                Translations::All => vec!["*".to_owned()],
+                Translations::Of(languages) => texts(languages),
+            },
+            appstream: content.appstream,
+            command_not_found: content.command_not_found,
+            contents: content.contents,
+            installer: content.installer,
         }
     }
 }
@@ -200,8 +254,12 @@ impl Mirror {
         let mut table = pairs();
         table.row(["  url".into(), self.url.clone()]);
         table.row(["  suites".into(), self.suites.join(" ")]);
-        table.row(["  sections".into(), self.sections.join(" ")]);
-        table.row(["  architectures".into(), self.architectures.join(" ")]);
+        // Flat repositories have neither.
+        if !self.sections.is_empty() {
+            table.row(["  sections".into(), self.sections.join(" ")]);
+            table.row(["  architectures".into(), self.architectures.join(" ")]);
+        }
+        table.row(["  besides packages".into(), self.besides()]);
         table.row(["  signed by".into(), self.signed_by()]);
         table.row([
             "  held".into(),

@@ -47,7 +47,7 @@ struct Snapshot {
 #[derive(Serialize)]
 struct Missing {
     path: String,
-    bytes: u64,
+    bytes: Option<u64>,
     damage: Option<String>,
 }
 
@@ -228,7 +228,8 @@ impl Human for Report {
         }
         for missing in self.missing.iter().take(NAMED) {
             let what = missing.damage.as_deref().unwrap_or("missing");
-            page.line(format!("  {} ({}): {what}", missing.path, size(missing.bytes)));
+            let bytes = missing.bytes.map_or("size not listed".to_owned(), size);
+            page.line(format!("  {} ({bytes}): {what}", missing.path));
         }
         if self.missing.len() > NAMED {
             page.line(format!("  and {} more", self.missing.len() - NAMED));

@@ -195,6 +195,7 @@ impl<'a> Run<'a> {
             suites: mirror.suites.clone(),
             components: mirror.components.clone(),
             architectures: mirror.architectures.clone(),
+            content: mirror.content.clone(),
             trust: self.trust(mirror)?,
             name: name.map_err(|error| Failure::caused(Kind::Failed, &error))?,
             pointers: pointers

@@ -18,7 +18,7 @@ use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::text::size;
 use crate::config::MirrorSettings;
-use crate::model::Digest;
+use crate::model::Checksum;
 use crate::state::{Room, StateDir, StateError};
 use crate::sync::{self, Known, Load, Preview};
 
@@ -115,7 +115,7 @@ pub(super) fn look(context: &Context) -> Result<Option<Known>, Failure> {
 impl Report {
     fn of(mirrors: Vec<Mirror>, previews: &[Preview], room: &Room) -> Self {
         // What two mirrors share is fetched once.
-        let each: HashMap<&Digest, &u64> = previews.iter().flat_map(|preview| &preview.fetch).collect();
+        let each: HashMap<&Checksum, &u64> = previews.iter().flat_map(|preview| &preview.fetch).collect();
         let load = Load::of(each.into_values().copied(), room);
         Self {
             dry_run: true,

@@ -1,6 +1,6 @@
 //! Archives made by Debian's own tools, so that mirrorctl is not judged by archives of its own making alone.
 //!
-//! Owns [`DpkgArchive`] (`dpkg-deb`, `apt-ftparchive`, `gpg`) and [`RepreproArchive`] (`reprepro`).
+//! Owns [`DpkgArchive`] and [`FlatArchive`] (`dpkg-deb`, `apt-ftparchive`, `gpg`), and [`RepreproArchive`] (`reprepro`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,6 +44,31 @@ impl Package {
     pub fn file(mut self, path: &str, contents: &str) -> Self {
         self.files.push((path.to_owned(), contents.to_owned()));
         self
+    }
+
+    /// Builds a source package of the same name in `directory`, whose one file is its own changelog, and gives the path
+    /// of the `.dsc`.
+    pub fn build_source(&self, directory: &Path) -> PathBuf {
+        let Self { name, version, .. } = self;
+        let tree = Scratch::new();
+        let owner = "Test <test@example.org>";
+        tree.file("debian/source/format", "3.0 (native)\n");
+        tree.file(
+            "debian/changelog",
+            format!("{name} ({version}) unstable; urgency=low\n\n  * Made.\n\n -- {owner}  Sat, 09 Aug 2025 11:02:33 +0000\n"),
+        );
+        tree.file(
+            "debian/control",
+            format!(
+                "Source: {name}\nSection: misc\nPriority: optional\nMaintainer: {owner}\nStandards-Version: 4.6.2\n\n\
+                 Package: {name}\nArchitecture: all\nDescription: package {name}\n"
+            ),
+        );
+        let dpkg_source = Program::new("dpkg-source", "dpkg-dev")
+            .directory(directory)
+            .arg("--build");
+        dpkg_source.arg(tree.path()).run().success();
+        directory.join(format!("{name}_{version}.dsc"))
     }
 
     /// Builds it in `directory` and gives the path of the `.deb`.
@@ -198,6 +223,75 @@ impl DpkgArchive {
     }
 }
 
+/// A flat repository as a small vendor would make it by hand, with one index and one key.
+#[derive(Debug)]
+pub struct FlatArchive {
+    scratch: Scratch,
+    home: GpgHome,
+    key: GpgKey,
+    directory: String,
+}
+
+impl FlatArchive {
+    /// A repository in `directory` (`./` or `stable/`), not yet published.
+    pub fn new(directory: &str) -> Self {
+        let home = GpgHome::new();
+        let key = home.key("Vendor <vendor@example.org>");
+        let scratch = Scratch::new();
+        home.export(&key, &scratch.path().join("vendor.gpg"));
+        scratch.directory("archive");
+        fs::create_dir_all(scratch.path().join("archive").join(directory)).expect("own directory");
+        Self {
+            scratch,
+            home,
+            key,
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// The archive root.
+    pub fn root(&self) -> PathBuf {
+        self.scratch.directory("archive")
+    }
+
+    /// The file with its public key, as bare packets.
+    pub fn key_file(&self) -> PathBuf {
+        self.scratch.path().join("vendor.gpg")
+    }
+
+    /// Adds a package and its source package. Shows at the next publication.
+    pub fn add(&self, package: &Package) {
+        package.build(&self.place());
+        package.build_source(&self.place());
+    }
+
+    /// Writes the indices and signs the Release file.
+    pub fn publish(&self) {
+        for (command, index) in [("packages", "Packages"), ("sources", "Sources")] {
+            let said = self.ftparchive(&[command, &self.directory]);
+            fs::write(self.place().join(index), said).expect("own directory");
+            let gzip = Program::new("gzip", "gzip").args(["--keep", "--force"]);
+            gzip.arg(self.place().join(index)).run().success();
+        }
+        for file in ["Release", "Release.gpg", "InRelease"] {
+            // A Release file must not list itself; the first time, none is there.
+            drop(fs::remove_file(self.place().join(file)));
+        }
+        let release = self.ftparchive(&["release", &self.directory]);
+        fs::write(self.place().join("Release"), release).expect("own directory");
+        self.home.sign_release(&self.key, &self.place());
+    }
+
+    fn place(&self) -> PathBuf {
+        self.root().join(self.directory.trim_start_matches("./"))
+    }
+
+    fn ftparchive(&self, arguments: &[&str]) -> String {
+        let ftparchive = Program::new("apt-ftparchive", "apt-utils").directory(&self.root());
+        ftparchive.args(arguments).run().success().stdout
+    }
+}
+
 /// An archive of one suite, managed by reprepro.
 #[derive(Debug)]
 pub struct RepreproArchive {
@@ -249,6 +343,16 @@ impl RepreproArchive {
         let reprepro = self
             .reprepro()
             .args(["--component", component, "includedeb", &self.suite]);
+        reprepro.arg(built).run().success();
+    }
+
+    /// Adds the source package of the same name. `source` must be among the architectures. Published at once.
+    pub fn add_source(&self, component: &str, package: &Package) {
+        let incoming = Scratch::new();
+        let built = package.build_source(incoming.path());
+        let reprepro = self
+            .reprepro()
+            .args(["--component", component, "includedsc", &self.suite]);
         reprepro.arg(built).run().success();
     }
 

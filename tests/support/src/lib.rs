@@ -32,7 +32,7 @@ mod upstream;
 
 pub use apt::{AptRoot, Policy};
 pub use config::{Config, Mirror};
-pub use debian::{DpkgArchive, Package, RepreproArchive};
+pub use debian::{DpkgArchive, FlatArchive, Package, RepreproArchive};
 pub use env::TestEnv;
 pub use forge::{forge, sign};
 pub use gnupg::{GpgHome, GpgKey};
