@@ -315,8 +315,7 @@ impl Choice<'_> {
     fn is_flat_translation(&self, plain: &str) -> bool {
         match &self.selection.content.translations {
             Translations::Of(languages) => languages.iter().any(|language| language.as_str() == plain),
-            // Any file could be meant.
-            Translations::All => false,
+            Translations::All => is_called_like_a_language(plain),
         }
     }
 
@@ -446,9 +445,35 @@ fn readable() -> String {
     suffixes.join(", ")
 }
 
+/// Whether a file name is that of a locale's language, as in `de`, `pt_BR` and `sr@latin`: where any file could be a
+/// translation, only such names are taken for one.
+fn is_called_like_a_language(name: &str) -> bool {
+    let (name, variant) = name.split_once('@').unwrap_or((name, "x"));
+    let (language, country) = name.split_once('_').unwrap_or((name, "XX"));
+    (2..=3).contains(&language.len())
+        && language.bytes().all(|c| c.is_ascii_lowercase())
+        && country.len() == 2
+        && country.bytes().all(|c| c.is_ascii_uppercase())
+        && !variant.is_empty()
+        && variant.bytes().all(|c| c.is_ascii_lowercase())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn languages_are_told_from_other_files() {
+        for name in ["en", "pt_BR", "sr@latin", "ast", "ca_ES@valencia"] {
+            assert!(is_called_like_a_language(name), "{name}");
+        }
+        for name in [
+            "", "e", "Packages", "other", "pt_br", "en_", "sr@", "EN", "a.b", "@latin",
+        ] {
+            assert!(!is_called_like_a_language(name), "{name}");
+        }
+    }
+
     use crate::model::{Checksum, Digest};
 
     fn release(paths: &[&str]) -> Release {
@@ -657,7 +682,7 @@ mod tests {
         };
         assert_eq!(paths_of(&chosen(&all, &OFF)), releases);
         assert_eq!(
-            with(|content| content.translations = Translations::default()),
+            with(|content| content.translations = Translations::Of(vec!["en".parse().expect("valid")])),
             translations
         );
         assert_eq!(with(|content| content.appstream = true), appstream);
@@ -680,7 +705,8 @@ mod tests {
         let of = |translations| paths_of(&chosen(&paths, &Content { translations, ..OFF }));
         assert_eq!(of(Translations::All), paths);
         assert_eq!(of(Translations::Of(vec!["pt_BR".parse().expect("valid")])), [paths[1]]);
-        assert!(of(Translations::default()).is_empty());
+        assert_eq!(of(Translations::default()), paths);
+        assert!(of(Translations::Of(vec!["en".parse().expect("valid")])).is_empty());
     }
 
     #[test]
@@ -689,7 +715,8 @@ mod tests {
         let index = [("main/i18n/Index", IndexKind::TranslationList)];
         assert_eq!(chosen(&["main/i18n/Index"], &content), index);
         assert!(chosen(&["main/i18n/Index"], &OFF).is_empty());
-        assert!(chosen(&["main/i18n/Index", "main/i18n/Translation-de.xz"], &content).is_empty());
+        let others = ["main/i18n/Index", "main/i18n/Translation-de.xz"];
+        assert_eq!(paths_of(&chosen(&others, &content)), others[1..]);
     }
 
     #[test]
@@ -724,6 +751,7 @@ mod tests {
         let expected = [
             ("Packages", IndexKind::Packages),
             ("Sources", IndexKind::Sources),
+            ("de", IndexKind::Plain),
             ("en", IndexKind::Plain),
         ];
         assert_eq!(kinds, expected);

@@ -36,9 +36,11 @@ impl Default for Content {
 }
 
 /// The languages whose translations are mirrored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Translations {
-    /// Whatever there is.
+    /// Whatever there is. The default: a client that wants a language which Release lists and the mirror lacks updates
+    /// nothing.
+    #[default]
     All,
     /// These; possibly none.
     Of(Vec<Language>),
@@ -55,23 +57,16 @@ impl Translations {
     }
 }
 
-impl Default for Translations {
-    /// English: its file has the long descriptions that newer Packages indices leave out.
-    fn default() -> Self {
-        Self::Of(vec![Language::english()])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn english_is_the_default() {
+    fn every_language_is_the_default() {
         let content = Content::default();
-        assert!(content.translations.include("en"));
-        assert!(!content.translations.include("de"));
-        assert!(Translations::All.include("de"));
+        assert!(content.translations.include("en") && content.translations.include("de"));
+        let english = Translations::Of(vec!["en".parse().expect("valid")]);
+        assert!(english.include("en") && !english.include("de"));
         assert!(!Translations::Of(Vec::new()).include("en"));
     }
 }

@@ -115,14 +115,6 @@ name_type! {
     Language, check_language
 }
 
-impl Language {
-    /// The language of package descriptions in Packages indices.
-    #[must_use]
-    pub fn english() -> Self {
-        Self("en".into())
-    }
-}
-
 impl Suite {
     /// Whether it is a flat repository: one without `dists/`, components and architectures.
     #[must_use]
@@ -292,7 +284,6 @@ mod tests {
         for bad in ["", "*", "e n", "../en", "en/x", "@x"] {
             assert_eq!(bad.parse::<Language>(), Err(NameError::Language), "{bad}");
         }
-        assert_eq!("en".parse(), Ok(Language::english()));
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn everything() -> SuiteSpec {
     one()
         .architectures(&["amd64", "arm64"])
         .index("main/i18n/Translation-en", "Package: aa\n")
-        .index("main/i18n/Translation-de", "Package: aa\n")
+        .index("main/i18n/Translation-de", "Package: aa\nDescription-de: x\n")
         .index("main/dep11/Components-amd64.yml", "File: DEP-11\n")
         .index("main/dep11/Components-arm64.yml", "File: DEP-11\nx\n")
         .index("main/dep11/icons-64x64.tar", "icons")
@@ -71,6 +71,8 @@ fn what_clients_ask_for_comes_by_default_and_nothing_else() {
         "main/dep11/Components-amd64.yml.xz",
         "main/dep11/icons-64x64.tar.gz",
         "main/dep11/icons-64x64.tar.xz",
+        "main/i18n/Translation-de.gz",
+        "main/i18n/Translation-de.xz",
         "main/i18n/Translation-en.gz",
         "main/i18n/Translation-en.xz",
     ];
@@ -79,7 +81,7 @@ fn what_clients_ask_for_comes_by_default_and_nothing_else() {
     let by_hash = files
         .keys()
         .filter(|path| path.starts_with("dists/bookworm/main/i18n/by-hash/"));
-    assert_eq!(by_hash.count(), 2 * HashType::ALL.len());
+    assert_eq!(by_hash.count(), 4 * HashType::ALL.len());
     // A difference between indices is not even asked for.
     assert_eq!(site.upstream.hits("*Packages.diff*"), 0);
     site.assert_whole();

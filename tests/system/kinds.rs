@@ -135,10 +135,7 @@ fn apt_reads_every_index_and_falls_back_from_differences_that_are_not_mirrored()
         .create(&root.root().join("archive"), made)
         .expect("an archive");
     let key = archive.key().public_armored().expect("a key");
-    let all = |mirror: Mirror| {
-        let mirror = mirror.set("content.contents", "true");
-        mirror.set("content.translations", "[\"de\", \"en\"]")
-    };
+    let all = |mirror: Mirror| mirror.set("content.contents", "true");
     let site = Site::new(archive.root(), &key, all);
     let apt = client(&[site.line("deb", SUITE, &["main"])]);
     let parts = apt.path().join("etc/apt/apt.conf.d");
@@ -159,7 +156,10 @@ fn apt_reads_every_index_and_falls_back_from_differences_that_are_not_mirrored()
         assert!(found.iter().any(|list| list == name), "{name}: {found:?}");
     }
     // The mirror could do without none of them: apt takes what Release lists for available, even what it calls optional.
-    let only_english = site.mirrored(|mirror| mirror.set("content.contents", "true"));
+    let only_english = site.mirrored(|mirror| {
+        let mirror = mirror.set("content.contents", "true");
+        mirror.set("content.translations", "[\"en\"]")
+    });
     site.env.configure(only_english);
     site.sync();
     apt.forget();
