@@ -10,4 +10,5 @@ mod regressions;
 mod signatures;
 mod site;
 mod syncing;
+mod tls;
 mod trust;

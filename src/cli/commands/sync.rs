@@ -17,7 +17,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::interrupt::{self, Interrupt};
 use crate::cli::output::{Human, Output, Page};
-use crate::cli::progress;
+use crate::cli::{progress, security};
 use crate::cli::text::{size, utc};
 use crate::config::MirrorSettings;
 use crate::model::{Pointer, Suite, Timestamp};
@@ -156,7 +156,9 @@ impl<'a> Run<'a> {
         tracing::info!("Starting sync for mirror: {}", mirror.id);
         let job = self.job(mirror)?;
         let stop = self.interrupt.receiver();
-        let sync = sync::run(&job, &lock, &self.client, &self.store, &self.progress, stop);
+        security::warn(mirror);
+        let client = self.client.secured(&mirror.url, &mirror.tls)?;
+        let sync = sync::run(&job, &lock, &client, &self.store, &self.progress, stop);
         let done = self.runtime.block_on(sync)?;
         match &done.outcome {
             Outcome::Unchanged => tracing::info!("Nothing new upstream for {}: no snapshot was made", mirror.id),
