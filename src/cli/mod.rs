@@ -63,7 +63,7 @@ fn only_prints(command: &Command) -> bool {
         command,
         Command::Version
             | Command::Completion(_)
-            | Command::Check(CheckCommand::Config)
+            | Command::Check(_)
             | Command::Snapshot(SnapshotCommand::List(_) | SnapshotCommand::History(_))
     )
 }
@@ -92,6 +92,10 @@ fn dispatch(command: Command, flags: &Global, environment: &Environment, output:
             commands::check_config::run(&context, output);
             Ok(())
         }
+        Command::Check(CheckCommand::Tls(check)) => {
+            let context = configured_to_connect(flags, environment, Keyrings::NotLookedAt)?;
+            commands::check_tls::run(&check, &context, output)
+        }
         Command::Sync(sync) => {
             let context = configured_to_connect(flags, environment, keyrings(sync.no_pgp_check))?;
             if sync.dry_run {
@@ -117,7 +121,6 @@ fn dispatch(command: Command, flags: &Global, environment: &Environment, output:
         Command::Status => commands::status::run(&configured(flags, environment, Keyrings::NotLookedAt)?, output),
         Command::Gc(gc) => commands::gc::run(&gc, &configured(flags, environment, Keyrings::NotLookedAt)?, output),
         Command::Snapshot(snapshot) => dispatch_snapshot(snapshot, flags, environment, output),
-        Command::Check(CheckCommand::Tls(_)) => Err(later("check tls")),
         Command::Verify(_) => Err(later("verify")),
         Command::Repair(_) => Err(later("repair")),
     }

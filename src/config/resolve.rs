@@ -169,7 +169,11 @@ fn missing_in<T>(mirror: &Located<String>, key: &str, notes: &mut Notes) -> Opti
 }
 
 /// The path `located` names: absolute, with `~/` expanded, without `.` parts and superfluous slashes.
-pub(super) fn absolute(located: &Located<String>, surroundings: &Surroundings<'_>, notes: &mut Notes) -> Option<PathBuf> {
+pub(super) fn absolute(
+    located: &Located<String>,
+    surroundings: &Surroundings<'_>,
+    notes: &mut Notes,
+) -> Option<PathBuf> {
     let text = located.value.as_str();
     let expanded = match (text.strip_prefix("~/"), surroundings.home) {
         (None, _) => PathBuf::from(text),

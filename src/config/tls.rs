@@ -194,7 +194,8 @@ mod tests {
     use super::*;
     use crate::config::{Keyrings, Settings, parse};
 
-    const MIRROR: &str = "[mirrors.x]\nurl = \"https://h/\"\nsuites = [\"s\"]\nsections = [\"m\"]\narchitectures = [\"a\"]\n";
+    const MIRROR: &str =
+        "[mirrors.x]\nurl = \"https://h/\"\nsuites = [\"s\"]\nsections = [\"m\"]\narchitectures = [\"a\"]\n";
 
     /// Reads a configuration with these lines in its table `tls`, and those in that of the mirror.
     fn read(global: &str, own: &str, tls_files: TlsFiles<'_>) -> Result<Settings, Vec<String>> {
@@ -256,12 +257,30 @@ mod tests {
     #[test]
     fn bad_values_are_errors_where_they_stand() {
         for (line, error) in [
-            ("min_version = \"1.1\"", "m:3:15: tls.min_version: TLS 1.1 cannot be negotiated by this program"),
-            ("max_version = \"1.0\"", "m:3:15: tls.max_version: TLS 1.0 cannot be negotiated by this program"),
-            ("min_version = \"2\"", "m:3:15: tls.min_version: \"2\" is none of 1.2, 1.3"),
-            ("ca_cert_file = \"ca\"", "m:3:16: tls.ca_cert_file: must be an absolute path, but is \"ca\""),
-            ("ca_cert_file = \"\"", "m:3:16: tls.ca_cert_file: must be an absolute path, but is \"\""),
-            ("server_name = \"\"", "m:3:15: tls.server_name: \"\" is no name of a host"),
+            (
+                "min_version = \"1.1\"",
+                "m:3:15: tls.min_version: TLS 1.1 cannot be negotiated by this program",
+            ),
+            (
+                "max_version = \"1.0\"",
+                "m:3:15: tls.max_version: TLS 1.0 cannot be negotiated by this program",
+            ),
+            (
+                "min_version = \"2\"",
+                "m:3:15: tls.min_version: \"2\" is none of 1.2, 1.3",
+            ),
+            (
+                "ca_cert_file = \"ca\"",
+                "m:3:16: tls.ca_cert_file: must be an absolute path, but is \"ca\"",
+            ),
+            (
+                "ca_cert_file = \"\"",
+                "m:3:16: tls.ca_cert_file: must be an absolute path, but is \"\"",
+            ),
+            (
+                "server_name = \"\"",
+                "m:3:15: tls.server_name: \"\" is no name of a host",
+            ),
             (
                 "cipher_suites = [\"TLS_AES_128_GCM_SHA25\"]",
                 "m:3:18: tls.cipher_suites: \"TLS_AES_128_GCM_SHA25\" is no cipher suite that is known; did you mean \
@@ -286,8 +305,13 @@ mod tests {
             assert_eq!(errors.len(), 1, "{errors:#?}");
             assert!(errors[0].starts_with(error), "{errors:#?}");
             let errors = read("", line, TlsFiles::NotLookedAt).expect_err(line);
-            let of_mirror = error.replacen("m:3:", "m:10:", 1).replacen(": tls.", ": mirrors.x.tls.", 1);
-            assert!(errors.len() == 1 && errors[0].starts_with(&of_mirror), "{errors:#?}\n{of_mirror}");
+            let of_mirror = error
+                .replacen("m:3:", "m:10:", 1)
+                .replacen(": tls.", ": mirrors.x.tls.", 1);
+            assert!(
+                errors.len() == 1 && errors[0].starts_with(&of_mirror),
+                "{errors:#?}\n{of_mirror}"
+            );
         }
     }
 
@@ -345,7 +369,10 @@ mod tests {
         );
         assert_eq!(
             told("", files),
-            ["m:10:16: mirrors.x.tls.ca_cert_file: bad", "m:12:19: mirrors.x.tls.client_key_file: worse"]
+            [
+                "m:10:16: mirrors.x.tls.ca_cert_file: bad",
+                "m:12:19: mirrors.x.tls.client_key_file: worse"
+            ]
         );
     }
 }

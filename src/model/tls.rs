@@ -347,7 +347,9 @@ mod tests {
             "Mirror.EXAMPLE".parse::<HostName>().expect("a name").as_str(),
             "mirror.example"
         );
-        for odd in ["", "10.0.0.1", "::1", "a..b", ".a", "a.", "-a", "a b", "a/b", "münchen", "h:443", "*.h"] {
+        for odd in [
+            "", "10.0.0.1", "::1", "a..b", ".a", "a.", "-a", "a b", "a/b", "münchen", "h:443", "*.h",
+        ] {
             assert!(odd.parse::<HostName>().is_err(), "{odd}");
         }
         assert!("a".repeat(64).parse::<HostName>().is_err());

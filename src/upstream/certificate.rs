@@ -46,10 +46,19 @@ impl Certificate {
         })
     }
 
+    /// The first of its hosts, or its subject where it names none.
+    #[must_use]
+    pub fn holder(&self) -> &str {
+        self.hosts.first().unwrap_or(&self.subject)
+    }
+
     /// Whole days from `now` to its end; negative when that has passed.
     #[must_use]
     pub fn days_left(&self, now: Timestamp) -> i64 {
-        self.not_after.unix().saturating_sub(now.unix()).div_euclid(24 * 60 * 60)
+        self.not_after
+            .unix()
+            .saturating_sub(now.unix())
+            .div_euclid(24 * 60 * 60)
     }
 }
 

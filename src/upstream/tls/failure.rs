@@ -65,6 +65,12 @@ fn date(time: UnixTime) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("@{seconds}"), |time| time.to_string())
 }
 
+/// The DNS name in what the TLS library says of a name: `DnsName("mirror.example")`.
+fn dns_name(described: &str) -> Option<String> {
+    let name = described.strip_prefix("DnsName(")?.strip_suffix(')')?;
+    Some(name.trim_matches('"').to_owned())
+}
+
 impl TlsFailure {
     /// What an error of the TLS library means.
     pub(in crate::upstream) fn of(error: &Error) -> Self {
@@ -113,7 +119,9 @@ impl CertificateFault {
             CertificateError::NotValidYetContext { not_before, .. } => Self::NotYetValid(Some(*not_before)),
             CertificateError::UnknownIssuer => Self::UnknownIssuer,
             CertificateError::NotValidForName => Self::OtherName(Vec::new()),
-            CertificateError::NotValidForNameContext { presented, .. } => Self::OtherName(presented.clone()),
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                Self::OtherName(presented.iter().filter_map(|name| dns_name(name)).collect())
+            }
             error => Self::Other(error.clone()),
         }
     }

@@ -20,8 +20,8 @@ use crate::model::{CipherSuite, TlsSettings, TlsVersion};
 
 pub(super) use alias::Alias;
 pub use failure::{CertificateFault, TlsFailure};
-pub use files::{TlsFileError, check_tls_files, exposed_key};
 pub(super) use files::identity;
+pub use files::{TlsFileError, check_tls_files, exposed_key};
 pub(super) use trust::{SystemAuthorities, Trust};
 
 /// The configuration for connections that `tls` secures.

@@ -3,8 +3,8 @@
 //! Owns [`TlsFront`], which takes https requests and passes them to a plain server, one to a connection. It is as strict
 //! or as old-fashioned as its options say.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -149,19 +149,31 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// Passes one request and its answer on.
-fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    let connection = ServerConnection::new(Arc::clone(&shared.config)).map_err(io::Error::other)?;
-    let mut client = StreamOwned::new(connection, stream);
+fn read_head(client: &mut impl Read) -> io::Result<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
         client.read_exact(&mut byte)?;
         head.push(byte[0]);
     }
-    let head = String::from_utf8_lossy(&head).into_owned();
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+/// Passes one request and its answer on.
+fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    let connection = ServerConnection::new(Arc::clone(&shared.config)).map_err(io::Error::other)?;
+    let mut client = StreamOwned::new(connection, stream);
+    let head = match read_head(&mut client) {
+        Ok(head) => head,
+        Err(error) => {
+            // What the client still sends is read, so that it gets the alert instead of a reset.
+            client.sock.shutdown(Shutdown::Write)?;
+            io::copy(&mut client.sock, &mut io::sink())?;
+            return Err(error);
+        }
+    };
     let host = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("host").then(|| value.trim().to_owned())
