@@ -55,18 +55,18 @@ struct Keys<'r> {
 
 impl<'r> Keys<'r> {
     fn over(own: &'r RawTls, global: &'r RawTls) -> Self {
-        fn first<'r, T>(own: &'r Option<T>, global: &'r Option<T>) -> Option<&'r T> {
-            own.as_ref().or(global.as_ref())
-        }
         Self {
-            min_version: first(&own.min_version, &global.min_version),
-            max_version: first(&own.max_version, &global.max_version),
-            insecure_skip_verify: first(&own.insecure_skip_verify, &global.insecure_skip_verify),
-            ca_cert_file: first(&own.ca_cert_file, &global.ca_cert_file),
-            client_cert_file: first(&own.client_cert_file, &global.client_cert_file),
-            client_key_file: first(&own.client_key_file, &global.client_key_file),
-            cipher_suites: first(&own.cipher_suites, &global.cipher_suites),
-            server_name: first(&own.server_name, &global.server_name),
+            min_version: own.min_version.as_ref().or(global.min_version.as_ref()),
+            max_version: own.max_version.as_ref().or(global.max_version.as_ref()),
+            insecure_skip_verify: own
+                .insecure_skip_verify
+                .as_ref()
+                .or(global.insecure_skip_verify.as_ref()),
+            ca_cert_file: own.ca_cert_file.as_ref().or(global.ca_cert_file.as_ref()),
+            client_cert_file: own.client_cert_file.as_ref().or(global.client_cert_file.as_ref()),
+            client_key_file: own.client_key_file.as_ref().or(global.client_key_file.as_ref()),
+            cipher_suites: own.cipher_suites.as_ref().or(global.cipher_suites.as_ref()),
+            server_name: own.server_name.as_ref().or(global.server_name.as_ref()),
             own_version: own.max_version.as_ref().or(own.min_version.as_ref()),
         }
     }
@@ -178,10 +178,16 @@ fn path(raw: Option<&Located<String>>, surroundings: &Surroundings<'_>, notes: &
 
 /// What was probably meant by a name that is no suite's.
 fn suggestion(name: &str) -> String {
-    // OpenSSL writes the same names with dashes and without TLS_ and WITH_.
     let upper = name.to_ascii_uppercase().replace('-', "_");
+    let registered = if upper.starts_with("TLS_") {
+        upper
+    } else {
+        // As OpenSSL writes them: ECDHE-RSA-AES256-GCM-SHA384.
+        let spelled = upper.replace("AES", "AES_").replace("RSA_", "RSA_WITH_");
+        format!("TLS_{}", spelled.replace("ECDSA_", "ECDSA_WITH_"))
+    };
     let names = || CipherSuite::ALL.iter().map(|suite| suite.name());
-    match nearest(&upper, names()) {
+    match nearest(&registered, names()) {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("known are {}", names().collect::<Vec<_>>().join(", ")),
     }

@@ -65,7 +65,7 @@ macro_rules! cipher_suites {
         /// A cipher suite that mirrorctl can offer: each has forward secrecy and authenticated encryption.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum CipherSuite {
-            $(#[doc = $name] $variant),+
+            $(#[doc = concat!("`", $name, "`")] $variant),+
         }
 
         impl CipherSuite {

@@ -237,17 +237,13 @@ impl Tls {
             Some(path) => format!("the authorities in {path}"),
             None => "the system's authorities".to_owned(),
         };
-        let mut sentence = format!("{versions}, trusting {trusted}");
-        if let Some(name) = &self.server_name {
-            sentence += &format!(", as {name}");
-        }
-        if let Some(path) = &self.client_cert_file {
-            sentence += &format!(", showing {path}");
-        }
+        let mut parts = vec![versions, format!("trusting {trusted}")];
+        parts.extend(self.server_name.as_ref().map(|name| format!("as {name}")));
+        parts.extend(self.client_cert_file.as_ref().map(|path| format!("showing {path}")));
         if !self.cipher_suites.is_empty() {
-            sentence += &format!(", with {} only", self.cipher_suites.join(" "));
+            parts.push(format!("with {} only", self.cipher_suites.join(" ")));
         }
-        sentence
+        parts.join(", ")
     }
 }
 
