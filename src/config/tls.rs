@@ -179,7 +179,7 @@ fn path(raw: Option<&Located<String>>, surroundings: &Surroundings<'_>, notes: &
 /// What was probably meant by a name that is no suite's.
 fn suggestion(name: &str) -> String {
     let upper = name.to_ascii_uppercase().replace('-', "_");
-    let registered = if upper.starts_with("TLS_") {
+    let registered = if upper.starts_with("TLS_") || !upper.contains('_') {
         upper
     } else {
         // As OpenSSL writes them: ECDHE-RSA-AES256-GCM-SHA384.
@@ -301,6 +301,10 @@ mod tests {
                 "cipher_suites = [\"TLS_RSA_WITH_AES_128_CBC_SHA\"]",
                 "m:3:18: tls.cipher_suites: \"TLS_RSA_WITH_AES_128_CBC_SHA\" is not offered by this program: its \
                  encryption is not authenticated (CBC)",
+            ),
+            (
+                "cipher_suites = [\"x\"]",
+                "m:3:18: tls.cipher_suites: \"x\" is no cipher suite that is known; known are TLS_AES_256_GCM_SHA384, ",
             ),
             (
                 "cipher_suites = [\"\"]",

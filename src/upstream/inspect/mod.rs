@@ -31,6 +31,9 @@ use hello::Answer;
 /// Longest time for each connection: being established, and all that is said on it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Longest wait for what a first request is met with. A refusal takes one round trip; an answer need not be awaited.
+const FIRST_WORD: Duration = Duration::from_secs(3);
+
 /// More than any answer to a hello has, in bytes.
 const LONGEST_ANSWER: usize = 1 << 16;
 
@@ -272,6 +275,7 @@ fn shake_hands(address: SocketAddr, tls: &mut ClientConnection) -> io::Result<Ti
 
 /// Why TLS ends at a first request; `None` whatever is answered.
 fn first_request(stream: &mut Timed, tls: &mut ClientConnection, url: &Url) -> Option<TlsFailure> {
+    stream.until = stream.until.min(Instant::now() + FIRST_WORD);
     let mut exchange = || -> io::Result<()> {
         let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let agent = concat!("mirrorctl/", env!("CARGO_PKG_VERSION"));
