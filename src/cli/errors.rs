@@ -127,7 +127,13 @@ fn upstream(error: &UpstreamError, told: impl Fn(Kind) -> Failure) -> Failure {
         | UpstreamError::Status { .. }
         | UpstreamError::Redirect { .. }
         | UpstreamError::Encoded { .. }
-        | UpstreamError::TooLong { .. } => told(Kind::Failed),
+        | UpstreamError::TooLong { .. }
+        | UpstreamError::NoDirectory { .. }
+        | UpstreamError::OutsideDirectory { .. }
+        | UpstreamError::NotAFile { .. }
+        | UpstreamError::Unreadable { .. }
+        | UpstreamError::FileTooLong { .. }
+        | UpstreamError::Worker => told(Kind::Failed),
     }
 }
 

@@ -73,11 +73,13 @@ impl Secured {
         };
         let nothing = |moves: &Value| moves.as_array().is_none_or(Vec::is_empty);
         let before = visible();
-        self.site
-            .run("sync debian")
-            .code(code)
-            .stderr_has("cannot be fetched securely")
-            .stderr_has(why);
+        for line in ["sync --dry-run debian", "sync debian"] {
+            self.site
+                .run(line)
+                .code(code)
+                .stderr_has("cannot be fetched securely")
+                .stderr_has(why);
+        }
         assert!(
             self.site.upstream.requests().is_empty(),
             "{:?}",

@@ -84,6 +84,7 @@ pub(super) struct Run<'a> {
     context: &'a Context,
     pub(super) state: StateDir,
     pub(super) store: Arc<Store>,
+    /// For directories of this machine; upstreams have [`Run::client_of`].
     pub(super) client: Client,
     pub(super) runtime: Runtime,
     pub(super) progress: Arc<dyn Progress>,
@@ -151,13 +152,18 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// The client for a mirror's upstream, which secures its connections as the mirror's settings ask for.
+    pub(super) fn client_of(&self, mirror: &MirrorSettings) -> Result<Client, Failure> {
+        security::warn(mirror);
+        Ok(self.client.secured(&mirror.url, &mirror.tls)?)
+    }
+
     fn sync(&self, mirror: &MirrorSettings) -> Result<SyncReport, Failure> {
         let lock = Arc::new(self.state.lock_sync(&mirror.id)?);
         tracing::info!("Starting sync for mirror: {}", mirror.id);
         let job = self.job(mirror)?;
         let stop = self.interrupt.receiver();
-        security::warn(mirror);
-        let client = self.client.secured(&mirror.url, &mirror.tls)?;
+        let client = self.client_of(mirror)?;
         let sync = sync::run(&job, &lock, &client, &self.store, &self.progress, stop);
         let done = self.runtime.block_on(sync)?;
         match &done.outcome {
