@@ -42,7 +42,11 @@ const POWERS: &[(&str, &[&str])] = &[
     ("fuser", &["mount"]),
     ("mirrorctl_mount", &["src/view", "src/daemon", "src/cli", "mount"]),
     ("reqwest", &["src/upstream"]),
+    // The test kit has servers and certificates for tests.
+    ("rcgen", &["tests/support"]),
     ("rusqlite", &["src/catalog"]),
+    ("rustls", &["src/upstream", "tests/support"]),
+    ("rustls_native_certs", &["src/upstream"]),
     ("sequoia_openpgp", &["src/signature", "src/demo"]),
     ("sha2", &["src/model/digest", "src/model/checksum"]),
     (
@@ -50,6 +54,7 @@ const POWERS: &[(&str, &[&str])] = &[
         &["src/upstream", "src/sync", "src/cli/commands/sync", "src/cli/interrupt"],
     ),
     ("vouched", &["src/signature", "src/model/verified"]),
+    ("x509_cert", &["src/upstream"]),
 ];
 
 /// Where programs may be run: by the demonstration, to put a mount into the background, and by tests.
@@ -588,6 +593,9 @@ fn wrong_powers_are_caught() {
             ),
             ("src/upstream/client.rs", "let c = reqwest::Client::new();", false),
             ("src/sync/transfer.rs", "let c = reqwest::Client::new();", true),
+            ("src/upstream/tls/mod.rs", "use rustls::ClientConfig;", false),
+            ("src/config/tls.rs", "use rustls::ClientConfig;", true),
+            ("src/cli/commands/check_tls.rs", "use x509_cert::Certificate;", true),
             ("src/signature/keyring.rs", "use sequoia_openpgp as openpgp;", false),
             ("src/demo/key.rs", "use sequoia_openpgp::Cert;", false),
             ("src/cli/mod.rs", "use sequoia_openpgp::Cert;", true),

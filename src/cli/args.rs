@@ -60,7 +60,7 @@ pub enum Command {
     /// Create, list, move between and delete snapshots
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
-    /// Check the configuration
+    /// Check the configuration, and upstreams
     #[command(subcommand)]
     Check(CheckCommand),
     /// Serve the mirrors as a read-only file system at the configured directory
@@ -273,9 +273,15 @@ pub struct HistoryArgs {
 pub enum CheckCommand {
     /// Say whether the configuration is good, and what was understood
     Config,
-    /// Say how a connection to a mirror's upstream is secured
-    #[command(hide = true)]
-    Tls(Later),
+    /// Say how a mirror's upstream secures its connections, and whether a sync would trust it
+    Tls(CheckTlsArgs),
+}
+
+/// `check tls`
+#[derive(Debug, Args)]
+pub struct CheckTlsArgs {
+    /// The mirror
+    pub mirror: MirrorId,
 }
 
 /// `mount`

@@ -4,6 +4,7 @@
 //! where stores are opened and locks are taken. It prints nothing.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,8 +14,9 @@ use serde_json::json;
 use super::args::Global;
 use super::failure::{Failure, Kind};
 use super::sys;
-use crate::config::{self, Keyrings, MirrorSettings, Settings, Surroundings, nearest};
-use crate::model::{MirrorId, Timestamp};
+use crate::config::{self, Keyrings, MirrorSettings, Settings, Surroundings, TlsFiles, nearest};
+use crate::model::{MirrorId, Timestamp, TlsSettings};
+use crate::upstream;
 
 /// Where running mounts register unless `MIRRORCTL_RUN_DIR` says otherwise.
 const DEFAULT_RUN_DIR: &str = "/run/mirrorctl";
@@ -77,6 +79,12 @@ pub fn now() -> Timestamp {
     Timestamp::from_unix(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// An error with all that caused it, in one line.
+fn causes(error: &dyn Error) -> String {
+    let chain = std::iter::successors(Some(error), |&error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// What a command with a configuration works with.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -98,10 +106,32 @@ impl Context {
     /// # Errors
     /// A [`Failure`] that names everything wrong with it.
     pub fn load(flags: &Global, environment: &Environment, keyrings: Keyrings) -> Result<Self, Failure> {
+        Self::load_with(flags, environment, keyrings, TlsFiles::NotLookedAt)
+    }
+
+    /// As [`Context::load`] for commands that connect to upstreams: also looks into the files of TLS settings.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names everything wrong with the configuration and those files.
+    pub fn load_to_connect(flags: &Global, environment: &Environment, keyrings: Keyrings) -> Result<Self, Failure> {
+        let judge = |tls: &TlsSettings| {
+            let faults = upstream::check_tls_files(tls).into_iter();
+            faults.map(|fault| (fault.file(), causes(&fault))).collect()
+        };
+        Self::load_with(flags, environment, keyrings, TlsFiles::JudgedBy(&judge))
+    }
+
+    fn load_with(
+        flags: &Global,
+        environment: &Environment,
+        keyrings: Keyrings,
+        tls_files: TlsFiles<'_>,
+    ) -> Result<Self, Failure> {
         let surroundings = Surroundings {
             variable: &|name| environment.get(name).map(ToOwned::to_owned),
             home: environment.get("HOME").map(Path::new),
             keyrings,
+            tls_files,
         };
         let mut settings = config::load(&flags.config, &surroundings)?;
         if let Some(level) = flags.log_level {

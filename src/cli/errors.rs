@@ -15,7 +15,7 @@ use crate::retention::RetentionError;
 use crate::signature::KeyringError;
 use crate::state::{Room, StateError};
 use crate::sync::{self, FileError, Load, SyncError};
-use crate::upstream::UpstreamError;
+use crate::upstream::{TlsFailure, UpstreamError};
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
@@ -105,7 +105,35 @@ fn with_space_hint(failure: Failure, error: &std::io::Error) -> Failure {
 
 impl From<UpstreamError> for Failure {
     fn from(error: UpstreamError) -> Self {
-        Self::caused(Kind::Failed, &error)
+        upstream(&error, |kind| Self::caused(kind, &error))
+    }
+}
+
+/// The failure that an upstream's error is, told by `told`.
+fn upstream(error: &UpstreamError, told: impl Fn(Kind) -> Failure) -> Failure {
+    match error {
+        UpstreamError::Tls { source, .. } => match source {
+            TlsFailure::Certificate(_) => told(Kind::Unverifiable)
+                .hint("mirrorctl check tls <mirror> shows the certificates; nothing of this sync is visible"),
+            TlsFailure::ClientCertificate => told(Kind::Failed).hint("set client_cert_file and client_key_file"),
+            TlsFailure::Version | TlsFailure::CipherSuite | TlsFailure::Other(_) => {
+                told(Kind::Failed).hint("mirrorctl check tls <mirror> shows what upstream offers")
+            }
+        },
+        UpstreamError::Setup(_)
+        | UpstreamError::Transport { .. }
+        | UpstreamError::Stalled { .. }
+        | UpstreamError::TooSlow { .. }
+        | UpstreamError::Status { .. }
+        | UpstreamError::Redirect { .. }
+        | UpstreamError::Encoded { .. }
+        | UpstreamError::TooLong { .. }
+        | UpstreamError::NoDirectory { .. }
+        | UpstreamError::OutsideDirectory { .. }
+        | UpstreamError::NotAFile { .. }
+        | UpstreamError::Unreadable { .. }
+        | UpstreamError::FileTooLong { .. }
+        | UpstreamError::Worker => told(Kind::Failed),
     }
 }
 
@@ -144,6 +172,7 @@ impl From<SyncError> for Failure {
             SyncError::Files { source, .. } => match &**source {
                 FileError::Content(_) => caused(Kind::Unverifiable)
                     .hint("upstream may be publishing just now: try again later; what was fetched is kept"),
+                FileError::Upstream(source @ UpstreamError::Tls { .. }) => upstream(source, caused),
                 FileError::Missing | FileError::Upstream(_) => {
                     caused(Kind::Failed).hint("run the sync again: what was fetched is kept")
                 }
@@ -176,8 +205,8 @@ impl From<SyncError> for Failure {
             SyncError::Interrupted => caused(Kind::Interrupted),
             SyncError::Catalog(source) => catalog(source, |kind, _| Self::caused(kind, &error)),
             SyncError::Blobs(BlobError::Io { source, .. }) => with_space_hint(caused(Kind::Failed), source),
+            SyncError::Upstream(source) => upstream(source, caused),
             SyncError::Blobs(_)
-            | SyncError::Upstream(_)
             | SyncError::Parse { .. }
             | SyncError::Listing(_)
             | SyncError::Path { .. }

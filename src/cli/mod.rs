@@ -13,6 +13,7 @@ mod interrupt;
 pub mod logging;
 pub mod output;
 mod progress;
+mod security;
 mod stores;
 mod sys;
 pub mod text;
@@ -62,7 +63,7 @@ fn only_prints(command: &Command) -> bool {
         command,
         Command::Version
             | Command::Completion(_)
-            | Command::Check(CheckCommand::Config)
+            | Command::Check(_)
             | Command::Snapshot(SnapshotCommand::List(_) | SnapshotCommand::History(_))
     )
 }
@@ -87,12 +88,16 @@ fn dispatch(command: Command, flags: &Global, environment: &Environment, output:
             Ok(())
         }
         Command::Check(CheckCommand::Config) => {
-            let context = configured(flags, environment, Keyrings::MustBeReadable)?;
+            let context = configured_to_connect(flags, environment, Keyrings::MustBeReadable)?;
             commands::check_config::run(&context, output);
             Ok(())
         }
+        Command::Check(CheckCommand::Tls(check)) => {
+            let context = configured_to_connect(flags, environment, Keyrings::NotLookedAt)?;
+            commands::check_tls::run(&check, &context, output)
+        }
         Command::Sync(sync) => {
-            let context = configured(flags, environment, keyrings(sync.no_pgp_check))?;
+            let context = configured_to_connect(flags, environment, keyrings(sync.no_pgp_check))?;
             if sync.dry_run {
                 commands::sync_dry_run::run(&sync, &context, output)
             } else {
@@ -116,7 +121,6 @@ fn dispatch(command: Command, flags: &Global, environment: &Environment, output:
         Command::Status => commands::status::run(&configured(flags, environment, Keyrings::NotLookedAt)?, output),
         Command::Gc(gc) => commands::gc::run(&gc, &configured(flags, environment, Keyrings::NotLookedAt)?, output),
         Command::Snapshot(snapshot) => dispatch_snapshot(snapshot, flags, environment, output),
-        Command::Check(CheckCommand::Tls(_)) => Err(later("check tls")),
         Command::Verify(_) => Err(later("verify")),
         Command::Repair(_) => Err(later("repair")),
     }
@@ -157,9 +161,17 @@ fn keyrings(no_pgp_check: bool) -> Keyrings {
 
 /// Loads the configuration and starts the log: the first step of every command about mirrors.
 fn configured(flags: &Global, environment: &Environment, keyrings: Keyrings) -> Result<Context, Failure> {
-    let context = Context::load(flags, environment, keyrings)?;
+    Ok(logged(Context::load(flags, environment, keyrings)?, flags))
+}
+
+/// As [`configured`] for commands that connect to upstreams, or judge whether that can be done.
+fn configured_to_connect(flags: &Global, environment: &Environment, keyrings: Keyrings) -> Result<Context, Failure> {
+    Ok(logged(Context::load_to_connect(flags, environment, keyrings)?, flags))
+}
+
+fn logged(context: Context, flags: &Global) -> Context {
     logging::start(context.settings.log, flags.quiet);
-    Ok(context)
+    context
 }
 
 /// The refusal of what a later release builds.

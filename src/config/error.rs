@@ -127,7 +127,7 @@ impl<T> Located<T> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Note {
     spot: Spot,
     key: Option<String>,
@@ -155,12 +155,16 @@ impl Notes {
 
     /// Notes an error at a place.
     pub(super) fn add(&mut self, spot: Spot, key: Option<String>, message: impl Into<String>, hint: Option<String>) {
-        self.notes.push(Note {
+        let note = Note {
             spot,
             key,
             message: message.into(),
             hint,
-        });
+        };
+        // What several mirrors inherit is judged with each of them.
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

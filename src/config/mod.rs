@@ -2,8 +2,8 @@
 //!
 //! Owns every key with its default and its rule (`docs/configuration.md` lists them), and reports everything that is
 //! wrong at once, with file, line, column and key. What this release does not build is refused, never ignored. It
-//! reads the configuration file and looks whether keyrings are there; it changes nothing, and takes the environment
-//! as a value.
+//! reads the configuration file and looks whether keyrings are there; it changes nothing, and takes the environment,
+//! and whoever can judge the files of TLS settings, as values.
 
 mod duration;
 mod error;
@@ -12,6 +12,7 @@ mod name_format;
 mod resolve;
 mod settings;
 mod size;
+mod tls;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,6 +26,7 @@ pub use name_format::{NameFormat, NameFormatError};
 pub use settings::{GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, PruneSettings, Settings, WordError};
 pub use size::{SizeError, parse_size};
 
+use crate::model::{TlsFile, TlsSettings};
 use error::{Notes, Spot};
 
 /// Far above any configuration, far below what would hurt: a thousand mirrors need a quarter of it.
@@ -39,6 +41,17 @@ pub struct Surroundings<'a> {
     pub home: Option<&'a Path>,
     /// Whether keyrings must be there.
     pub keyrings: Keyrings,
+    /// Who looks into the files that TLS settings name.
+    pub tls_files: TlsFiles<'a>,
+}
+
+/// Whether loading a configuration looks into the files that TLS settings name.
+#[derive(Clone, Copy)]
+pub enum TlsFiles<'a> {
+    /// They are not looked at: for commands that connect to no upstream.
+    NotLookedAt,
+    /// This answers what is wrong with the files of some settings: for commands that connect.
+    JudgedBy(&'a dyn Fn(&TlsSettings) -> Vec<(TlsFile, String)>),
 }
 
 /// Whether loading a configuration looks for the keyrings it names.

@@ -13,10 +13,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{Located, Notes, Spot};
-use super::file::{RawContent, RawFile, RawFilters, RawGc, RawLog, RawMirror, RawSnapshot, RawTls};
+use super::file::{RawContent, RawFile, RawFilters, RawGc, RawLog, RawMirror, RawSnapshot};
 use super::{
     GcSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
-    parse_duration, parse_size,
+    parse_duration, parse_size, tls,
 };
 use crate::model::{BaseUrl, BaseUrlError, Content, MirrorId, Percent, Translations};
 
@@ -24,8 +24,6 @@ use crate::model::{BaseUrl, BaseUrlError, Content, MirrorId, Percent, Translatio
 const DEFAULT_STATE: &str = "/var/lib/mirrorctl/snapshots";
 /// Connections to one upstream host when nothing is configured.
 const DEFAULT_MAX_CONNS: usize = 10;
-/// The TLS version that is demanded when nothing is configured.
-const DEFAULT_TLS: &str = "1.2";
 
 /// What is said of everything that a later release builds.
 const NOT_YET: &str = "is not supported yet";
@@ -46,8 +44,8 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
         name_format: name_format(&raw.snapshot, &NameFormat::default(), notes),
         prune: prune(&raw.snapshot, PruneSettings::DEFAULT, notes),
         state: state.clone(),
+        tls: tls::Global::new(&raw.tls, surroundings, notes),
     };
-    refuse_tls(&raw.tls, notes);
     let max_conns = max_conns(raw.max_conns.as_ref(), notes);
     let log = log(&raw.log, notes);
     let gc = gc(&raw.gc, notes);
@@ -66,10 +64,11 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
 }
 
 /// What mirrors take from the global tables.
-struct Inherited {
+struct Inherited<'r> {
     name_format: NameFormat,
     prune: PruneSettings,
     state: Option<PathBuf>,
+    tls: tls::Global<'r>,
 }
 
 /// Puts the environment's values in the place of the file's. Returns the variables that are set.
@@ -170,7 +169,11 @@ fn missing_in<T>(mirror: &Located<String>, key: &str, notes: &mut Notes) -> Opti
 }
 
 /// The path `located` names: absolute, with `~/` expanded, without `.` parts and superfluous slashes.
-fn absolute(located: &Located<String>, surroundings: &Surroundings<'_>, notes: &mut Notes) -> Option<PathBuf> {
+pub(super) fn absolute(
+    located: &Located<String>,
+    surroundings: &Surroundings<'_>,
+    notes: &mut Notes,
+) -> Option<PathBuf> {
     let text = located.value.as_str();
     let expanded = match (text.strip_prefix("~/"), surroundings.home) {
         (None, _) => PathBuf::from(text),
@@ -307,7 +310,7 @@ fn gc(raw: &RawGc, notes: &mut Notes) -> GcSettings {
 
 fn mirrors(
     raw: &[RawMirror],
-    inherited: &Inherited,
+    inherited: &Inherited<'_>,
     surroundings: &Surroundings<'_>,
     notes: &mut Notes,
 ) -> BTreeMap<MirrorId, MirrorSettings> {
@@ -319,7 +322,7 @@ fn mirrors(
 
 fn mirror(
     raw: &RawMirror,
-    inherited: &Inherited,
+    inherited: &Inherited<'_>,
     surroundings: &Surroundings<'_>,
     notes: &mut Notes,
 ) -> Option<MirrorSettings> {
@@ -355,7 +358,7 @@ fn mirror(
     refuse_own_state(&raw.snapshot, inherited.state.as_deref(), surroundings, notes);
     let max_size = size(raw.max_size.as_ref(), notes);
     refuse_filters(&raw.filters, notes);
-    refuse_tls(&raw.tls, notes);
+    let tls = inherited.tls.of_mirror(&raw.tls, surroundings, notes);
     Some(MirrorSettings {
         id: id?,
         url: url?,
@@ -372,6 +375,7 @@ fn mirror(
         publish_to_production: is_set(raw.publish_to_production.as_ref()),
         name_format,
         prune,
+        tls,
     })
 }
 
@@ -513,22 +517,6 @@ fn refuse_filters(raw: &RawFilters, notes: &mut Notes) {
     refuse_unless(raw.exclude_patterns.as_ref(), Vec::is_empty, notes);
     refuse_unless(raw.allow_missing.as_ref(), |on| !on, notes);
     refuse_unless(raw.reindex.as_ref(), |on| !on, notes);
-}
-
-/// Refuses what would change how connections are secured: a setting that is ignored here would be a hole.
-fn refuse_tls(raw: &RawTls, notes: &mut Notes) {
-    refuse_unless(raw.min_version.as_ref(), |version| version == DEFAULT_TLS, notes);
-    refuse_unless(raw.insecure_skip_verify.as_ref(), |on| !on, notes);
-    refuse_unless(raw.cipher_suites.as_ref(), Vec::is_empty, notes);
-    for text in [
-        &raw.max_version,
-        &raw.ca_cert_file,
-        &raw.client_cert_file,
-        &raw.client_key_file,
-        &raw.server_name,
-    ] {
-        refuse_unless(text.as_ref(), |_| false, notes);
-    }
 }
 
 /// Refuses a key of a later release, unless its value asks for what happens without it.

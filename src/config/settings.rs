@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::NameFormat;
-use crate::model::{Architecture, BaseUrl, Component, Content, MirrorId, Percent, Suite};
+use crate::model::{Architecture, BaseUrl, Component, Content, MirrorId, Percent, Suite, TlsSettings};
 
 /// The whole configuration: the file with the environment over it and every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct MirrorSettings {
     pub name_format: NameFormat,
     /// Which snapshots are kept.
     pub prune: PruneSettings,
+    /// How connections to upstream are secured.
+    pub tls: TlsSettings,
 }
 
 /// Which snapshots pruning keeps: those that satisfy either rule.

@@ -15,6 +15,7 @@ mod pointer;
 mod repo_path;
 mod shrink;
 mod timestamp;
+mod tls;
 mod verified;
 
 pub use base_url::{BaseUrl, BaseUrlError};
@@ -28,4 +29,8 @@ pub use pointer::{Pointer, PointerError};
 pub use repo_path::{RepoPath, RepoPathError};
 pub use shrink::{Percent, Shrink};
 pub use timestamp::Timestamp;
+pub use tls::{
+    CipherSuite, CipherSuiteError, ClientIdentity, HostName, HostNameError, TlsFile, TlsSettings, TlsVersion,
+    TlsVersionError,
+};
 pub use verified::VerifiedText;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::tls::{TlsFailure, TlsFileError};
+
 /// Why an upstream did not give a file.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -22,6 +24,14 @@ pub enum UpstreamError {
         url: ShownUrl,
         /// What went wrong.
         source: reqwest::Error,
+    },
+    /// The connection could not be secured as the mirror's settings ask for. Asking again does not help.
+    #[error("{url} cannot be fetched securely")]
+    Tls {
+        /// What was fetched.
+        url: ShownUrl,
+        /// Why not.
+        source: TlsFailure,
     },
     /// Nothing came for too long.
     #[error("{url} sent nothing for {} s", after.as_secs())]
@@ -120,6 +130,9 @@ pub enum SetupError {
     /// TLS could not be configured.
     #[error("TLS cannot be configured")]
     Tls(#[from] rustls::Error),
+    /// A file that TLS needs is not good.
+    #[error("a file that TLS needs is not good")]
+    TlsFile(#[from] TlsFileError),
     /// The HTTP client could not be configured.
     #[error("HTTP cannot be configured")]
     Http(#[from] reqwest::Error),
@@ -147,10 +160,14 @@ impl fmt::Display for ShownUrl {
 
 impl UpstreamError {
     pub(super) fn transport(url: &Url, source: reqwest::Error) -> Self {
-        // The library's own text would repeat the URL, credentials included.
-        Self::Transport {
-            url: ShownUrl::of(url),
-            source: source.without_url(),
+        let url = ShownUrl::of(url);
+        match TlsFailure::among_causes(&source) {
+            Some(source) => Self::Tls { url, source },
+            // The library's own text would repeat the URL, credentials included.
+            None => Self::Transport {
+                url,
+                source: source.without_url(),
+            },
         }
     }
 }

@@ -6,14 +6,20 @@
 
 #![expect(clippy::disallowed_types, reason = "the one room with a network")]
 
+mod certificate;
 mod client;
 mod error;
 mod fetch;
+mod inspect;
 mod local;
+mod tls;
 mod validators;
 
+pub use certificate::Certificate;
 pub use client::{Answer, Body, Client, ClientOptions};
 pub use error::UpstreamError;
 pub use fetch::fetch_capped;
+pub use inspect::{Connection, ConnectionFailure, InspectError, Inspection, Offer, Protocol, inspect};
 pub use local::LocalFile;
+pub use tls::{CertificateFault, TlsFailure, TlsFileError, check_tls_files, exposed_key};
 pub use validators::Validators;

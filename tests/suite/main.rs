@@ -3,6 +3,7 @@
 //! Owns what any user can run: it needs no `/dev/fuse` and no right to mount.
 
 mod adopt;
+mod check_tls;
 mod crash;
 mod kinds;
 mod output;
@@ -10,4 +11,5 @@ mod regressions;
 mod signatures;
 mod site;
 mod syncing;
+mod tls;
 mod trust;

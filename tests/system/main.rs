@@ -11,5 +11,6 @@ mod mounting;
 mod promoting;
 mod site;
 mod stopping;
+mod tls;
 mod users;
 mod walkthrough;

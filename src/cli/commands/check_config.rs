@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Human, Output, Page, Table};
+use crate::cli::security;
 use crate::cli::text::{size, span};
 use crate::config::{MirrorSettings, PruneSettings, Settings};
-use crate::model::{Content, Timestamp, Translations};
+use crate::model::{Content, Timestamp, TlsSettings, Translations};
 
 #[derive(Serialize)]
 struct Report {
@@ -57,6 +58,20 @@ struct Mirror {
     /// A name by this format, as a sync would give it now.
     example_name: Option<String>,
     prune: Prune,
+    tls: Tls,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Tls {
+    min_version: &'static str,
+    max_version: &'static str,
+    insecure_skip_verify: bool,
+    ca_cert_file: Option<String>,
+    client_cert_file: Option<String>,
+    client_key_file: Option<String>,
+    cipher_suites: Vec<&'static str>,
+    server_name: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -116,6 +131,8 @@ impl Mirror {
             default_name_format: settings.name_format.to_string(),
             example_name: settings.name_format.name_at(now).ok().map(|name| name.to_string()),
             prune: Prune::of(settings.prune),
+            tls: Tls::of(&settings.tls),
+            warnings: security::warnings(settings),
         }
     }
 
@@ -194,6 +211,42 @@ impl ContentReport {
     }
 }
 
+impl Tls {
+    fn of(settings: &TlsSettings) -> Self {
+        let identity = settings.identity.as_ref();
+        Self {
+            min_version: settings.min_version.name(),
+            max_version: settings.max_version.name(),
+            insecure_skip_verify: settings.insecure_skip_verify,
+            ca_cert_file: settings.ca_file.as_deref().map(shown),
+            client_cert_file: identity.map(|identity| shown(&identity.certificate)),
+            client_key_file: identity.map(|identity| shown(&identity.key)),
+            cipher_suites: settings.cipher_suites.iter().map(|suite| suite.name()).collect(),
+            server_name: settings.server_name.as_ref().map(ToString::to_string),
+        }
+    }
+
+    fn sentence(&self) -> String {
+        let versions = if self.min_version == self.max_version {
+            format!("TLS {}", self.min_version)
+        } else {
+            format!("TLS {} to {}", self.min_version, self.max_version)
+        };
+        let trusted = match &self.ca_cert_file {
+            _ if self.insecure_skip_verify => "any certificate (insecure_skip_verify)".to_owned(),
+            Some(path) => format!("the authorities in {path}"),
+            None => "the system's authorities".to_owned(),
+        };
+        let mut parts = vec![versions, format!("trusting {trusted}")];
+        parts.extend(self.server_name.as_ref().map(|name| format!("as {name}")));
+        parts.extend(self.client_cert_file.as_ref().map(|path| format!("showing {path}")));
+        if !self.cipher_suites.is_empty() {
+            parts.push(format!("with {} only", self.cipher_suites.join(" ")));
+        }
+        parts.join(", ")
+    }
+}
+
 impl Prune {
     fn of(settings: PruneSettings) -> Self {
         Self {
@@ -231,6 +284,9 @@ impl Human for Report {
             page.line("");
             page.line(format!("mirror {}", mirror.id));
             page.table(&mirror.table());
+            for warning in &mirror.warnings {
+                page.line(format!("  warning: {warning}"));
+            }
         }
     }
 }
@@ -260,6 +316,9 @@ impl Mirror {
             table.row(["  architectures".into(), self.architectures.join(" ")]);
         }
         table.row(["  besides packages".into(), self.besides()]);
+        if self.url.starts_with("https:") {
+            table.row(["  secured by".into(), self.tls.sentence()]);
+        }
         table.row(["  signed by".into(), self.signed_by()]);
         table.row([
             "  held".into(),

@@ -3,6 +3,7 @@
 //! Owns nothing but these files. A command decides nothing about mirrors and prints only through `output`.
 
 pub(super) mod check_config;
+pub(super) mod check_tls;
 pub(super) mod completion;
 pub(super) mod demo;
 pub(super) mod gc;

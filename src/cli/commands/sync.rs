@@ -17,8 +17,8 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::interrupt::{self, Interrupt};
 use crate::cli::output::{Human, Output, Page};
-use crate::cli::progress;
 use crate::cli::text::{size, utc};
+use crate::cli::{progress, security};
 use crate::config::MirrorSettings;
 use crate::model::{Pointer, Suite, Timestamp};
 use crate::retention;
@@ -84,6 +84,7 @@ pub(super) struct Run<'a> {
     context: &'a Context,
     pub(super) state: StateDir,
     pub(super) store: Arc<Store>,
+    /// For directories of this machine; upstreams have [`Run::client_of`].
     pub(super) client: Client,
     pub(super) runtime: Runtime,
     pub(super) progress: Arc<dyn Progress>,
@@ -151,12 +152,19 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// The client for a mirror's upstream, which secures its connections as the mirror's settings ask for.
+    pub(super) fn client_of(&self, mirror: &MirrorSettings) -> Result<Client, Failure> {
+        security::warn(mirror);
+        Ok(self.client.secured(&mirror.url, &mirror.tls)?)
+    }
+
     fn sync(&self, mirror: &MirrorSettings) -> Result<SyncReport, Failure> {
         let lock = Arc::new(self.state.lock_sync(&mirror.id)?);
         tracing::info!("Starting sync for mirror: {}", mirror.id);
         let job = self.job(mirror)?;
         let stop = self.interrupt.receiver();
-        let sync = sync::run(&job, &lock, &self.client, &self.store, &self.progress, stop);
+        let client = self.client_of(mirror)?;
+        let sync = sync::run(&job, &lock, &client, &self.store, &self.progress, stop);
         let done = self.runtime.block_on(sync)?;
         match &done.outcome {
             Outcome::Unchanged => tracing::info!("Nothing new upstream for {}: no snapshot was made", mirror.id),

@@ -94,7 +94,8 @@ fn preview(run: &Run<'_>, mirror: &MirrorSettings, known: Option<&Known>) -> Res
     let lock = Arc::new(run.state.lock_sync(&mirror.id)?);
     let job = run.job(mirror)?;
     let stop = run.interrupt.receiver();
-    let preview = sync::preview(&job, &lock, &run.client, &run.store, known, &run.progress, stop);
+    let client = run.client_of(mirror)?;
+    let preview = sync::preview(&job, &lock, &client, &run.store, known, &run.progress, stop);
     Ok(run.runtime.block_on(preview)?)
 }
 

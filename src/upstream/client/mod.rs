@@ -1,7 +1,7 @@
 //! Requests and answers.
 //!
-//! Owns the HTTP client and its rules: HTTP/1.1 (several connections beat one of HTTP/2 in throughput), TLS by the
-//! system's roots, redirects that we follow ourselves because only then credentials surely stay where they belong,
+//! Owns the HTTP client and its rules: HTTP/1.1 (several connections beat one of HTTP/2 in throughput), TLS as
+//! configured (see `tls`), redirects that we follow ourselves because only then credentials surely stay where they belong,
 //! and deadlines, without which a silent peer would hold a sync for ever.
 
 use std::collections::HashMap;
@@ -9,16 +9,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HOST, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode, redirect};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::error::{SetupError, ShownUrl};
+use super::tls::{Alias, SystemAuthorities, client_config};
 use super::{LocalFile, UpstreamError, Validators, local};
-use crate::model::{BaseUrl, RepoPath, Timestamp};
+use crate::model::{BaseUrl, RepoPath, Timestamp, TlsSettings};
 
 /// Most redirections followed for one file. Download redirectors use one or two.
 const MOST_REDIRECTS: usize = 5;
@@ -56,6 +56,8 @@ impl ClientOptions {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    alias: Option<Arc<Alias>>,
+    authorities: SystemAuthorities,
     options: ClientOptions,
     hosts: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
@@ -80,11 +82,31 @@ impl Client {
     /// # Errors
     /// [`UpstreamError::Setup`].
     pub fn new(options: &ClientOptions) -> Result<Self, UpstreamError> {
-        let http = build(options).map_err(UpstreamError::Setup)?;
+        let authorities = SystemAuthorities::default();
+        let http = build(options, &TlsSettings::DEFAULT, &authorities, None).map_err(UpstreamError::Setup)?;
         Ok(Self {
             http,
+            alias: None,
+            authorities,
             options: *options,
             hosts: Arc::default(),
+        })
+    }
+
+    /// A client for the archive at `base` that secures its connections by `tls`, and shares the limits of this one.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Setup`].
+    pub fn secured(&self, base: &BaseUrl, tls: &TlsSettings) -> Result<Self, UpstreamError> {
+        if *tls == TlsSettings::DEFAULT {
+            return Ok(self.clone());
+        }
+        let alias = tls.server_name.as_ref().map(|name| Arc::new(Alias::new(base, name)));
+        let http = build(&self.options, tls, &self.authorities, alias.as_ref()).map_err(UpstreamError::Setup)?;
+        Ok(Self {
+            http,
+            alias,
+            ..self.clone()
         })
     }
 
@@ -135,7 +157,12 @@ impl Client {
     }
 
     async fn send_once(&self, url: &Url, known: Option<&Validators>) -> Result<Response, UpstreamError> {
-        let mut request = self.http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let aliased = self.alias.as_ref().and_then(|alias| alias.apply(url));
+        let mut request = match aliased {
+            Some((asked, host)) => self.http.get(asked).header(HOST, host),
+            None => self.http.get(url.clone()),
+        };
+        request = request.header(ACCEPT_ENCODING, "identity");
         for (name, value) in known.into_iter().flat_map(Validators::conditions) {
             request = request.header(name, value);
         }
@@ -323,25 +350,25 @@ fn target(base: &BaseUrl, from: &Url, response: &Response) -> Result<Url, Upstre
     Ok(to)
 }
 
-fn build(options: &ClientOptions) -> Result<reqwest::Client, SetupError> {
-    let mut roots = RootCertStore::empty();
-    // Certificates that cannot be read are missing then, which shows as an unknown issuer.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+fn build(
+    options: &ClientOptions,
+    tls: &TlsSettings,
+    authorities: &SystemAuthorities,
+    alias: Option<&Arc<Alias>>,
+) -> Result<reqwest::Client, SetupError> {
+    let mut http = reqwest::Client::builder()
+        .tls_backend_preconfigured(client_config(tls, authorities)?)
         .http1_only()
         .tcp_nodelay(true)
         .connect_timeout(options.connect)
         .redirect(redirect::Policy::none())
         .referer(false)
         .pool_max_idle_per_host(options.connections)
-        .user_agent(concat!("mirrorctl/", env!("CARGO_PKG_VERSION")))
-        .build()?;
-    Ok(http)
+        .user_agent(concat!("mirrorctl/", env!("CARGO_PKG_VERSION")));
+    if let Some(alias) = alias {
+        http = http.dns_resolver(Arc::clone(alias));
+    }
+    Ok(http.build()?)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 //! ```
 
 mod apt;
+mod certificates;
 mod config;
 mod debian;
 mod env;
@@ -28,9 +29,11 @@ mod nginx;
 mod program;
 mod scratch;
 mod sys;
+mod tls;
 mod upstream;
 
 pub use apt::{AptRoot, Policy};
+pub use certificates::{Authority, Certified, Validity};
 pub use config::{Config, Mirror};
 pub use debian::{DpkgArchive, FlatArchive, Package, RepreproArchive};
 pub use env::TestEnv;
@@ -43,4 +46,5 @@ pub use nginx::Nginx;
 pub use program::{Program, Ran, Running, Usage};
 pub use scratch::{Scratch, free_port, is_root, now};
 pub use sys::Signal;
+pub use tls::{TlsFront, TlsVersions};
 pub use upstream::{Fault, Recorded, Switch, Upstream};

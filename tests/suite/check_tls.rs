@@ -1,0 +1,335 @@
+//! `mirrorctl check tls`: what it sees of upstreams good and bad, and what its exit code says.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
+
+use mirrorctl_testkit::{Authority, Certified, Config, TlsFront, TlsVersions, Validity, free_port};
+use serde_json::Value;
+
+use crate::site::text;
+use crate::tls::{GOOD, Secured};
+
+/// The report on the mirror `debian`, which ends with `code`.
+#[track_caller]
+fn check(secured: &Secured, code: i32) -> Value {
+    secured.site.run("--json check tls debian").code(code).json()
+}
+
+/// The report on a mirror behind `front` that trusts the test's authority.
+#[track_caller]
+fn check_front(secured: &Secured, front: &TlsFront, code: i32) -> Value {
+    secured.configure(&front.url(), &[("ca_cert_file", &secured.trusted())]);
+    check(secured, code)
+}
+
+/// The versions that were accepted.
+fn accepted(report: &Value) -> Vec<String> {
+    let versions = report["versions"].as_array().expect("a list").iter();
+    let accepted = versions.filter(|version| version["accepted"] == true);
+    accepted.map(|version| text(&version["version"])).collect()
+}
+
+fn warnings(report: &Value) -> Vec<String> {
+    report["warnings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(text)
+        .collect()
+}
+
+#[test]
+fn a_good_upstream_is_described() {
+    let secured = Secured::new();
+    let certified = secured
+        .authority
+        .issue(&["127.0.0.1", "mirror.example"], Validity::DaysFromNow(90));
+    let front = TlsFront::new(&secured.site.upstream, &certified);
+    let report = check_front(&secured, &front, 0);
+    assert_eq!(accepted(&report), ["1.2", "1.3"]);
+    assert_eq!(report["mirror"], "debian");
+    assert_eq!(report["server_name"], "127.0.0.1");
+    assert_eq!(report["versions"][0]["version"], "1.0");
+    assert!(
+        text(&report["versions"][3]["cipher_suite"]).starts_with("TLS_AES_"),
+        "{report}"
+    );
+    assert!(
+        text(&report["versions"][2]["cipher_suite"]).starts_with("TLS_ECDHE_ECDSA_"),
+        "{report}"
+    );
+    assert_eq!(report["negotiated"]["version"], "1.3");
+    assert_eq!(
+        (&report["verified"], &report["not_verified_because"]),
+        (&true.into(), &Value::Null)
+    );
+    assert_eq!(report["asks_for_client_certificate"], false);
+    let link = &report["chain"][0];
+    assert_eq!(
+        (&link["subject"], &link["issuer"]),
+        (&"CN=127.0.0.1".into(), &"CN=Test Authority".into())
+    );
+    assert_eq!(link["hosts"], serde_json::json!(["127.0.0.1", "mirror.example"]));
+    assert_eq!(link["days_left"], 90);
+    assert_eq!(warnings(&report), [""; 0]);
+    assert!(report.get("error").is_none());
+
+    let human = secured.site.run("check tls debian").success();
+    let human = human
+        .stdout_has("TLS 1.0  refused")
+        .stdout_has("TLS 1.3  accepted")
+        .stdout_has("The certificate is verified by the authorities in ")
+        .stdout_has("90 days left");
+    assert!(!human.stdout.contains("warning"), "{human}");
+    // It fetches nothing of the archive.
+    assert!(
+        secured
+            .site
+            .upstream
+            .requests()
+            .iter()
+            .all(|request| request.method == "HEAD")
+    );
+}
+
+#[test]
+fn certificates_that_a_sync_refuses_are_code_5() {
+    let secured = Secured::new();
+    let issue = |hosts: &[&str], validity| secured.authority.issue(hosts, validity);
+    for (certified, why) in [
+        (issue(&["127.0.0.1"], Validity::ExpiredDaysAgo(3)), "it expired on"),
+        (issue(&["127.0.0.1"], Validity::FromTomorrow), "it is not valid yet"),
+        (
+            issue(&["mirror.example"], GOOD),
+            "it is not for the host that was asked, but for mirror.example",
+        ),
+        (
+            Certified::self_signed(&["127.0.0.1"], GOOD, false),
+            "no trusted authority issued it",
+        ),
+        (
+            Certified::self_signed(&["127.0.0.1"], GOOD, true),
+            "no trusted authority issued it",
+        ),
+    ] {
+        let front = TlsFront::new(&secured.site.upstream, &certified);
+        let report = check_front(&secured, &front, 5);
+        assert_eq!(report["verified"], false);
+        assert!(text(&report["not_verified_because"]).contains(why), "{report}");
+        assert!(text(&report["error"]["message"]).contains(why), "{report}");
+        assert_eq!(report["chain"].as_array().map(Vec::len), Some(1));
+        assert!(
+            front.asked().is_empty(),
+            "nothing is said to a server that is not trusted"
+        );
+        // As a sync would: what takes any certificate ends well, and says loudly why.
+        secured.configure(&front.url(), &[("insecure_skip_verify", "true")]);
+        let report = check(&secured, 0);
+        assert_eq!(report["verified"], false);
+        assert!(
+            warnings(&report)[0].contains("NOT verified (insecure_skip_verify)"),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn an_expired_certificate_says_since_when() {
+    let secured = Secured::new();
+    let certified = secured.authority.issue(&["127.0.0.1"], Validity::ExpiredDaysAgo(3));
+    let front = TlsFront::new(&secured.site.upstream, &certified);
+    let report = check_front(&secured, &front, 5);
+    // An expired day is a whole one: three days ago is in the fourth.
+    assert!(
+        matches!(report["chain"][0]["days_left"].as_i64(), Some(-4..=-3)),
+        "{report}"
+    );
+    secured.site.run("check tls debian").code(5).stdout_has("EXPIRED");
+}
+
+#[test]
+fn certificates_that_expire_soon_are_warned_of() {
+    let secured = Secured::new();
+    for (days, warned) in [(29, true), (0, true), (30, false)] {
+        let certified = secured.authority.issue(&["127.0.0.1"], Validity::DaysFromNow(days));
+        let report = check_front(&secured, &TlsFront::new(&secured.site.upstream, &certified), 0);
+        let warning = format!("The certificate of 127.0.0.1 expires in {days} days");
+        assert_eq!(warnings(&report).contains(&warning), warned, "{report}");
+    }
+}
+
+#[test]
+fn versions_are_told_apart() {
+    let secured = Secured::new();
+    let certified = secured.authority.issue(&["127.0.0.1"], GOOD);
+    for (versions, name, key, value) in [
+        (TlsVersions::Only12, "1.2", "min_version", "\"1.3\""),
+        (TlsVersions::Only13, "1.3", "max_version", "\"1.2\""),
+    ] {
+        let front = TlsFront::start(&secured.site.upstream, &certified, versions, None);
+        let report = check_front(&secured, &front, 0);
+        assert_eq!(accepted(&report), [name]);
+        assert_eq!(report["negotiated"]["version"], name);
+        secured.configure(&front.url(), &[("ca_cert_file", &secured.trusted()), (key, value)]);
+        let report = check(&secured, 1);
+        assert_eq!(accepted(&report), [name]);
+        assert!(
+            report["negotiated"].is_null() && report["verified"].is_null(),
+            "{report}"
+        );
+        assert!(
+            text(&report["error"]["message"]).contains("no version of TLS"),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn upstreams_that_ask_for_a_client_certificate_are_known() {
+    let secured = Secured::new();
+    let clients = Authority::new("Clients");
+    for versions in [TlsVersions::Only12, TlsVersions::Only13] {
+        let certified = secured.authority.issue(&["127.0.0.1"], GOOD);
+        let front = TlsFront::start(&secured.site.upstream, &certified, versions, Some(&clients));
+        let report = check_front(&secured, &front, 1);
+        assert_eq!(report["asks_for_client_certificate"], true);
+        assert_eq!(report["verified"], true);
+        assert!(
+            text(&report["error"]["message"]).contains("only clients with a certificate"),
+            "{report}"
+        );
+        let (certificate, key) = secured.files("client", &clients.issue(&["this-client"], GOOD));
+        let trusted = secured.trusted();
+        let keys = [
+            ("ca_cert_file", trusted.as_str()),
+            ("client_cert_file", &certificate),
+            ("client_key_file", &key),
+        ];
+        secured.configure(&front.url(), &keys);
+        let report = check(&secured, 0);
+        assert_eq!(report["shows_client_certificate"], true);
+    }
+}
+
+#[test]
+fn another_name_is_asked_for_and_verified() {
+    let secured = Secured::new();
+    let certified = secured.authority.issue(&["mirror.example"], GOOD);
+    let front = TlsFront::new(&secured.site.upstream, &certified);
+    let trusted = secured.trusted();
+    let keys = [
+        ("ca_cert_file", trusted.as_str()),
+        ("server_name", "\"mirror.example\""),
+    ];
+    secured.configure(&front.url(), &keys);
+    let report = check(&secured, 0);
+    assert_eq!(report["server_name"], "mirror.example");
+    assert_eq!(front.asked()[0].0.as_deref(), Some("mirror.example"));
+}
+
+#[test]
+fn what_cannot_be_looked_at_says_why() {
+    let secured = Secured::new();
+    secured.configure(&secured.site.upstream.url(), &[]);
+    let report = check(&secured, 2);
+    assert!(text(&report["error"]["message"]).contains("without TLS"), "{report}");
+    secured.configure(&format!("https://127.0.0.1:{}", free_port()), &[]);
+    let report = check(&secured, 1);
+    assert!(
+        text(&report["error"]["message"]).contains("cannot connect to 127.0.0.1"),
+        "{report}"
+    );
+    secured.configure("https://nowhere.invalid/debian", &[]);
+    let report = check(&secured, 1);
+    assert!(
+        text(&report["error"]["message"]).contains("cannot find the address of nowhere.invalid"),
+        "{report}"
+    );
+    secured
+        .site
+        .run("check tls debain")
+        .code(2)
+        .stderr_has("did you mean \"debian\"?");
+    secured.site.run("check tls").code(2);
+
+    // A plain web server on the other side.
+    let plain = secured.site.upstream.url().replace("http:", "https:");
+    secured.configure(&plain, &[]);
+    let report = check(&secured, 1);
+    assert_eq!(accepted(&report), [""; 0]);
+    assert!(report["chain"].as_array().is_some_and(Vec::is_empty), "{report}");
+}
+
+#[test]
+fn credentials_are_neither_sent_nor_shown() {
+    let secured = Secured::new();
+    let front = secured.front();
+    let url = front.url().replace("https://", "https://bob:secret@");
+    secured.configure(&url, &[("ca_cert_file", &secured.trusted())]);
+    let ran = secured.site.run("--verbose-errors check tls debian").success();
+    assert!(
+        !ran.stdout.contains("secret") && !ran.stderr.contains("secret"),
+        "{ran}"
+    );
+    let requests = secured.site.upstream.requests();
+    let authorized = requests
+        .iter()
+        .any(|request| request.headers.iter().any(|(name, _)| name == "authorization"));
+    assert!(!requests.is_empty() && !authorized, "{requests:?}");
+}
+
+/// A server that takes whatever version and suite is offered, and goes. Answers `connections` of them.
+fn takes_everything(connections: usize) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    thread::spawn(move || {
+        for stream in listener.incoming().take(connections) {
+            let mut stream = stream.expect("a client");
+            let mut hello = [0; 4096];
+            let count = stream.read(&mut hello).unwrap_or_default();
+            if count < 11 {
+                continue;
+            }
+            let mut body = hello[9..11].to_vec();
+            body.extend([0; 33]);
+            body.extend([0xc0, 0x14, 0]);
+            let mut answer = vec![22, 3, 1, 0, 42, 2, 0, 0, 38];
+            answer.extend(body);
+            // The client may have gone.
+            drop(stream.write_all(&answer));
+        }
+    });
+    port
+}
+
+#[test]
+fn old_versions_are_warned_of() {
+    let secured = Secured::new();
+    // One connection to find the address, four hellos, one handshake.
+    let port = takes_everything(6);
+    secured.configure(&format!("https://127.0.0.1:{port}"), &[]);
+    let report = check(&secured, 1);
+    assert_eq!(accepted(&report), ["1.0", "1.1", "1.2"]);
+    assert_eq!(
+        report["versions"][0]["cipher_suite"],
+        "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA"
+    );
+    let warned: Vec<bool> = ["1.0", "1.1", "1.2"]
+        .map(|version| warnings(&report).contains(&format!("Upstream accepts TLS {version}, which is broken")))
+        .into();
+    assert_eq!(warned, [true, true, false]);
+}
+
+#[test]
+fn only_the_named_mirror_is_looked_at() {
+    let secured = Secured::new();
+    let front = secured.front();
+    let good = secured.site.mirror("good").set("url", &format!("{:?}", front.url()));
+    let bad = secured.site.mirror("bad").set("url", "\"https://nowhere.invalid/\"");
+    let config = Config::new().mirror(good).mirror(bad);
+    secured
+        .site
+        .configure_all(config.set_in("tls", "ca_cert_file", &secured.trusted()));
+    secured.site.run("check tls good").success();
+}
