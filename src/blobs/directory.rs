@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::fchown;
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
@@ -26,6 +26,9 @@ const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
+
+/// Mode of files that may be continued, while they grow.
+const CONTINUABLE_MODE: u32 = 0o600;
 
 /// User and group that new files are given to, if any.
 pub(super) type Owner = Option<(u32, u32)>;
@@ -88,6 +91,25 @@ impl Directory {
     pub(super) fn create(&self, name: &str) -> io::Result<File> {
         let how = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.descriptor, name, how, Mode::from_raw_mode(BLOB_MODE))?.into())
+    }
+
+    /// Makes the file `name`, which must not exist, for whoever may go on with it: the same user, or root.
+    pub(super) fn create_continuable(&self, name: &str) -> io::Result<File> {
+        let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.descriptor, name, how, Mode::from_raw_mode(CONTINUABLE_MODE))?.into())
+    }
+
+    /// Opens the file `name` to go on with it. One that has a second name is somebody's trick: writing to it would write
+    /// to what has the other name.
+    pub(super) fn reopen(&self, name: &str) -> io::Result<File> {
+        let how = FILE.difference(OFlags::RDONLY) | OFlags::RDWR;
+        let file = File::from(rustix::fs::openat(&self.descriptor, name, how, Mode::empty())?);
+        let found = file.metadata()?;
+        if found.is_file() && found.nlink() == 1 {
+            Ok(file)
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
     }
 
     /// Opens the regular file `name` for reading.

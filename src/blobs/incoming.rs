@@ -2,11 +2,12 @@
 //!
 //! Owns the files in `tmp/<mirror>/`: each is written once, hashed while it is written, never longer than announced,
 //! and removed unless the process dies. A file that is being written has a number for its name, a finished one its
-//! digest: so that whoever comes after a dead process knows what need not be fetched again. It never gives a file its
-//! final name: the store does, after the bytes are durable.
+//! digest: so that whoever comes after a dead process knows what need not be fetched again. A large file that is being
+//! written has the digest it is expected to have, with `.part` behind it, and stays when it is given up: whoever wants
+//! it next goes on where it ended. It never gives a file its final name: the store does, after the bytes are durable.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +16,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
 
 use super::directory::{Directory, Owner, give};
-use super::{BLOB_MODE, BlobError, Mismatch, hash};
+use super::{BLOB_MODE, BlobError, Mismatch, hash, read_all};
 use crate::model::{Checksum, ContentHasher, ContentHashes, Digest, Sha512, Timestamp};
+
+/// Files below this length, in bytes, are not kept when they are incomplete: fetching them again costs less than keeping
+/// their names does.
+pub const LEAST_CONTINUED: u64 = 1 << 20;
+
+/// What the name of an incomplete file ends with.
+const PART: &str = ".part";
 
 /// The bits of a file's mode that say who may do what.
 const PERMISSIONS: u32 = 0o7777;
@@ -83,15 +91,74 @@ impl Inbox {
             .directory
             .create(&number)
             .map_err(BlobError::io("create", &self.directory.path().join(&number)))?;
-        Ok(Incoming {
-            file,
-            place: self.place(number),
-            owner: self.owner,
-            hasher: ContentHasher::comparing_with(checksum),
-            checksum,
-            written: 0,
-            longest,
-        })
+        Ok(Incoming::new(file, self.place(number), self.owner, (longest, checksum)))
+    }
+
+    /// Begins a file of `size` bytes that is expected to have this checksum, or goes on with what is left of an earlier
+    /// attempt at it, which is read whole for that.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn begin_or_continue(&self, checksum: Checksum, size: u64) -> Result<Incoming, BlobError> {
+        if size < LEAST_CONTINUED {
+            return self.begin(size, Some(checksum));
+        }
+        let name = name_of_part(checksum);
+        if let Some(incoming) = self.continued(&name, checksum, size) {
+            return Ok(incoming);
+        }
+        let place = self.place(name);
+        match self.directory.create_continuable(&place.name) {
+            Ok(file) => Ok(Incoming {
+                continuable: true,
+                ..Incoming::new(file, place, self.owner, (size, Some(checksum)))
+            }),
+            // Somebody else is at it, or what is there can neither be used nor removed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                place.leave();
+                self.begin(size, Some(checksum))
+            }
+            Err(error) => Err(BlobError::io("create", &place.path())(error)),
+        }
+    }
+
+    /// What is left of the file `name`; removed when it cannot be the beginning of one of `size` bytes.
+    fn continued(&self, name: &str, checksum: Checksum, size: u64) -> Option<Incoming> {
+        let open = || -> io::Result<Incoming> {
+            let mut file = self.directory.reopen(name)?;
+            let mut hasher = ContentHasher::comparing_with(Some(checksum));
+            let written = read_all(&mut file, |bytes| hasher.update(bytes))?;
+            if written > size {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let mut place = self.place(name.to_owned());
+            place.left = written > 0;
+            Ok(Incoming {
+                hasher,
+                written,
+                continuable: true,
+                ..Incoming::new(file, place, self.owner, (size, Some(checksum)))
+            })
+        };
+        match open() {
+            Ok(incoming) => Some(incoming),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    drop(self.directory.remove(name));
+                }
+                None
+            }
+        }
+    }
+
+    /// Removes what is left of files that were given up: nothing needs them any more.
+    pub fn discard_incomplete(&self) {
+        for name in self.directory.names().unwrap_or_default() {
+            if name.to_str().is_ok_and(is_part) {
+                // Best effort: the next successful sync comes by here, too.
+                drop(self.directory.remove(name.as_c_str()));
+            }
+        }
     }
 
     fn place(&self, name: String) -> Place {
@@ -113,15 +180,65 @@ pub struct Incoming {
     checksum: Option<Checksum>,
     written: u64,
     longest: u64,
+    /// Whether what there is of it stays when it is given up.
+    continuable: bool,
 }
 
 impl Incoming {
+    fn new(file: File, place: Place, owner: Owner, (longest, checksum): (u64, Option<Checksum>)) -> Self {
+        Self {
+            file,
+            place,
+            owner,
+            hasher: ContentHasher::comparing_with(checksum),
+            checksum,
+            written: 0,
+            longest,
+            continuable: false,
+        }
+    }
+
+    /// How many bytes are there.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether what is there is what was announced.
+    ///
+    /// # Errors
+    /// [`BlobError::Different`].
+    pub fn check(&self) -> Result<(), BlobError> {
+        match self.checksum {
+            Some(expected) => compare(self.hasher.clone().finish(), expected),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins again with nothing.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn restart(&mut self) -> Result<(), BlobError> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        emptied.map_err(|error| BlobError::io("empty", &self.place.path())(error))?;
+        (self.written, self.place.left) = (0, false);
+        self.hasher = ContentHasher::comparing_with(self.checksum);
+        Ok(())
+    }
+
+    /// Removes it, whatever could have been made of it.
+    pub fn discard(mut self) {
+        self.place.left = false;
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors
     /// [`BlobError::TooLong`] when more come than announced, or the file system refuses.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.look_at(bytes)?;
+        self.place.left = self.continuable;
         self.file
             .write_all(bytes)
             .map_err(|error| BlobError::io("write", &self.place.path())(error))
@@ -176,6 +293,8 @@ impl Incoming {
     /// When the bytes are not those announced; they are then gone.
     pub fn finish(mut self, size: Option<u64>, mtime: Timestamp) -> Result<Arrived, BlobError> {
         let got = self.hasher.finish();
+        // Neither wrong bytes nor finished ones are there to be continued.
+        self.place.left = false;
         match (size, self.checksum) {
             (Some(expected), _) if self.written < expected => {
                 return Err(BlobError::TooShort {
@@ -183,11 +302,8 @@ impl Incoming {
                     got: self.written,
                 });
             }
-            (_, Some(expected)) if !got.fit(expected) => {
-                let got = got.sha512.map_or(Checksum::Sha256(got.digest), Checksum::Sha512);
-                return Err(BlobError::Different(Box::new(Mismatch { expected, got })));
-            }
-            _ => {}
+            (_, Some(expected)) => compare(got, expected)?,
+            (_, None) => {}
         }
         let path = self.place.path();
         set_modified(&self.file, mtime).map_err(BlobError::io("date", &path))?;
@@ -245,6 +361,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Forgets the name, and leaves what has it.
+    fn leave(mut self) {
+        self.left = true;
+    }
+
     fn path(&self) -> PathBuf {
         self.directory.path().join(&self.name)
     }
@@ -271,10 +392,39 @@ impl Drop for Place {
     }
 }
 
-/// Removes what an earlier process did not finish, and answers the names of what it did.
+/// The name of a file that will have this checksum when it is complete.
+fn name_of_part(checksum: Checksum) -> String {
+    match checksum {
+        Checksum::Sha256(digest) => format!("{digest}{PART}"),
+        Checksum::Sha512(hash) => format!("{hash}{PART}"),
+    }
+}
+
+/// Whether `name` is one that an incomplete file has.
+fn is_part(name: &str) -> bool {
+    let Some(hex) = name.strip_suffix(PART) else {
+        return false;
+    };
+    let digest = hex.parse().ok().map(Checksum::Sha256);
+    let checksum = digest.or_else(|| Sha512::from_hex(hex).map(Checksum::Sha512));
+    checksum.is_some_and(|checksum| name_of_part(checksum) == name)
+}
+
+fn compare(got: ContentHashes, expected: Checksum) -> Result<(), BlobError> {
+    if got.fit(expected) {
+        return Ok(());
+    }
+    let got = got.sha512.map_or(Checksum::Sha256(got.digest), Checksum::Sha512);
+    Err(BlobError::Different(Box::new(Mismatch { expected, got })))
+}
+
+/// Removes what an earlier process did not finish and nobody can go on with, and answers the names of what it did.
 fn clear(directory: &Directory) -> io::Result<Vec<Digest>> {
     let mut finished = Vec::new();
     for name in directory.names()? {
+        if name.to_str().is_ok_and(is_part) {
+            continue;
+        }
         let digest = name.to_str().ok().and_then(|name| name.parse::<Digest>().ok());
         match digest.filter(|digest| digest.to_string().as_bytes() == name.to_bytes()) {
             Some(digest) => finished.push(digest),

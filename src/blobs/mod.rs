@@ -15,7 +15,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-pub use incoming::{Arrived, Inbox, Incoming};
+pub use incoming::{Arrived, Inbox, Incoming, LEAST_CONTINUED};
 pub use taking::{Expected, Sharing};
 
 use directory::{Directory, Owner};
@@ -110,8 +110,8 @@ impl BlobStore {
         })
     }
 
-    /// A place for files that are on their way in. Whatever an earlier process left unfinished in `directory` is
-    /// removed, so the caller must hold the lock that makes the place its own. Neither the directory nor the one that
+    /// A place for files that are on their way in. What an earlier process left unfinished in `directory` is removed where
+    /// it cannot be continued, so the caller must hold the lock that makes the place its own. Neither the directory nor the one that
     /// holds it may be a link.
     ///
     /// # Errors
@@ -229,11 +229,20 @@ impl BlobStore {
 
 /// The digest of everything that is left to read of `file`.
 fn hash(file: &mut File, mut hasher: ContentHasher) -> io::Result<ContentHashes> {
-    let mut buffer = vec![0; CHUNK];
+    read_all(file, |bytes| hasher.update(bytes))?;
+    Ok(hasher.finish())
+}
+
+/// Hands everything that is left to read of `file` to `each`, and answers how many bytes that was.
+fn read_all(file: &mut File, mut each: impl FnMut(&[u8])) -> io::Result<u64> {
+    let (mut buffer, mut length) = (vec![0; CHUNK], 0);
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(n) => hasher.update(&buffer[..n]),
+            Ok(0) => return Ok(length),
+            Ok(n) => {
+                each(&buffer[..n]);
+                length += n as u64;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -397,6 +406,100 @@ mod tests {
         assert_eq!(names(&tmp).len(), 0);
         let found = fs::metadata(store.path(digest)).expect("exists");
         assert_eq!((found.mtime(), found.mode() & 0o7777), (MTIME.unix(), BLOB_MODE));
+    }
+
+    /// More than is thrown away when it is incomplete.
+    fn large() -> Vec<u8> {
+        let length = usize::try_from(LEAST_CONTINUED).expect("fits") + 5_000;
+        b"large\n".iter().copied().cycle().take(length).collect()
+    }
+
+    #[test]
+    fn a_large_file_is_continued_by_the_next_process() {
+        let (place, store) = store();
+        let tmp = place.path().join("tmp");
+        let bytes = large();
+        let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+        let begin = || {
+            let inbox = store.inbox(&tmp).expect("opens");
+            inbox.begin_or_continue(Checksum::Sha256(digest), size).expect("begins")
+        };
+        let mut incoming = begin();
+        assert_eq!(incoming.written(), 0);
+        incoming.write(&bytes[..700]).expect("fits");
+        // Given up in order, or killed: both leave it.
+        drop(incoming);
+        let mut incoming = begin();
+        assert!(incoming.written() == 700 && incoming.check().is_err());
+        incoming.write(&bytes[700..2_000]).expect("fits");
+        std::mem::forget(incoming);
+        let mut incoming = begin();
+        assert_eq!(incoming.written(), 2_000);
+        incoming.write(&bytes[2_000..]).expect("fits");
+        let arrived = incoming.finish(Some(size), MTIME).expect("whole");
+        store.place(&arrived).expect("places");
+        drop(arrived);
+        assert!(store.is_whole(digest, size));
+        assert_eq!(names(&tmp), [""; 0]);
+        let found = fs::metadata(store.path(digest)).expect("exists");
+        assert_eq!((found.mtime(), found.mode() & 0o7777), (MTIME.unix(), BLOB_MODE));
+    }
+
+    #[test]
+    fn wrong_bytes_are_not_continued() {
+        let (place, store) = store();
+        let tmp = place.path().join("tmp");
+        let bytes = large();
+        let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+        let inbox = store.inbox(&tmp).expect("opens");
+        let mut incoming = inbox.begin_or_continue(Checksum::Sha256(digest), size).expect("begins");
+        incoming.write(b"wrong").expect("fits");
+        incoming.restart().expect("empties");
+        incoming.write(&bytes[1..]).expect("fits");
+        incoming.write(b"!").expect("fits");
+        assert!(incoming.finish(Some(size), MTIME).is_err());
+        assert_eq!(names(&tmp), [""; 0]);
+
+        let mut incoming = inbox.begin_or_continue(Checksum::Sha256(digest), size).expect("begins");
+        incoming.write(b"some").expect("fits");
+        drop(incoming);
+        assert_eq!(names(&tmp), [format!("{digest}.part")]);
+        let shorter = inbox
+            .begin_or_continue(Checksum::Sha256(digest), LEAST_CONTINUED)
+            .expect("begins");
+        assert_eq!(shorter.written(), 4);
+        shorter.discard();
+        assert_eq!(names(&tmp), [""; 0]);
+
+        fs::write(tmp.join(format!("{digest}.part")), "xxxxxxxxx").expect("writes");
+        drop(inbox.begin_or_continue(Checksum::Sha256(digest), size).expect("begins"));
+        inbox.discard_incomplete();
+        assert_eq!(names(&tmp), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_planted_as_incomplete_is_not_written_to() {
+        let (place, store) = store();
+        let tmp = place.path().join("tmp");
+        let bytes = large();
+        let digest = Digest::of(&bytes);
+        let inbox = store.inbox(&tmp).expect("opens");
+        let precious = place.path().join("precious");
+        fs::write(&precious, "precious").expect("writes");
+        let planted = tmp.join(format!("{digest}.part"));
+        for plant in [
+            &(|| fs::hard_link(&precious, &planted)) as &dyn Fn() -> io::Result<()>,
+            &|| symlink(&precious, &planted),
+        ] {
+            plant().expect("plants");
+            let mut incoming = inbox
+                .begin_or_continue(Checksum::Sha256(digest), bytes.len() as u64)
+                .expect("begins");
+            assert_eq!(incoming.written(), 0);
+            incoming.write(&bytes).expect("fits");
+            incoming.discard();
+            assert_eq!(fs::read(&precious).expect("reads"), b"precious");
+        }
     }
 
     #[test]

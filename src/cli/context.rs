@@ -94,6 +94,8 @@ pub struct Context {
     pub settings: Settings,
     /// Where running mounts register.
     pub run_dir: PathBuf,
+    /// The home directory of whoever runs the command.
+    pub home: Option<PathBuf>,
     /// Who acts, for the history: whoever called sudo, or the user this process runs as.
     pub actor: String,
     /// The time of day when the command started.
@@ -141,6 +143,7 @@ impl Context {
             config: flags.config.clone(),
             settings,
             run_dir: environment.run_dir()?,
+            home: environment.get("HOME").map(PathBuf::from),
             actor: environment.actor(),
             now: now(),
         })

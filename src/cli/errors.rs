@@ -15,7 +15,7 @@ use crate::retention::RetentionError;
 use crate::signature::KeyringError;
 use crate::state::{Room, StateError};
 use crate::sync::{self, FileError, Load, SyncError};
-use crate::upstream::{TlsFailure, UpstreamError};
+use crate::upstream::{CredentialsError, TlsFailure, UpstreamError};
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
@@ -109,8 +109,19 @@ impl From<UpstreamError> for Failure {
     }
 }
 
+impl From<CredentialsError> for Failure {
+    fn from(error: CredentialsError) -> Self {
+        Self::caused(Kind::Failed, &error)
+            .hint("correct auth_conf in [http], or run the command as whoever may read it")
+    }
+}
+
 /// The failure that an upstream's error is, told by `told`.
 fn upstream(error: &UpstreamError, told: impl Fn(Kind) -> Failure) -> Failure {
+    if error.is_temporary() {
+        return told(Kind::Unavailable)
+            .hint("this may pass: run the sync again later; what was fetched is kept and continued");
+    }
     match error {
         UpstreamError::Tls { source, .. } => match source {
             TlsFailure::Certificate(_) => told(Kind::Unverifiable)
@@ -120,10 +131,16 @@ fn upstream(error: &UpstreamError, told: impl Fn(Kind) -> Failure) -> Failure {
                 told(Kind::Failed).hint("mirrorctl check tls <mirror> shows what upstream offers")
             }
         },
-        UpstreamError::Setup(_)
-        | UpstreamError::Transport { .. }
+        UpstreamError::Status { status: 401 | 403, .. } => told(Kind::Failed).hint(
+            "put user name and password for this host into /etc/apt/auth.conf.d/, or correct those there; what was fetched is kept",
+        ),
+        UpstreamError::Setup(_) | UpstreamError::Worker => told(Kind::Failed),
+        UpstreamError::Transport { .. }
         | UpstreamError::Stalled { .. }
         | UpstreamError::TooSlow { .. }
+        | UpstreamError::Deadline { .. }
+        | UpstreamError::Short { .. }
+        | UpstreamError::WrongRange { .. }
         | UpstreamError::Status { .. }
         | UpstreamError::Redirect { .. }
         | UpstreamError::Encoded { .. }
@@ -132,8 +149,8 @@ fn upstream(error: &UpstreamError, told: impl Fn(Kind) -> Failure) -> Failure {
         | UpstreamError::OutsideDirectory { .. }
         | UpstreamError::NotAFile { .. }
         | UpstreamError::Unreadable { .. }
-        | UpstreamError::FileTooLong { .. }
-        | UpstreamError::Worker => told(Kind::Failed),
+        | UpstreamError::FileTooLong { .. } => told(Kind::Failed)
+            .hint("correct the mirror's url, or ask who runs that server; what was fetched is kept"),
     }
 }
 
@@ -172,10 +189,8 @@ impl From<SyncError> for Failure {
             SyncError::Files { source, .. } => match &**source {
                 FileError::Content(_) => caused(Kind::Unverifiable)
                     .hint("upstream may be publishing just now: try again later; what was fetched is kept"),
-                FileError::Upstream(source @ UpstreamError::Tls { .. }) => upstream(source, caused),
-                FileError::Missing | FileError::Upstream(_) => {
-                    caused(Kind::Failed).hint("run the sync again: what was fetched is kept")
-                }
+                FileError::Missing => caused(Kind::Failed).hint("run the sync again: what was fetched is kept"),
+                FileError::Upstream(source) => upstream(source, caused),
             },
             SyncError::Wanted { .. } => caused(Kind::Failed).hint("correct sections, architectures or mirror_source of the mirror"),
             SyncError::NoVariant(_) => caused(Kind::Failed).hint(

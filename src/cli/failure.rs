@@ -29,6 +29,8 @@ pub enum Kind {
     Partial,
     /// A move is recorded, but a running mount has not confirmed it.
     NotVisible,
+    /// Upstream cannot be reached or has trouble: the same command may well succeed later.
+    Unavailable,
     /// Ended by Ctrl-C (SIGINT).
     Interrupted,
     /// Ended by SIGTERM.
@@ -37,7 +39,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the exit codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Failed,
         Self::Usage,
         Self::Busy,
@@ -45,6 +47,7 @@ impl Kind {
         Self::Unverifiable,
         Self::Partial,
         Self::NotVisible,
+        Self::Unavailable,
         Self::Interrupted,
         Self::Terminated,
     ];
@@ -60,6 +63,7 @@ impl Kind {
             Self::Unverifiable => 5,
             Self::Partial => 6,
             Self::NotVisible => 7,
+            Self::Unavailable => 8,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -81,6 +85,7 @@ impl Kind {
             Self::Unverifiable => "unverifiable",
             Self::Partial => "partial",
             Self::NotVisible => "not-visible",
+            Self::Unavailable => "unavailable",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
         }

@@ -17,6 +17,7 @@ pub(super) struct RawFile {
     pub(super) dir: Option<Located<String>>,
     pub(super) max_conns: Option<Located<i64>>,
     pub(super) log: RawLog,
+    pub(super) http: RawHttp,
     pub(super) tls: RawTls,
     pub(super) snapshot: RawSnapshot,
     pub(super) gc: RawGc,
@@ -28,6 +29,19 @@ pub(super) struct RawFile {
 pub(super) struct RawLog {
     pub(super) level: Option<Located<String>>,
     pub(super) format: Option<Located<String>>,
+}
+
+/// `[http]`, and `[mirrors.ID.http]`
+#[derive(Debug)]
+pub(super) struct RawHttp {
+    pub(super) connect_timeout: Option<Located<String>>,
+    pub(super) read_timeout: Option<Located<String>>,
+    pub(super) min_rate: Option<Located<String>>,
+    pub(super) retries: Option<Located<i64>>,
+    pub(super) backoff: Option<Located<String>>,
+    pub(super) max_rate: Option<Located<String>>,
+    pub(super) proxy: Option<Located<String>>,
+    pub(super) auth_conf: Option<Located<String>>,
 }
 
 /// `[tls]`, and `[mirrors.ID.tls]`
@@ -66,6 +80,7 @@ pub(super) struct RawMirror {
     /// The id, with the mirror's dotted key and the place of its name.
     pub(super) id: Located<String>,
     pub(super) url: Option<Located<String>>,
+    pub(super) urls: Option<Located<Vec<Located<String>>>>,
     pub(super) suites: Option<Located<Vec<Located<String>>>>,
     pub(super) sections: Option<Located<Vec<Located<String>>>>,
     pub(super) architectures: Option<Located<Vec<Located<String>>>>,
@@ -79,6 +94,7 @@ pub(super) struct RawMirror {
     pub(super) publish_to_staging: Option<Located<bool>>,
     pub(super) publish_to_production: Option<Located<bool>>,
     pub(super) filters: RawFilters,
+    pub(super) http: RawHttp,
     pub(super) snapshot: RawSnapshot,
     pub(super) tls: RawTls,
 }
@@ -142,6 +158,7 @@ fn read_file(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawFile {
         dir: table.text("dir", walk),
         max_conns: table.integer("max_conns", walk),
         log: table.table("log", walk, read_log),
+        http: table.table("http", walk, read_http),
         tls: table.table("tls", walk, read_tls),
         snapshot: table.table("snapshot", walk, read_snapshot),
         gc: table.table("gc", walk, read_gc),
@@ -155,6 +172,19 @@ fn read_log(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawLog {
     RawLog {
         level: table.text("level", walk),
         format: table.text("format", walk),
+    }
+}
+
+fn read_http(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawHttp {
+    RawHttp {
+        connect_timeout: table.text("connect_timeout", walk),
+        read_timeout: table.text("read_timeout", walk),
+        min_rate: table.text("min_rate", walk),
+        retries: table.integer("retries", walk),
+        backoff: table.text("backoff", walk),
+        max_rate: table.text("max_rate", walk),
+        proxy: table.text("proxy", walk),
+        auth_conf: table.text("auth_conf", walk),
     }
 }
 
@@ -197,6 +227,7 @@ fn read_mirror(id: Located<String>, table: &mut Table<'_, '_>, walk: &mut Walk<'
     RawMirror {
         id,
         url: table.text("url", walk),
+        urls: table.texts("urls", walk),
         suites: table.texts("suites", walk),
         sections: table.texts("sections", walk),
         architectures: table.texts("architectures", walk),
@@ -210,6 +241,7 @@ fn read_mirror(id: Located<String>, table: &mut Table<'_, '_>, walk: &mut Walk<'
         publish_to_staging: table.flag("publish_to_staging", walk),
         publish_to_production: table.flag("publish_to_production", walk),
         filters: table.table("filters", walk, read_filters),
+        http: table.table("http", walk, read_http),
         snapshot: table.table("snapshot", walk, read_snapshot),
         tls: table.table("tls", walk, read_tls),
     }

@@ -8,11 +8,13 @@
 mod duration;
 mod error;
 mod file;
+mod http;
 mod name_format;
 mod resolve;
 mod settings;
 mod size;
 mod tls;
+mod urls;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,6 +24,7 @@ use std::path::Path;
 pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, ConfigErrors, LoadError, Origin};
 pub use file::nearest;
+pub use http::{HttpSettings, ProxySettings};
 pub use name_format::{NameFormat, NameFormatError};
 pub use settings::{GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, PruneSettings, Settings, WordError};
 pub use size::{SizeError, parse_size};

@@ -15,8 +15,8 @@ use std::time::Duration;
 use super::error::{Located, Notes, Spot};
 use super::file::{RawContent, RawFile, RawFilters, RawGc, RawLog, RawMirror, RawSnapshot};
 use super::{
-    GcSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
-    parse_duration, parse_size, tls,
+    GcSettings, HttpSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
+    http, parse_duration, parse_size, tls, urls,
 };
 use crate::model::{BaseUrl, BaseUrlError, Content, MirrorId, Percent, Translations};
 
@@ -40,7 +40,9 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
         None => Some(PathBuf::from(DEFAULT_STATE)),
     };
     keep_apart(&raw, dir.as_deref(), state.as_deref(), notes);
+    let http = http::settings(&raw.http, &http_defaults(surroundings, notes), surroundings, notes);
     let inherited = Inherited {
+        http: http.clone(),
         name_format: name_format(&raw.snapshot, &NameFormat::default(), notes),
         prune: prune(&raw.snapshot, PruneSettings::DEFAULT, notes),
         state: state.clone(),
@@ -55,6 +57,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
         state: state?,
         max_conns,
         log,
+        http,
         name_format: inherited.name_format,
         prune: inherited.prune,
         gc,
@@ -63,8 +66,17 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
     })
 }
 
+/// What applies where `[http]` says nothing: the environment may name proxies.
+fn http_defaults(surroundings: &Surroundings<'_>, notes: &mut Notes) -> HttpSettings {
+    HttpSettings {
+        proxy: http::proxies_of_environment(surroundings, notes),
+        ..HttpSettings::defaults()
+    }
+}
+
 /// What mirrors take from the global tables.
 struct Inherited<'r> {
+    http: HttpSettings,
     name_format: NameFormat,
     prune: PruneSettings,
     state: Option<PathBuf>,
@@ -163,7 +175,7 @@ impl Environment<'_, '_> {
 }
 
 /// Notes that a required key of a mirror is missing.
-fn missing_in<T>(mirror: &Located<String>, key: &str, notes: &mut Notes) -> Option<T> {
+pub(super) fn missing_in<T>(mirror: &Located<String>, key: &str, notes: &mut Notes) -> Option<T> {
     notes.missing(format!("{}.{key}", mirror.key), mirror.spot);
     None
 }
@@ -258,7 +270,7 @@ where
     }
 }
 
-fn duration(raw: Option<&Located<String>>, notes: &mut Notes) -> Option<Duration> {
+pub(super) fn duration(raw: Option<&Located<String>>, notes: &mut Notes) -> Option<Duration> {
     let raw = raw?;
     match parse_duration(&raw.value) {
         Ok(duration) => Some(duration),
@@ -327,10 +339,7 @@ fn mirror(
     notes: &mut Notes,
 ) -> Option<MirrorSettings> {
     let id = parsed(Some(&raw.id), notes);
-    let url = match &raw.url {
-        Some(url) => base_url(url, notes),
-        None => missing_in(&raw.id, "url", notes),
-    };
+    let urls = urls::urls(raw, notes);
     let suites = match &raw.suites {
         Some(suites) => names(suites, notes),
         None => missing_in(&raw.id, "suites", notes),
@@ -361,7 +370,8 @@ fn mirror(
     let tls = inherited.tls.of_mirror(&raw.tls, surroundings, notes);
     Some(MirrorSettings {
         id: id?,
-        url: url?,
+        urls: urls?,
+        http: http::settings(&raw.http, &inherited.http, surroundings, notes),
         suites: suites?,
         components: components?,
         architectures: architectures?,
@@ -395,7 +405,7 @@ fn is_set(flag: Option<&Located<bool>>) -> bool {
     flag.is_some_and(|flag| flag.value)
 }
 
-fn base_url(raw: &Located<String>, notes: &mut Notes) -> Option<BaseUrl> {
+pub(super) fn base_url(raw: &Located<String>, notes: &mut Notes) -> Option<BaseUrl> {
     match raw.value.parse() {
         Ok(url) => Some(url),
         Err(BaseUrlError::Syntax(reason)) => {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::NameFormat;
+use super::{HttpSettings, NameFormat};
 use crate::model::{Architecture, BaseUrl, Component, Content, MirrorId, Percent, Suite, TlsSettings};
 
 /// The whole configuration: the file with the environment over it and every default filled in.
@@ -23,6 +23,8 @@ pub struct Settings {
     pub max_conns: usize,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// How files are fetched, for mirrors that do not say; its rate holds for all mirrors together.
+    pub http: HttpSettings,
     /// How generated snapshot names are made, for mirrors that do not say.
     pub name_format: NameFormat,
     /// Which snapshots are kept, for mirrors that do not say.
@@ -40,8 +42,10 @@ pub struct Settings {
 pub struct MirrorSettings {
     /// Its id.
     pub id: MirrorId,
-    /// The archive root at upstream.
-    pub url: BaseUrl,
+    /// The archive root at upstream, at each place that has it, in the order to try; at least one, none twice.
+    pub urls: Vec<BaseUrl>,
+    /// How its files are fetched.
+    pub http: HttpSettings,
     /// The suites, in the configured order; at least one, none twice. Either all of them are flat repositories, or none.
     pub suites: Vec<Suite>,
     /// The components (`sections` in the file), in the configured order; at least one, none twice. Of flat repositories,

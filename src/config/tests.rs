@@ -77,7 +77,7 @@ fn defaults_are_those_of_the_documentation() {
 
     let mirror = mirror_with("");
     assert_eq!(mirror.id.as_str(), "debian");
-    assert_eq!(mirror.url.to_string(), "http://deb.example/debian");
+    assert_eq!(mirror.urls[0].to_string(), "http://deb.example/debian");
     assert_eq!(mirror.suites, ["sid".parse().expect("valid")]);
     assert_eq!(mirror.components, ["main".parse().expect("valid")]);
     assert_eq!(mirror.architectures, ["amd64".parse().expect("valid")]);
@@ -497,7 +497,7 @@ fn unknown_keys_name_the_nearest_known_one() {
         ),
         (
             "\"a b\" = 1",
-            "m:2:1: \"a b\": unknown key; known here: dir, max_conns, log, tls, snapshot, gc, mirrors",
+            "m:2:1: \"a b\": unknown key; known here: dir, max_conns, log, http, tls, snapshot, gc, mirrors",
         ),
     ] {
         assert_eq!(bad(&format!("{MINIMAL}{text}\n")), [error], "{text}");
@@ -770,6 +770,66 @@ proptest::proptest! {
         if let Err(errors) = parse_with(text.as_bytes(), &[]) {
             proptest::prop_assert!(!errors.is_empty());
         }
+    }
+}
+
+#[test]
+fn mirrors_inherit_how_files_are_fetched_except_for_the_rate() {
+    let settings = good(&format!(
+        "{MINIMAL}[http]\nretries = 3\nread_timeout = \"5s\"\nmax_rate = \"10MB/s\"\nproxy = \"p:3128\"\n\
+         {MIRROR}[mirrors.debian.http]\nretries = 0\nproxy = \"none\"\nauth_conf = \"/a/b\"\n\
+         [mirrors.other]\nurls = [\"http://a/\", \"http://b/\"]\nsuites = [\"s\"]\nsections = [\"m\"]\n\
+         architectures = [\"a\"]\n[mirrors.other.http]\nmax_rate = \"1MiB\"\nmin_rate = \"0\"\n",
+    ));
+    let http = |id: &str| settings.mirrors[&id.parse().expect("valid")].http.clone();
+    let (debian, other) = (http("debian"), http("other"));
+    assert_eq!(settings.http.max_rate.map(u64::from), Some(10_000_000));
+    assert_eq!((debian.retries, debian.read_timeout.as_secs()), (0, 5));
+    assert_eq!((debian.proxy, debian.max_rate), (ProxySettings::default(), None));
+    assert_eq!(debian.auth_conf.as_deref(), Some(Path::new("/a/b")));
+    assert_eq!((other.retries, other.min_rate), (3, 0));
+    assert_eq!(other.max_rate.map(u64::from), Some(1 << 20));
+    assert_eq!(
+        other.proxy.https.map(|proxy| proxy.to_string()).as_deref(),
+        Some("http://p:3128")
+    );
+    assert_eq!(settings.mirrors[&"other".parse().expect("valid")].urls.len(), 2);
+}
+
+#[test]
+fn what_cannot_be_of_fetching_is_refused_without_secrets() {
+    for (text, error) in [
+        ("retries = -1", "retries: must be between 0 and 100, but is -1"),
+        ("retries = 101", "retries: must be between 0 and 100, but is 101"),
+        ("read_timeout = \"0\"", "read_timeout: must be longer than 0"),
+        ("connect_timeout = \"30\"", "connect_timeout: a duration needs a unit"),
+        ("max_rate = \"fast\"", "max_rate: must be a size"),
+        ("proxy = \"ftp://bob:secret@h\"", "proxy: has the scheme \"ftp\""),
+        ("proxy = \"bob:secret@\"", "proxy: is not the URL of a proxy"),
+        ("auth_conf = \"a\"", "auth_conf: must be an absolute path"),
+    ] {
+        let errors = bad(&format!("{MINIMAL}[http]\n{text}\n"));
+        assert!(errors[0].contains(&format!("http.{error}")), "{errors:?}");
+        assert!(!errors[0].contains("secret"), "{errors:?}");
+    }
+    for (line, error) in [
+        ("urls = [\"http://h/\"]", "urls: stands beside url"),
+        ("urls = []", "urls: stands beside url"),
+    ] {
+        let errors = bad(&format!("{MINIMAL}{MIRROR}{line}\n"));
+        assert!(errors[0].contains(error), "{errors:?}");
+    }
+    let without_url = MIRROR.replace("url = \"http://deb.example/debian\"\n", "");
+    for (line, error) in [
+        ("urls = []", "urls: must name at least one"),
+        (
+            "urls = [\"http://a/\", \"http://bob:secret@a/\", \"http://a/\"]",
+            "urls: names http://a/ twice",
+        ),
+        ("urls = [\"http://a/\", \"ftp://b/\"]", "urls: the scheme \"ftp\""),
+    ] {
+        let errors = bad(&format!("{MINIMAL}{without_url}{line}\n"));
+        assert!(errors[0].contains(error), "{errors:?}");
     }
 }
 

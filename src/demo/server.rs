@@ -4,7 +4,7 @@
 //! many it gave. It knows nothing of archives, and never leaves its directory except through symbolic links in it.
 
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -100,18 +100,43 @@ fn answer_with(file: File, facts: &Metadata, request: &Request) -> Response {
             .and_then(|since| httpdate::parse_http_date(since).ok())
             .is_some_and(|since| modified < since + Duration::from_secs(1)),
     };
-    let (status, body) = if unchanged {
-        (304, Body::Bytes(Vec::new()))
+    let response = if unchanged {
+        Response {
+            status: 304,
+            headers: Vec::new(),
+            body: Body::Bytes(Vec::new()),
+        }
     } else {
-        (200, Body::File(file, facts.len()))
+        let of_this = request.header("if-range").is_none_or(|version| version == tag);
+        let start = request.header("range").filter(|_| of_this).and_then(start_of_rest);
+        whole_or_rest(file, facts.len(), start)
     };
-    Response {
-        status,
-        headers: Vec::new(),
-        body,
-    }
-    .header("Last-Modified", httpdate::fmt_http_date(modified))
-    .header("ETag", tag)
+    response
+        .header("Accept-Ranges", "bytes")
+        .header("Last-Modified", httpdate::fmt_http_date(modified))
+        .header("ETag", tag)
+}
+
+/// Where the rest begins that a request asks for. Other ranges may be answered with the whole file.
+fn start_of_rest(range: &str) -> Option<u64> {
+    range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+}
+
+/// The file of `length` bytes, or what of it begins at `start`.
+fn whole_or_rest(mut file: File, length: u64, start: Option<u64>) -> Response {
+    let (status, headers, body) = match start {
+        Some(start) if start >= length => {
+            let headers = vec![("Content-Range".to_owned(), format!("bytes */{length}"))];
+            (416, headers, Body::Bytes(Vec::new()))
+        }
+        Some(start) if file.seek(SeekFrom::Start(start)).is_ok() => {
+            let range = format!("bytes {start}-{}/{length}", length - 1);
+            let headers = vec![("Content-Range".to_owned(), range)];
+            (206, headers, Body::File(file, length - start))
+        }
+        _ => (200, Vec::new(), Body::File(file, length)),
+    };
+    Response { status, headers, body }
 }
 
 /// Made of the time of the last change to the inode, not of the modification time: an archive that is published twice

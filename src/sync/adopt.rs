@@ -17,7 +17,7 @@ use super::transfer::Transfer;
 use super::{Job, Transferred};
 use crate::blobs::Sharing;
 use crate::model::{BlobFacts, Checksum, RepoPath, Suite, Timestamp};
-use crate::upstream::Client;
+use crate::upstream::{Archive, Client};
 
 /// How a tree becomes a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,8 @@ impl Damage {
 /// # Errors
 /// When one is missing or cannot be verified.
 pub async fn release_dates(job: &Job, client: &Client) -> Result<Vec<(Suite, Option<Timestamp>)>, SyncError> {
-    Ok(dates(&release::fetch_anew(job, client, &[]).await?))
+    let archive = Archive::new(client.clone(), job.urls.clone());
+    Ok(dates(&release::fetch_anew(job, &archive, &[]).await?.suites))
 }
 
 /// Takes the pool files, each path with its blob.

@@ -237,3 +237,14 @@ impl SyncError {
         }
     }
 }
+
+impl FileError {
+    /// Whether the same file may well come later, without anybody's doing.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Upstream(error) => error.is_temporary(),
+            Self::Missing | Self::Content(_) => false,
+        }
+    }
+}

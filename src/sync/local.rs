@@ -28,9 +28,10 @@ pub(super) struct Taking {
 
 /// Number of files on their way at the same time. Those of this machine need a processor each, and no connection.
 pub(super) fn workers(job: &Job) -> usize {
-    match job.url.directory() {
-        Some(_) => std::thread::available_parallelism().map_or(1, usize::from),
-        None => job.connections,
+    if job.urls.iter().all(|url| url.directory().is_some()) {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    } else {
+        job.connections
     }
 }
 

@@ -6,6 +6,7 @@
 //! pointers lead beyond what the job says, and prints nothing.
 
 mod adopt;
+mod download;
 mod error;
 mod fit;
 mod indices;
@@ -38,9 +39,9 @@ use crate::model::{
 };
 use crate::signature::Keyring;
 use crate::state::SyncLock;
-use crate::upstream::Client;
+use crate::upstream::{Archive, Client};
 use indices::Indices;
-use release::SuiteRelease;
+use release::{Releases, SuiteRelease};
 use transfer::Transfer;
 
 /// How often a sync is begun in all when upstream publishes while it goes on.
@@ -51,8 +52,8 @@ const ATTEMPTS: u32 = 3;
 pub struct Job {
     /// The mirror.
     pub mirror: MirrorId,
-    /// Upstream's archive root.
-    pub url: BaseUrl,
+    /// Upstream's archive root, at every place that has it, in the order to try.
+    pub urls: Vec<BaseUrl>,
     /// Suites wanted.
     pub suites: Vec<Suite>,
     /// Components wanted of each suite; of a flat repository, none.
@@ -154,16 +155,18 @@ async fn sync(
     let mirror = store.catalog().adopt_mirror(&job.mirror)?;
     let name = store.catalog().reader().free_name(mirror, &job.name)?;
     store.take_up_leased(mirror)?;
-    let transfer = Transfer::begin(job, lock, client, store, mirror, progress).await?;
+    let archive = Arc::new(Archive::new(client.clone(), job.urls.clone()));
+    let transfer = Transfer::begin(job, lock, &archive, store, mirror, progress).await?;
     let mut attempt = 1;
     loop {
         progress.stage(&job.mirror, "Downloading Release files");
-        let releases = release::fetch_all(job, client, store, mirror).await?;
-        if !job.force && releases.iter().all(|release| !release.changed) {
+        let releases = release::fetch_all(job, &archive, store, mirror).await?;
+        if !job.force && releases.suites.iter().all(|release| !release.changed) {
+            transfer.discard_incomplete();
             return unchanged(job, store, mirror, &releases);
         }
         match complete(job, store, (mirror, &name), progress, &releases, &transfer).await {
-            Err(error) if error.may_come_from_publishing() && release::have_changed(job, client, &releases).await => {
+            Err(error) if error.may_come_from_publishing() && release::have_changed(&archive, &releases).await => {
                 if attempt == ATTEMPTS {
                     return Err(SyncError::Unsteady(ATTEMPTS, Box::new(error)));
                 }
@@ -184,10 +187,10 @@ async fn complete(
     store: &Arc<Store>,
     (mirror, name): (MirrorRow, &SnapshotName),
     progress: &Arc<dyn Progress>,
-    releases: &[SuiteRelease],
+    releases: &Releases,
     transfer: &Transfer,
 ) -> Result<SyncReport, SyncError> {
-    let mut indices = survey(job, releases, transfer, progress).await?;
+    let mut indices = survey(job, &releases.suites, transfer, progress).await?;
     progress.stage(&job.mirror, "Downloading packages");
     let pool = match job.adoption {
         Some(_) => adopt::take_pool(transfer, &indices.pool).await?,
@@ -195,7 +198,8 @@ async fn complete(
     };
     let further = transfer.fetch_pool(&indices.further).await?;
     indices.add_further(further);
-    let release_files = transfer.keep_release_files(releases, job).await?;
+    let release_files = transfer.keep_release_files(&releases.suites, job).await?;
+    transfer.discard_incomplete();
 
     let listing = plan::listing(release_files, indices.obtained, pool)?;
     let prepared = store.catalog().prepare(&job.mirror, &listing, job.now)?;
@@ -205,7 +209,14 @@ async fn complete(
     let held = shrink(job, store, mirror, &prepared)?;
     let recorded = record(job, store, mirror, name.clone(), &prepared, releases, held)?;
     let fetched = transfer.transferred();
-    Ok(SyncReport::recorded(job, releases, &listing, recorded, fetched, held))
+    Ok(SyncReport::recorded(
+        job,
+        &releases.suites,
+        &listing,
+        recorded,
+        fetched,
+        held,
+    ))
 }
 
 /// What the new listing is held for: it lost too much against the last one that was not held. A state of another
@@ -216,10 +227,10 @@ fn shrink(job: &Job, store: &Store, mirror: MirrorRow, prepared: &Prepared) -> R
     Ok(comparable.and_then(|accepted| Shrink::beyond(job.max_shrink, accepted.pool_files, prepared.pool_files())))
 }
 
-fn unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &[SuiteRelease]) -> Result<SyncReport, SyncError> {
+fn unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &Releases) -> Result<SyncReport, SyncError> {
     note_unchanged(job, store, mirror, releases)?;
     let held = store.catalog().reader().last_held(mirror)?;
-    Ok(SyncReport::unchanged(job, releases, held))
+    Ok(SyncReport::unchanged(job, &releases.suites, held))
 }
 
 /// Everything that upstream lists of what is wanted, as it is known before the first pool file is fetched.
@@ -238,11 +249,11 @@ async fn survey(
     Ok(indices)
 }
 
-fn note_unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &[SuiteRelease]) -> Result<(), SyncError> {
+fn note_unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &Releases) -> Result<(), SyncError> {
     let source = Source {
-        url: &job.url.to_string(),
+        url: &releases.url.to_string(),
         selection: &job.selection(),
-        releases: &facts(releases),
+        releases: &facts(&releases.suites),
     };
     Ok(store.catalog().note_unchanged(mirror, &source, job.now)?)
 }
@@ -259,11 +270,11 @@ fn record(
     mirror: MirrorRow,
     mut name: SnapshotName,
     prepared: &Prepared,
-    releases: &[SuiteRelease],
+    releases: &Releases,
     held: Option<Shrink>,
 ) -> Result<(SnapshotName, Recorded), SyncError> {
     let manifest = store.keep_manifest(mirror, &job.mirror, prepared.manifest(), job.now)?;
-    let (url, selection, releases) = (job.url.to_string(), job.selection(), facts(releases));
+    let (url, selection, releases) = (releases.url.to_string(), job.selection(), facts(&releases.suites));
     loop {
         let what = Recording {
             manifest,

@@ -18,7 +18,7 @@ use crate::blobs::BlobStore;
 use crate::catalog::{CatalogError, CatalogReader, MirrorRow, SyncedState};
 use crate::model::{Checksum, Digest, MirrorId, Suite, Timestamp};
 use crate::state::SyncLock;
-use crate::upstream::Client;
+use crate::upstream::{Archive, Client};
 
 /// The real stores, for reading. Before the first sync there are none.
 #[derive(Debug)]
@@ -74,11 +74,12 @@ async fn look(
     progress: &Arc<dyn Progress>,
 ) -> Result<Preview, SyncError> {
     let mirror = scratch.catalog().adopt_mirror(&job.mirror)?;
-    let transfer = Transfer::begin(job, lock, client, scratch, mirror, progress).await?;
+    let archive = Arc::new(Archive::new(client.clone(), job.urls.clone()));
+    let transfer = Transfer::begin(job, lock, &archive, scratch, mirror, progress).await?;
     progress.stage(&job.mirror, "Downloading Release files");
     let last = known.map_or(Ok(None), |known| known.last_state(job))?;
     let before = last.as_ref().map_or(&[][..], |(_, last)| &last.releases);
-    let releases = release::fetch_anew(job, client, before).await?;
+    let releases = release::fetch_anew(job, &archive, before).await?.suites;
     let mut preview = Preview {
         mirror: job.mirror.clone(),
         releases: dates(&releases),

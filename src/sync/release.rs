@@ -10,9 +10,9 @@ use super::store::Store;
 use super::{Job, SyncError, Trust};
 use crate::apt::{self, Release};
 use crate::catalog::{MirrorRow, ReleaseFacts, SyncedState};
-use crate::model::{BlobFacts, Digest, RepoPath, Suite, Timestamp, VerifiedText};
+use crate::model::{BaseUrl, BlobFacts, Digest, RepoPath, Suite, Timestamp, VerifiedText};
 use crate::signature::{self, SignatureError};
-use crate::upstream::{self, Answer, Client, Validators};
+use crate::upstream::{Archive, Place, Small, Validators};
 
 /// Largest Release file taken, in bytes. Debian's unstable has the largest, at about 2 MB.
 const LARGEST: u64 = 16 << 20;
@@ -66,27 +66,97 @@ struct Found {
     validators: Validators,
 }
 
-/// Fetches and verifies the Release files of every suite of `job`.
+/// The Release files of every suite, all from one place.
+#[derive(Debug)]
+pub(super) struct Releases {
+    pub(super) suites: Vec<SuiteRelease>,
+    /// Where they come from.
+    pub(super) url: BaseUrl,
+    place: Place,
+}
+
+/// Where the Release files of one run come from.
+#[derive(Clone, Copy)]
+struct From<'a> {
+    archive: &'a Archive,
+    place: Place,
+    /// Whether there are other places to go to when this one fails.
+    go_elsewhere: bool,
+}
+
+/// Fetches and verifies the Release files of every suite of `job`, all of them from one place: the first that has them.
+/// What cannot be verified is final, whatever another place might say.
 pub(super) async fn fetch_all(
     job: &Job,
-    client: &Client,
+    archive: &Archive,
     store: &Store,
     mirror: MirrorRow,
-) -> Result<Vec<SuiteRelease>, SyncError> {
+) -> Result<Releases, SyncError> {
     let before = store.catalog().reader().last_state(mirror)?;
     let facts = before.as_ref().map_or(&[][..], |before| &before.releases);
     // Another selection makes everything new; the same one lets upstream say "not modified".
     let last = before.as_ref().filter(|last| last.selection == job.selection());
+    first_place(job, archive, facts, last.map(|last| (store, mirror, last))).await
+}
+
+/// As [`fetch_all`] without a catalog; `before` is what the suites said last, as far as that is known.
+pub(super) async fn fetch_anew(job: &Job, archive: &Archive, before: &[ReleaseFacts]) -> Result<Releases, SyncError> {
+    first_place(job, archive, before, None).await
+}
+
+/// The last synced state, and where it is recorded.
+type Last<'a> = (&'a Store, MirrorRow, &'a SyncedState);
+
+async fn first_place(
+    job: &Job,
+    archive: &Archive,
+    before: &[ReleaseFacts],
+    last: Option<Last<'_>>,
+) -> Result<Releases, SyncError> {
+    let places = archive.places();
+    for (at, place) in places.iter().enumerate() {
+        let go_elsewhere = at + 1 < places.len();
+        let from = From {
+            archive,
+            place: *place,
+            go_elsewhere,
+        };
+        match fetch_from(job, from, before, last).await {
+            Err(error @ (SyncError::Upstream(_) | SyncError::NoRelease(_))) if go_elsewhere => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "Release files could not be fetched: going to the next URL");
+                archive.put_last(*place);
+            }
+            outcome => {
+                archive.put_first(*place);
+                return Ok(Releases {
+                    suites: outcome?,
+                    place: *place,
+                    url: archive.url(*place).clone(),
+                });
+            }
+        }
+    }
+    unreachable!("the last place is returned from")
+}
+
+async fn fetch_from(
+    job: &Job,
+    from: From<'_>,
+    before: &[ReleaseFacts],
+    last: Option<Last<'_>>,
+) -> Result<Vec<SuiteRelease>, SyncError> {
+    let url = from.archive.url(from.place).to_string();
     // Another upstream knows nothing of this one's marks, though its files may be the same.
-    let same_url = last.is_some_and(|last| last.url == job.url.to_string());
+    let same_url = last.is_some_and(|(_, _, last)| last.url == url);
     let mut releases = Vec::new();
     for suite in &job.suites {
         let recorded = last
-            .map(|last| recorded(store, mirror, last, suite))
+            .map(|(store, mirror, last)| recorded(store, mirror, last, suite))
             .transpose()?
             .flatten();
-        let fetched = fetch(job, client, suite, recorded, same_url).await?;
-        let before = facts.iter().find(|facts| facts.suite == *suite);
+        let fetched = fetch(job, from, suite, recorded, same_url).await?;
+        let before = before.iter().find(|facts| facts.suite == *suite);
         plausible::check(suite, &fetched.release, before, job.now, job.accept)?;
         releases.push(fetched);
     }
@@ -94,35 +164,15 @@ pub(super) async fn fetch_all(
 }
 
 /// Whether upstream has published since `releases` were fetched. When it cannot be asked, nothing is known of it.
-pub(super) async fn have_changed(job: &Job, client: &Client, releases: &[SuiteRelease]) -> bool {
-    for release in releases {
+pub(super) async fn have_changed(archive: &Archive, releases: &Releases) -> bool {
+    for release in &releases.suites {
         let file = release.files.first().expect("a suite has a Release file");
-        let bytes = match client.get(&job.url, &file.path, None).await {
-            Ok(Answer::Body(body)) => upstream::fetch_capped(body, LARGEST).await,
-            Ok(Answer::Local(file)) => file.read_capped(LARGEST),
-            Ok(Answer::Missing | Answer::Unchanged) | Err(_) => continue,
-        };
-        if bytes.is_ok_and(|bytes| bytes != file.bytes) {
+        let now = archive.small(releases.place, &file.path, (None, LARGEST), false).await;
+        if matches!(now, Ok(Small::File { bytes, .. }) if bytes != file.bytes) {
             return true;
         }
     }
     false
-}
-
-/// As [`fetch_all`] without a catalog; `before` is what the suites said last, as far as that is known.
-pub(super) async fn fetch_anew(
-    job: &Job,
-    client: &Client,
-    before: &[ReleaseFacts],
-) -> Result<Vec<SuiteRelease>, SyncError> {
-    let mut releases = Vec::new();
-    for suite in &job.suites {
-        let fetched = fetch(job, client, suite, None, false).await?;
-        let before = before.iter().find(|facts| facts.suite == *suite);
-        plausible::check(suite, &fetched.release, before, job.now, job.accept)?;
-        releases.push(fetched);
-    }
-    Ok(releases)
 }
 
 /// The files and validators of `suite` in the last synced state, when it has them whole.
@@ -153,14 +203,14 @@ fn recorded(store: &Store, mirror: MirrorRow, last: &SyncedState, suite: &Suite)
 
 async fn fetch(
     job: &Job,
-    client: &Client,
+    from: From<'_>,
     suite: &Suite,
     recorded: Option<Found>,
     same_url: bool,
 ) -> Result<SuiteRelease, SyncError> {
     let mut attempt = 1;
     loop {
-        let found = ask(job, client, suite, recorded.as_ref(), same_url).await?;
+        let found = ask(from, suite, recorded.as_ref(), same_url).await?;
         let Some(found) = found else {
             let recorded = recorded.expect("only what is recorded can be unmodified");
             return verify(job, suite, recorded, false);
@@ -183,8 +233,7 @@ async fn fetch(
 
 /// Asks upstream for the suite's Release files; `None` when what is recorded is still what upstream has.
 async fn ask(
-    job: &Job,
-    client: &Client,
+    from: From<'_>,
     suite: &Suite,
     recorded: Option<&Found>,
     same_url: bool,
@@ -194,10 +243,10 @@ async fn ask(
             .filter(|found| same_url && found.in_release.is_some() == is_in_release)
             .map(|found| &found.validators)
     };
-    let (in_release, release) = match get(job, client, suite, "InRelease", known(true)).await? {
+    let (in_release, release) = match get(from, suite, "InRelease", known(true)).await? {
         Got::Unchanged => return Ok(None),
         Got::File(file, validators) => (Some((file, validators)), None),
-        Got::Nothing => match get(job, client, suite, "Release", known(false)).await? {
+        Got::Nothing => match get(from, suite, "Release", known(false)).await? {
             Got::Unchanged => return Ok(None),
             Got::Nothing => return Err(SyncError::NoRelease(suite.clone())),
             Got::File(file, validators) => (None, Some((file, validators))),
@@ -216,12 +265,12 @@ async fn ask(
     let (release, validators) = match (release, validators) {
         (Some((release, validators)), _) => (Some(release), validators),
         (None, validators) => (
-            get(job, client, suite, "Release", None).await?.file(),
+            get(from, suite, "Release", None).await?.file(),
             validators.unwrap_or_default(),
         ),
     };
     let signature = match release {
-        Some(_) => get(job, client, suite, "Release.gpg", None).await?.file(),
+        Some(_) => get(from, suite, "Release.gpg", None).await?.file(),
         None => None,
     };
     Ok(Some(Found {
@@ -247,38 +296,28 @@ impl Got {
     }
 }
 
-async fn get(
-    job: &Job,
-    client: &Client,
-    suite: &Suite,
-    name: &'static str,
-    known: Option<&Validators>,
-) -> Result<Got, SyncError> {
+async fn get(from: From<'_>, suite: &Suite, name: &'static str, known: Option<&Validators>) -> Result<Got, SyncError> {
     let path = path_of(suite, name)?;
-    match client.get(&job.url, &path, known).await? {
-        Answer::Unchanged => Ok(Got::Unchanged),
-        Answer::Missing => Ok(Got::Nothing),
-        Answer::Local(file) => Ok(Got::File(
+    let answer = from
+        .archive
+        .small(from.place, &path, (known, LARGEST), from.go_elsewhere)
+        .await?;
+    Ok(match answer {
+        Small::Unchanged => Got::Unchanged,
+        Small::Missing => Got::Nothing,
+        Small::File {
+            bytes,
+            validators,
+            last_modified,
+        } => Got::File(
             ReleaseBytes {
                 path,
-                bytes: file.read_capped(LARGEST)?,
-                last_modified: Some(file.modified()),
+                bytes,
+                last_modified,
             },
-            Validators::default(),
-        )),
-        Answer::Body(body) => {
-            let (validators, last_modified) = (body.validators(), body.last_modified());
-            let bytes = upstream::fetch_capped(body, LARGEST).await?;
-            Ok(Got::File(
-                ReleaseBytes {
-                    path,
-                    bytes,
-                    last_modified,
-                },
-                validators,
-            ))
-        }
-    }
+            validators,
+        ),
+    })
 }
 
 /// Checks every signature that is there, and that all files say the same.

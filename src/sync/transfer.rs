@@ -14,20 +14,21 @@ use tokio::sync::oneshot;
 use tokio::task::{self, JoinSet};
 
 use super::adopt::Damage;
+use super::download::{Downloaded, Downloads, Trouble};
 use super::error::FileError;
 use super::fit;
 use super::indices::Missing;
-use super::local::{self, Taking};
+use super::local;
 use super::plan::{self, Aliases, Want};
 use super::release::SuiteRelease;
 use super::report::{Progress, Transferred};
 use super::store::{Dated, Store, arrive};
 use super::{Job, SyncError};
-use crate::blobs::{Inbox, Sharing};
+use crate::blobs::Sharing;
 use crate::catalog::{Claim, MirrorRow};
-use crate::model::{BaseUrl, BlobFacts, Checksum, Digest, RepoPath, Timestamp};
+use crate::model::{BlobFacts, Checksum, Digest, RepoPath, Timestamp};
 use crate::state::SyncLock;
-use crate::upstream::{Answer, Body, Client};
+use crate::upstream::Archive;
 
 /// A batch is committed when it has this many files …
 const BATCH_FILES: usize = 256;
@@ -35,9 +36,6 @@ const BATCH_FILES: usize = 256;
 const BATCH_BYTES: u64 = 256 << 20;
 /// … or is this old: so that a kill loses little, and a sync of small files few flushes.
 const BATCH_AGE: Duration = Duration::from_secs(2);
-
-/// Longest file taken of which no list tells the size, in bytes: the images of installers have some hundred megabytes.
-const LONGEST_UNSIZED: u64 = 8 << 30;
 
 /// After so many files have failed, no further ones are begun: the rest would most likely fail alike.
 const ENOUGH_FAILURES: usize = 10;
@@ -49,11 +47,9 @@ pub(super) struct Transfer {
 }
 
 struct Shared {
-    url: BaseUrl,
-    client: Client,
+    downloads: Downloads,
     store: Arc<Store>,
     mirror: MirrorRow,
-    inbox: Arc<Inbox>,
     /// Keeps the inbox ours until the committer is done with it.
     _lock: Arc<SyncLock>,
     connections: usize,
@@ -62,8 +58,6 @@ struct Shared {
     files: AtomicU64,
     bytes: AtomicU64,
     reused: AtomicU64,
-    /// Whether pool files may also be those of the tree they come from.
-    sharing: Sharing,
     /// What is wrong with files that were to be noted only.
     damage: Damage,
     /// A batch could not be kept: nothing more needs to come.
@@ -75,20 +69,6 @@ impl Shared {
     fn count(&self, bytes: u64) {
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// How a file that is on this machine is taken. Index files may be written anew in place: they are never shared.
-    fn taking(&self, missing: Missing) -> Taking {
-        let sharing = match missing {
-            Missing::Allowed => Sharing::Never,
-            Missing::Refused | Missing::Noted => self.sharing,
-        };
-        Taking {
-            inbox: Arc::clone(&self.inbox),
-            progress: Arc::clone(&self.progress),
-            sharing,
-            now: self.now,
-        }
     }
 }
 
@@ -103,20 +83,23 @@ impl Transfer {
     pub(super) async fn begin(
         job: &Job,
         lock: &Arc<SyncLock>,
-        client: &Client,
+        archive: &Arc<Archive>,
         store: &Arc<Store>,
         mirror: MirrorRow,
         progress: &Arc<dyn Progress>,
     ) -> Result<Self, SyncError> {
         let shared = Arc::new(Shared {
-            url: job.url.clone(),
-            client: client.clone(),
+            downloads: Downloads {
+                archive: Arc::clone(archive),
+                inbox: Arc::new(store.inbox(&job.mirror)?),
+                progress: Arc::clone(progress),
+                sharing: job.adoption.map_or(Sharing::Never, |adoption| adoption.sharing),
+                now: job.now,
+            },
             store: Arc::clone(store),
             mirror,
-            inbox: Arc::new(store.inbox(&job.mirror)?),
             _lock: Arc::clone(lock),
             connections: local::workers(job),
-            sharing: job.adoption.map_or(Sharing::Never, |adoption| adoption.sharing),
             damage: Damage::default(),
             now: job.now,
             progress: Arc::clone(progress),
@@ -148,6 +131,11 @@ impl Transfer {
         self.shared.damage.of(file)
     }
 
+    /// Removes what is left of files that were given up, now that nothing is missing.
+    pub(super) fn discard_incomplete(&self) {
+        self.shared.downloads.inbox.discard_incomplete();
+    }
+
     /// What has come over the network so far.
     pub(super) fn transferred(&self) -> Transferred {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -175,7 +163,7 @@ impl Transfer {
         .map_err(|(first, error)| failed(1, wants.len(), first, FileError::Content(error)))?;
         self.shared.reused.fetch_add(plan.have.len() as u64, Ordering::Relaxed);
         let mut blobs = plan.have;
-        if missing != Missing::Allowed && !local::takes_no_room(self.shared.sharing, &self.shared.url, store) {
+        if missing != Missing::Allowed && !self.shared.downloads.take_no_room(store) {
             fit::into_room(&plan.fetch, store.room()?)?;
         }
         if !plan.fetch.is_empty() {
@@ -223,7 +211,7 @@ impl Transfer {
             };
             let known = known.filter(|blob| store.blobs().has(blob.digest, blob.size));
             if known.is_none() {
-                self.hand_over((arrive(&self.shared.inbox, &file.bytes, new.mtime)?, new.mtime))?;
+                self.hand_over((arrive(&self.shared.downloads.inbox, &file.bytes, new.mtime)?, new.mtime))?;
                 self.shared.count(new.size);
             }
             let blob = known.unwrap_or(new);
@@ -314,24 +302,28 @@ impl Round {
             if self.outcome().failures >= ENOUGH_FAILURES || shared.failed.load(Ordering::Relaxed) {
                 break;
             }
-            match fetch_one(shared, want, self.missing).await? {
-                Ok(Some((arrived, mtime))) => {
+            match shared.downloads.fetch(want, self.missing).await {
+                Ok(Some(Downloaded { file, bytes })) => {
+                    let mtime = file.1;
                     let blob = BlobFacts {
-                        digest: arrived.digest(),
-                        size: arrived.size(),
+                        digest: file.0.digest(),
+                        size: file.0.size(),
                         mtime,
                     };
                     self.outcome().blobs.insert(want.checksum, blob);
-                    if to_committer.send(Message::File((arrived, mtime))).is_err() {
+                    if to_committer.send(Message::File(file)).is_err() {
                         return Err(SyncError::Worker);
                     }
-                    shared.count(blob.size);
+                    shared.count(bytes);
                     shared.progress.file();
                 }
                 Ok(None) if self.missing != Missing::Refused => shared.progress.file(),
                 Ok(None) => self.note_failure(want, FileError::Missing),
-                Err(error) if self.missing == Missing::Noted => shared.damage.note(want.checksum, &error),
-                Err(error) => self.note_failure(want, error),
+                Err(Trouble::File(error)) if self.missing == Missing::Noted => {
+                    shared.damage.note(want.checksum, &error)
+                }
+                Err(Trouble::File(error)) => self.note_failure(want, error),
+                Err(Trouble::Local(error)) => return Err(error),
             }
         }
         Ok(())
@@ -346,49 +338,6 @@ impl Round {
     }
 }
 
-/// Fetches one file; `None` when upstream has it at none of its paths. The outer error is one of our own disk.
-async fn fetch_one(
-    shared: &Shared,
-    want: &Want,
-    missing: Missing,
-) -> Result<Result<Option<Dated>, FileError>, SyncError> {
-    for path in &want.paths {
-        match shared.client.get(&shared.url, path, None).await {
-            Err(error) => return Ok(Err(FileError::Upstream(error))),
-            // Nobody asked conditionally: a server that calls the file unchanged has no bytes for us either.
-            Ok(Answer::Missing | Answer::Unchanged) => {}
-            Ok(Answer::Body(body)) => return receive(shared, want, body).await,
-            Ok(Answer::Local(file)) => return local::take(shared.taking(missing), want, file).await,
-        }
-    }
-    Ok(Ok(None))
-}
-
-async fn receive(shared: &Shared, want: &Want, mut body: Body) -> Result<Result<Option<Dated>, FileError>, SyncError> {
-    let mtime = body.last_modified().unwrap_or(want.date).min(shared.now);
-    let longest = want.size.unwrap_or(LONGEST_UNSIZED);
-    let mut incoming = shared.inbox.begin(longest, Some(want.checksum))?;
-    loop {
-        match body.chunk().await {
-            Err(error) => return Ok(Err(FileError::Upstream(error))),
-            Ok(None) => break,
-            Ok(Some(chunk)) => {
-                shared.progress.bytes(chunk.len() as u64);
-                match incoming.write(&chunk) {
-                    Err(error) if error.is_local() => return Err(error.into()),
-                    Err(error) => return Ok(Err(FileError::Content(error))),
-                    Ok(()) => {}
-                }
-            }
-        }
-    }
-    match incoming.finish(want.size, mtime) {
-        Ok(arrived) => Ok(Ok(Some((arrived, mtime)))),
-        Err(error) if error.is_local() => Err(error.into()),
-        Err(error) => Ok(Err(FileError::Content(error))),
-    }
-}
-
 /// Makes arrived files durable, batch by batch, on a thread of its own.
 struct Committer {
     shared: Arc<Shared>,
@@ -400,7 +349,7 @@ struct Committer {
 impl Committer {
     /// Works until every sender is gone, and commits what is left then. Begins with what a dead sync left finished.
     fn run(mut self, messages: &mpsc::Receiver<Message>) {
-        self.batch = self.shared.inbox.adopted();
+        self.batch = self.shared.downloads.inbox.adopted();
         self.commit();
         let mut due = None;
         loop {
@@ -460,7 +409,7 @@ mod tests {
     use crate::model::{Content, MirrorId, Percent};
     use crate::state::StateDir;
     use crate::sync::{Acceptance, Trust};
-    use crate::upstream::ClientOptions;
+    use crate::upstream::{Client, ClientOptions};
 
     struct Silent;
 
@@ -475,7 +424,7 @@ mod tests {
     fn job() -> Job {
         Job {
             mirror: "debian".parse().expect("valid"),
-            url: "http://127.0.0.1:9/".parse().expect("valid"),
+            urls: vec!["http://127.0.0.1:9/".parse().expect("valid")],
             suites: Vec::new(),
             components: Vec::new(),
             architectures: Vec::new(),
@@ -529,7 +478,8 @@ mod tests {
         let client = Client::new(&ClientOptions::new(1)).expect("sets up");
         let mirror = store.catalog().adopt_mirror(&job.mirror).expect("adopts");
         let progress: Arc<dyn Progress> = Arc::new(Silent);
-        let transfer = Transfer::begin(&job, &lock, &client, &store, mirror, &progress)
+        let archive = Arc::new(Archive::new(client, job.urls.clone()));
+        let transfer = Transfer::begin(&job, &lock, &archive, &store, mirror, &progress)
             .await
             .expect("begins");
         // Nothing listens at the mirror's address.

@@ -2,6 +2,7 @@
 //!
 //! Owns the error's words. URLs in it never carry a user name or password.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::scope::Forbidden;
 use super::tls::{TlsFailure, TlsFileError};
 
 /// Why an upstream did not give a file.
@@ -51,6 +53,30 @@ pub enum UpstreamError {
         /// That time.
         within: Duration,
     },
+    /// The whole file took too long, although something came all the time.
+    #[error("{url} was not complete after {} s", after.as_secs())]
+    Deadline {
+        /// What was fetched.
+        url: ShownUrl,
+        /// How long was waited for bytes of it.
+        after: Duration,
+    },
+    /// The file ended before its end.
+    #[error("{url} ended after {got} of {expected} bytes")]
+    Short {
+        /// What was fetched.
+        url: ShownUrl,
+        /// Its length in bytes.
+        expected: u64,
+        /// How many there are.
+        got: u64,
+    },
+    /// Another part of the file came than was asked for.
+    #[error("{url} sent another part of the file than was asked for")]
+    WrongRange {
+        /// What was fetched.
+        url: ShownUrl,
+    },
     /// Upstream refused.
     #[error("{url} answered with status {status}")]
     Status {
@@ -60,7 +86,7 @@ pub enum UpstreamError {
         status: u16,
     },
     /// A redirection leads where it must not.
-    #[error("{url} redirects {why}")]
+    #[error("{url} {why}")]
     Redirect {
         /// What was fetched.
         url: ShownUrl,
@@ -124,6 +150,41 @@ pub enum UpstreamError {
     Worker,
 }
 
+impl UpstreamError {
+    /// Whether the same request may well succeed later, without anybody's doing.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Transport { .. }
+            | Self::Stalled { .. }
+            | Self::TooSlow { .. }
+            | Self::Short { .. }
+            | Self::WrongRange { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            Self::Setup(_)
+            | Self::Tls { .. }
+            | Self::Deadline { .. }
+            | Self::Redirect { .. }
+            | Self::Encoded { .. }
+            | Self::TooLong { .. }
+            | Self::NoDirectory { .. }
+            | Self::OutsideDirectory { .. }
+            | Self::NotAFile { .. }
+            | Self::Unreadable { .. }
+            | Self::FileTooLong { .. }
+            | Self::Worker => false,
+        }
+    }
+}
+
+/// Whether `error` is or wraps an `E`. What an I/O error carries inside is no source of it, only the source of that is.
+fn goes_back_to<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<E>()
+        || carried.is_some_and(|carried| goes_back_to::<E>(carried))
+        || error.source().is_some_and(goes_back_to::<E>)
+}
+
 /// Why connections could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -160,6 +221,12 @@ impl fmt::Display for ShownUrl {
 
 impl UpstreamError {
     pub(super) fn transport(url: &Url, source: reqwest::Error) -> Self {
+        if goes_back_to::<Forbidden>(&source) {
+            return Self::Redirect {
+                url: ShownUrl::of(url),
+                why: "is where a redirection led, but its name belongs to an address of this machine or site",
+            };
+        }
         let url = ShownUrl::of(url);
         match TlsFailure::among_causes(&source) {
             Some(source) => Self::Tls { url, source },

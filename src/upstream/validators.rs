@@ -22,6 +22,11 @@ impl Validators {
         }
     }
 
+    /// The mark that only the very same bytes have, if there is one.
+    pub(super) fn strong(&self) -> Option<&str> {
+        self.etag.as_deref().filter(|tag| tag.starts_with('"'))
+    }
+
     /// The headers that ask for another version only.
     pub(super) fn conditions(&self) -> impl Iterator<Item = (HeaderName, &str)> {
         let etag = self.etag.as_deref().map(|etag| (IF_NONE_MATCH, etag));

@@ -2,6 +2,7 @@
 //!
 //! Owns the report of what was understood of the configuration. That it is good is said by there being one.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::security;
 use crate::cli::text::{size, span};
-use crate::config::{MirrorSettings, PruneSettings, Settings};
+use crate::config::{HttpSettings, MirrorSettings, PruneSettings, Settings};
 use crate::model::{Content, Timestamp, TlsSettings, Translations};
 
 #[derive(Serialize)]
@@ -21,6 +22,7 @@ struct Report {
     state: String,
     max_conns: usize,
     log: Log,
+    http: Http,
     gc: Gc,
     mirrors: Vec<Mirror>,
 }
@@ -29,6 +31,20 @@ struct Report {
 struct Log {
     level: &'static str,
     format: &'static str,
+}
+
+#[derive(Serialize)]
+struct Http {
+    connect_timeout: String,
+    read_timeout: String,
+    min_rate: u64,
+    retries: u32,
+    backoff: String,
+    max_rate: Option<u64>,
+    http_proxy: Option<String>,
+    https_proxy: Option<String>,
+    no_proxy: Option<String>,
+    auth_conf: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -42,6 +58,8 @@ struct Gc {
 struct Mirror {
     id: String,
     url: String,
+    urls: Vec<String>,
+    http: Http,
     suites: Vec<String>,
     sections: Vec<String>,
     architectures: Vec<String>,
@@ -97,6 +115,7 @@ impl Report {
                 level: settings.log.level.name(),
                 format: settings.log.format.name(),
             },
+            http: Http::of(&settings.http),
             gc: Gc {
                 auto: settings.gc.auto,
                 keep_partial: span(settings.gc.keep_partial),
@@ -115,7 +134,9 @@ impl Mirror {
     fn of(settings: &MirrorSettings, now: Timestamp) -> Self {
         Self {
             id: settings.id.to_string(),
-            url: settings.url.to_string(),
+            url: settings.urls[0].to_string(),
+            urls: texts(&settings.urls),
+            http: Http::of(&settings.http),
             suites: texts(&settings.suites),
             sections: texts(&settings.components),
             architectures: texts(&settings.architectures),
@@ -247,6 +268,50 @@ impl Tls {
     }
 }
 
+impl Http {
+    fn of(settings: &HttpSettings) -> Self {
+        Self {
+            connect_timeout: span(settings.connect_timeout),
+            read_timeout: span(settings.read_timeout),
+            min_rate: settings.min_rate,
+            retries: settings.retries,
+            backoff: span(settings.backoff),
+            max_rate: settings.max_rate.map(NonZeroU64::get),
+            http_proxy: settings.proxy.http.as_ref().map(ToString::to_string),
+            https_proxy: settings.proxy.https.as_ref().map(ToString::to_string),
+            no_proxy: settings.proxy.except.clone(),
+            auth_conf: settings.auth_conf.as_deref().map(shown),
+        }
+    }
+
+    /// By which way files are fetched, and how fast at most.
+    fn way(&self) -> String {
+        let way = match (&self.http_proxy, &self.https_proxy) {
+            (None, None) => "direct connections".to_owned(),
+            (Some(http), Some(https)) if http == https => format!("the proxy {http}"),
+            (http, https) => {
+                let named = [("http", http), ("https", https)];
+                let named = named.map(|(scheme, proxy)| {
+                    let proxy = proxy.as_deref().unwrap_or("direct connections");
+                    format!("{proxy} for {scheme}")
+                });
+                named.join(", ")
+            }
+        };
+        match self.max_rate {
+            Some(rate) => format!("{way}, at most {} a second", size(rate)),
+            None => way,
+        }
+    }
+
+    fn patience(&self) -> String {
+        format!(
+            "{} to connect, {} for bytes, {} retries",
+            self.connect_timeout, self.read_timeout, self.retries
+        )
+    }
+}
+
 impl Prune {
     fn of(settings: PruneSettings) -> Self {
         Self {
@@ -308,7 +373,9 @@ impl Gc {
 impl Mirror {
     fn table(&self) -> Table {
         let mut table = pairs();
-        table.row(["  url".into(), self.url.clone()]);
+        table.row(["  url".into(), self.urls.join(" ")]);
+        table.row(["  through".into(), self.http.way()]);
+        table.row(["  patience".into(), self.http.patience()]);
         table.row(["  suites".into(), self.suites.join(" ")]);
         // Flat repositories have neither.
         if !self.sections.is_empty() {

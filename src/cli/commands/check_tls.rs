@@ -67,7 +67,7 @@ struct Link {
 pub(in crate::cli) fn run(arguments: &CheckTlsArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let mirrors = context.mirrors(std::slice::from_ref(&arguments.mirror))?;
     for mirror in mirrors {
-        let seen = inspect(&mirror.url, &mirror.tls).map_err(|error| unseen(&error))?;
+        let seen = inspect(&mirror.urls[0], &mirror.tls).map_err(|error| unseen(&error))?;
         output.answer(&Report::of(mirror, &seen, context.now));
         conclude(mirror, seen.connection)?;
     }
@@ -85,7 +85,7 @@ fn unseen(error: &InspectError) -> Failure {
 
 /// What a sync would make of the connection.
 fn conclude(mirror: &MirrorSettings, connection: Connection) -> Result<(), Failure> {
-    let of = |what: &str| format!("{what} of {}", mirror.url);
+    let of = |what: &str| format!("{what} of {}", mirror.urls[0]);
     match (connection.failure, connection.distrust) {
         (Some(failure), _) => {
             let message = format!("a sync of {} would get no secure connection: {failure}", mirror.id);
@@ -124,7 +124,7 @@ impl Report {
         let shown = !connection.chain.is_empty();
         Self {
             mirror: mirror.id.to_string(),
-            url: mirror.url.to_string(),
+            url: mirror.urls[0].to_string(),
             address: seen.address.to_string(),
             server_name: seen.name.clone(),
             versions: seen.versions.iter().map(Version::of).collect(),

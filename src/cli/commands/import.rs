@@ -101,7 +101,7 @@ pub(super) fn tree(dir: &Path) -> Result<BaseUrl, Failure> {
 
 fn job(run: &Run<'_>, mirror: &MirrorSettings, url: BaseUrl, arguments: &ImportArgs) -> Result<Job, Failure> {
     let mut job = run.job(mirror)?;
-    job.url = url;
+    job.urls = vec![url];
     job.adoption = Some(Adoption {
         sharing: sharing(arguments.copy),
         created_at: None,

@@ -221,7 +221,7 @@ impl Migration<'_> {
 
     fn job(&self, settings: &MirrorSettings, old: &OldTree, name: &SnapshotName) -> Result<Job, Failure> {
         Ok(Job {
-            url: tree(&old.path)?,
+            urls: vec![tree(&old.path)?],
             name: name.clone(),
             // Where the pointers led is known only when every tree was looked at.
             pointers: Vec::new(),

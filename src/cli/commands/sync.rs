@@ -25,7 +25,7 @@ use crate::retention;
 use crate::signature::Keyring;
 use crate::state::StateDir;
 use crate::sync::{self, Acceptance, Job, Outcome, Progress, Store, SyncReport, Trust};
-use crate::upstream::{Client, ClientOptions};
+use crate::upstream::{Client, ClientOptions, Credentials, Proxies, Retry, Throttle};
 
 /// Where APT keeps the keyrings that it trusts itself.
 const APT_CONFIGURATION: &str = "/etc/apt";
@@ -86,6 +86,7 @@ pub(super) struct Run<'a> {
     pub(super) store: Arc<Store>,
     /// For directories of this machine; upstreams have [`Run::client_of`].
     pub(super) client: Client,
+    rate: Option<Arc<Throttle>>,
     pub(super) runtime: Runtime,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) interrupt: Interrupt,
@@ -134,7 +135,6 @@ impl<'a> Run<'a> {
     ) -> Result<Self, Failure> {
         let catalog = Catalog::open(&state.catalog())?;
         let store = Store::new(catalog, Context::blobs(&state)?, state.incoming_root());
-        let client = Client::new(&ClientOptions::new(context.settings.max_conns))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -145,7 +145,8 @@ impl<'a> Run<'a> {
             context,
             state,
             store: Arc::new(store),
-            client,
+            client: Client::new(&ClientOptions::new(context.settings.max_conns))?,
+            rate: context.settings.http.max_rate.map(|rate| Arc::new(Throttle::new(rate))),
             interrupt: interrupt::listen(&runtime),
             runtime,
             progress: progress::of(output),
@@ -155,7 +156,8 @@ impl<'a> Run<'a> {
     /// The client for a mirror's upstream, which secures its connections as the mirror's settings ask for.
     pub(super) fn client_of(&self, mirror: &MirrorSettings) -> Result<Client, Failure> {
         security::warn(mirror);
-        Ok(self.client.secured(&mirror.url, &mirror.tls)?)
+        let client = Client::new(&self.client_options(mirror)?)?;
+        Ok(client.secured(&mirror.urls, &mirror.tls)?)
     }
 
     fn sync(&self, mirror: &MirrorSettings) -> Result<SyncReport, Failure> {
@@ -199,7 +201,7 @@ impl<'a> Run<'a> {
         ];
         Ok(Job {
             mirror: mirror.id.clone(),
-            url: mirror.url.clone(),
+            urls: mirror.urls.clone(),
             suites: mirror.suites.clone(),
             components: mirror.components.clone(),
             architectures: mirror.architectures.clone(),
@@ -221,6 +223,30 @@ impl<'a> Run<'a> {
             connections: self.context.settings.max_conns,
             actor: self.context.actor.clone(),
             now: self.context.now,
+        })
+    }
+
+    fn client_options(&self, mirror: &MirrorSettings) -> Result<ClientOptions, Failure> {
+        let http = &mirror.http;
+        let own_rate = http.max_rate.map(|rate| Arc::new(Throttle::new(rate)));
+        let netrc = self.context.home.as_deref().map(|home| home.join(".netrc"));
+        let options = ClientOptions::new(self.context.settings.max_conns);
+        Ok(ClientOptions {
+            connect: http.connect_timeout,
+            stall: http.read_timeout,
+            least: http.min_rate.saturating_mul(options.window.as_secs()),
+            retry: Retry {
+                retries: http.retries,
+                first: http.backoff,
+            },
+            throttles: self.rate.iter().cloned().chain(own_rate).collect(),
+            proxies: Proxies {
+                http: http.proxy.http.clone(),
+                https: http.proxy.https.clone(),
+                except: http.proxy.except.clone(),
+            },
+            credentials: Arc::new(Credentials::load(http.auth_conf.as_deref(), netrc.as_deref())?),
+            ..options
         })
     }
 

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::model::Timestamp;
 use crate::upstream::fetch_capped;
 
 /// Serves `answers`, one for each connection, and gives the requests it read.
@@ -55,8 +56,9 @@ fn client() -> Client {
 }
 
 async fn get(base: &BaseUrl, known: Option<&Validators>) -> Result<Answer, UpstreamError> {
+    let ask = known.map_or(Ask::Whole, Ask::Changed);
     client()
-        .get(base, &"dists/x/Release".parse().expect("valid"), known)
+        .get(base, &"dists/x/Release".parse().expect("valid"), ask)
         .await
 }
 
@@ -195,7 +197,7 @@ async fn a_crawl_is_too_slow() {
     };
     let client = Client::new(&options).expect("sets up");
     let path = "x".parse().expect("valid");
-    let Ok(Answer::Body(body)) = client.get(&base, &path, None).await else {
+    let Ok(Answer::Body(body)) = client.get(&base, &path, Ask::Whole).await else {
         panic!("a body")
     };
     assert!(matches!(
@@ -215,4 +217,113 @@ async fn passwords_are_not_in_errors() {
         cause = error.source();
     }
     assert!(!text.contains("secret"), "{text}");
+}
+
+#[test]
+fn a_redirection_never_loses_what_protects_the_connection() {
+    let base: BaseUrl = "https://bob:secret@h/debian".parse().expect("a URL");
+    let lead = |location: &str| {
+        target(
+            &base,
+            base.with_credentials(),
+            Some(&location.parse().expect("a header")),
+        )
+    };
+    assert!(lead("http://h/debian").is_err());
+    assert_eq!(lead("https://other/x").expect("followed").as_str(), "https://other/x");
+    assert_eq!(
+        lead("https://eve:x@h:8443/").expect("followed").as_str(),
+        "https://h:8443/"
+    );
+    assert_eq!(lead("/y").expect("followed").as_str(), "https://bob:secret@h/y");
+    assert!(target(&base, base.with_credentials(), None).is_ok_and(|url| url.path() == "/debian"));
+}
+
+#[tokio::test]
+async fn the_rest_of_a_file_is_taken_only_when_it_is_that() {
+    let part = |status: &str, range: &str| -> Vec<u8> {
+        let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 2\r\n");
+        format!("{head}content-range: {range}\r\n\r\nlo").into()
+    };
+    let ask = async |answer: Vec<u8>| {
+        let (base, mut requests) = serve(vec![answer]).await;
+        let of = Validators {
+            etag: Some("\"a\"".into()),
+            last_modified: None,
+        };
+        let ask = Ask::Rest { from: 3, of: Some(&of) };
+        let answer = client().get(&base, &"x".parse().expect("valid"), ask).await;
+        (answer, requests.recv().await.expect("one request").to_lowercase())
+    };
+    let (answer, request) = ask(part("206 Partial Content", "bytes 3-4/5")).await;
+    let Ok(Answer::Body(body)) = answer else {
+        panic!("a body")
+    };
+    assert_eq!((body.begins(), body.length()), (3, Some(5)));
+    assert!(
+        request.contains("range: bytes=3-\r\n") && request.contains("if-range: \"a\"\r\n"),
+        "{request}"
+    );
+    let (answer, _) = ask(ok("", "hello")).await;
+    assert!(matches!(answer, Ok(Answer::Body(body)) if body.begins() == 0));
+    for wrong in [part("206 Partial Content", "bytes 2-3/5"), part("416 No", "bytes */2")] {
+        let (answer, _) = ask(wrong).await;
+        assert!(matches!(answer, Err(error @ UpstreamError::WrongRange { .. }) if error.is_temporary()));
+    }
+    let (base, _requests) = serve(vec![part("206 Partial Content", "bytes 0-1/2")]).await;
+    assert!(
+        matches!(get(&base, None).await, Err(UpstreamError::WrongRange { .. })),
+        "nobody asked"
+    );
+}
+
+#[tokio::test]
+async fn temporary_failures_are_told_from_lasting_ones() {
+    for (line, temporary) in [
+        ("408 Timeout", true),
+        ("429 Too Many", true),
+        ("500 Oh", true),
+        ("503 Busy", true),
+        ("400 Bad", false),
+        ("401 Who", false),
+        ("403 No", false),
+        ("418 Teapot", false),
+        ("206 Part", true),
+    ] {
+        let (base, _requests) = serve(vec![status(line, "")]).await;
+        let error = get(&base, None).await.expect_err("refused");
+        assert_eq!(error.is_temporary(), temporary, "{line}");
+    }
+    let nobody: BaseUrl = "http://127.0.0.1:1/".parse().expect("a URL");
+    assert!(get(&nobody, None).await.expect_err("nobody").is_temporary());
+}
+
+#[tokio::test]
+async fn an_untrusted_certificate_is_nothing_to_wait_for() {
+    // Not TLS at all, which is as good as a wrong certificate.
+    let (base, _requests) = serve(vec![b"HTTP/1.1 400 Plain\r\n\r\n".to_vec(); 2]).await;
+    let mut url = base.with_credentials().clone();
+    url.set_scheme("https").expect("a scheme of the web");
+    let base: BaseUrl = url.as_str().parse().expect("a URL");
+    let error = get(&base, None).await.expect_err("no TLS");
+    assert!(!error.is_temporary(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_name_that_leads_to_this_machine_is_not_followed_from_outside() {
+    let (there, mut requests) = serve(vec![ok("", "x")]).await;
+    let port = there.with_credentials().port().expect("has one");
+    let url: Url = format!("http://localhost:{port}/").parse().expect("a URL");
+    let client = client();
+    let reach = async |from: Scope| {
+        let http = client.elsewhere(from).expect("sets up");
+        http.get(url.clone()).send().await
+    };
+    for from in [Scope::Public, Scope::Private, Scope::Link] {
+        let error = UpstreamError::transport(&url, reach(from).await.expect_err("refused"));
+        assert!(matches!(&error, UpstreamError::Redirect { .. }), "{error:?}");
+        assert!(!error.is_temporary());
+    }
+    assert!(requests.try_recv().is_err(), "nobody was asked");
+    assert!(reach(Scope::Loopback).await.is_ok());
 }

@@ -43,6 +43,16 @@ impl Config {
         self
     }
 
+    /// As [`Config::set_in`], unless the key is set already.
+    #[must_use]
+    pub fn default_in(self, table: &str, key: &str, value: &str) -> Self {
+        let set = self
+            .tables
+            .get(table)
+            .is_some_and(|keys| keys.iter().any(|(known, _)| known == key));
+        if set { self } else { self.set_in(table, key, value) }
+    }
+
     /// Adds a mirror.
     #[must_use]
     pub fn mirror(mut self, mirror: Mirror) -> Self {

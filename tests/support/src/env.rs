@@ -64,12 +64,14 @@ impl TestEnv {
         &self.binary
     }
 
-    /// Writes the configuration, with `dir` and `[snapshot] path` added.
+    /// Writes the configuration, with `dir` and `[snapshot] path` added, and with retries that come soon: an upstream that
+    /// fails on purpose needs no time to recover.
     pub fn configure(&self, config: Config) {
         let quoted = |path: PathBuf| format!("\"{}\"", path.display());
         let config = config
             .set("dir", &quoted(self.mount_dir()))
-            .set_in("snapshot", "path", &quoted(self.state_dir()));
+            .set_in("snapshot", "path", &quoted(self.state_dir()))
+            .default_in("http", "backoff", "\"1ms\"");
         self.configure_with(&config.to_toml());
     }
 

@@ -27,6 +27,7 @@ mod http;
 mod mount;
 mod nginx;
 mod program;
+mod proxy;
 mod scratch;
 mod sys;
 mod tls;
@@ -44,6 +45,7 @@ pub use mirrorctl::demo::{Archive, ArchiveBuilder, Deb, Signing, SigningKey, Sui
 pub use mount::{MountGuard, mounted_below};
 pub use nginx::Nginx;
 pub use program::{Program, Ran, Running, Usage};
+pub use proxy::{Asked, Proxy};
 pub use scratch::{Scratch, free_port, is_root, now};
 pub use sys::Signal;
 pub use tls::{TlsFront, TlsVersions};

@@ -58,6 +58,18 @@ pub enum Fault {
     Delayed(Duration),
     /// The whole file with status 200, also to conditional requests.
     Unconditional,
+    /// These very bytes, head and all, and the end of the connection.
+    Raw(Vec<u8>),
+    /// These very bytes again and again until the client goes.
+    RawForever(Vec<u8>),
+    /// The whole file with status 200, also to requests for a part.
+    NoRanges,
+    /// To requests for a part, another part than was asked for; the proper answer to others.
+    WrongRange,
+    /// The proper answer, but without anything that tells versions apart.
+    Unmarked,
+    /// The fault for so many of a hundred requests, spread without any order; the proper answer to the others.
+    Sometimes(u32, Box<Fault>),
 }
 
 /// One request, as it arrived.
@@ -77,6 +89,14 @@ pub struct Recorded {
 
 type Hook = Box<dyn FnOnce() + Send>;
 
+/// A hook, and what it waits for.
+struct Waiting {
+    pattern: String,
+    /// How many requests that match go by before.
+    passing: usize,
+    hook: Hook,
+}
+
 struct Rule {
     pattern: String,
     fault: Fault,
@@ -86,8 +106,10 @@ struct Rule {
 
 #[derive(Default)]
 struct State {
+    /// Decides about [`Fault::Sometimes`]; the same in every run.
+    chance: u64,
     rules: Vec<Rule>,
-    hooks: Vec<(String, Hook)>,
+    hooks: Vec<Waiting>,
     requests: Vec<Recorded>,
 }
 
@@ -168,9 +190,16 @@ impl Upstream {
     /// Runs `hook` once, just before the first request that matches is answered: to change the archive in the middle
     /// of a sync.
     pub fn before(&self, pattern: &str, hook: impl FnOnce() + Send + 'static) {
-        lock(&self.hostile.state)
-            .hooks
-            .push((pattern.to_owned(), Box::new(hook)));
+        self.before_nth(pattern, 1, hook);
+    }
+
+    /// As [`Upstream::before`], with the first request as number 1.
+    pub fn before_nth(&self, pattern: &str, number: usize, hook: impl FnOnce() + Send + 'static) {
+        lock(&self.hostile.state).hooks.push(Waiting {
+            pattern: pattern.to_owned(),
+            passing: number.saturating_sub(1),
+            hook: Box::new(hook),
+        });
     }
 
     /// The requests so far, in the order in which they were answered.
@@ -236,17 +265,30 @@ impl Hostile {
         let applies = |rule: &&mut Rule| rule.left != Some(0) && matches(&rule.pattern, path);
         let rule = state.rules.iter_mut().rev().find(applies)?;
         rule.left = rule.left.map(|left| left - 1);
-        Some(rule.fault.clone())
+        let fault = rule.fault.clone();
+        let Fault::Sometimes(percent, fault) = fault else {
+            return Some(fault);
+        };
+        // The constants are those of Knuth's MMIX; the upper bits of such a sequence look random enough.
+        let step = |chance: u64| chance.wrapping_mul(6_364_136_223_846_793_005);
+        state.chance = step(state.chance).wrapping_add(1_442_695_040_888_963_407);
+        ((state.chance >> 33) % 100 < percent.into()).then_some(*fault)
     }
 
     fn hooks_for(&self, path: &str) -> Vec<Hook> {
         let mut state = lock(&self.state);
-        let (due, waiting) = std::mem::take(&mut state.hooks)
-            .into_iter()
-            .partition(|(pattern, _)| matches(pattern, path));
+        let (mut due, mut waiting) = (Vec::new(), Vec::new());
+        for mut hook in std::mem::take(&mut state.hooks) {
+            match (matches(&hook.pattern, path), hook.passing) {
+                (true, 0) => due.push(hook.hook),
+                (matched, passing) => {
+                    hook.passing = passing - usize::from(matched);
+                    waiting.push(hook);
+                }
+            }
+        }
         state.hooks = waiting;
-        let due: Vec<(String, Hook)> = due;
-        due.into_iter().map(|(_, hook)| hook).collect()
+        due
     }
 
     fn record(&self, request: &Request, status: u16) {
@@ -302,6 +344,8 @@ enum Sending {
     Cut { after: usize, end: CutEnd },
     Endless,
     Slow { piece: usize, pause: Duration },
+    Raw(Vec<u8>),
+    RawForever(Vec<u8>),
 }
 
 enum CutEnd {
@@ -312,11 +356,12 @@ enum CutEnd {
 
 fn misbehave(fault: Option<Fault>, request: &Request, files: &FileService) -> io::Result<Reply> {
     let good = || files.respond(request);
-    let whole = || {
+    let without = |unwanted: &dyn Fn(&str) -> bool| {
         let mut plain = request.clone();
-        plain.headers.retain(|(name, _)| !name.starts_with("if-"));
+        plain.headers.retain(|(name, _)| !unwanted(name));
         files.respond(&plain)
     };
+    let whole = || without(&|name| name.starts_with("if-") || name == "range");
     let rewritten = |change: &dyn Fn(&mut Vec<u8>)| -> io::Result<Response> {
         let Response { status, headers, body } = whole();
         let mut bytes = body.into_bytes()?;
@@ -328,7 +373,8 @@ fn misbehave(fault: Option<Fault>, request: &Request, files: &FileService) -> io
         })
     };
     let (response, sending) = match fault {
-        None => (good(), None),
+        // Of the second kind are none: they were decided where the fault was looked up.
+        None | Some(Fault::Sometimes(..)) => (good(), None),
         Some(Fault::Silent) => {
             return Ok(Reply {
                 response: None,
@@ -397,7 +443,18 @@ fn misbehave(fault: Option<Fault>, request: &Request, files: &FileService) -> io
         ),
         Some(Fault::Endless) => (whole(), Some(Sending::Endless)),
         Some(Fault::Slow { piece, pause }) => (whole(), Some(Sending::Slow { piece, pause })),
-        Some(Fault::Unconditional) => (whole(), None),
+        Some(Fault::Unconditional) => (without(&|name| name.starts_with("if-")), None),
+        Some(Fault::Raw(bytes)) => (whole(), Some(Sending::Raw(bytes))),
+        Some(Fault::RawForever(bytes)) => (whole(), Some(Sending::RawForever(bytes))),
+        Some(Fault::NoRanges) => (without(&|name| name == "range"), None),
+        Some(Fault::WrongRange) => (wrong_range(good()), None),
+        Some(Fault::Unmarked) => {
+            let mut response = good();
+            response
+                .headers
+                .retain(|(name, _)| !matches!(name.as_str(), "ETag" | "Last-Modified"));
+            (response, None)
+        }
     };
     Ok(Reply {
         response: Some(response),
@@ -406,8 +463,30 @@ fn misbehave(fault: Option<Fault>, request: &Request, files: &FileService) -> io
     })
 }
 
+/// The answer with a part that begins a byte late, as its head says.
+fn wrong_range(mut response: Response) -> Response {
+    for (name, value) in &mut response.headers {
+        let numbers = value.strip_prefix("bytes ").and_then(|range| range.split_once('-'));
+        if let (206, "Content-Range", Some((start, rest))) = (response.status, name.as_str(), numbers) {
+            let start: u64 = start.parse().expect("our own server counts right");
+            *value = format!("bytes {}-{rest}", start + 1);
+        }
+    }
+    response
+}
+
 fn send_badly(mut response: Response, sending: &Sending, stream: &mut TcpStream) -> io::Result<After> {
     let body = std::mem::replace(&mut response.body, Body::Bytes(Vec::new())).into_bytes()?;
+    match sending {
+        Sending::Raw(bytes) => {
+            stream.write_all(bytes)?;
+            return Ok(After::Close);
+        }
+        Sending::RawForever(bytes) => loop {
+            stream.write_all(bytes)?;
+        },
+        Sending::Cut { .. } | Sending::Endless | Sending::Slow { .. } => {}
+    }
     let length = (!matches!(sending, Sending::Endless)).then_some(body.len() as u64);
     stream.write_all(response.head(length, After::Close).as_bytes())?;
     match *sending {
@@ -437,6 +516,7 @@ fn send_badly(mut response: Response, sending: &Sending, stream: &mut TcpStream)
             }
             Ok(After::Close)
         }
+        Sending::Raw(_) | Sending::RawForever(_) => unreachable!("sent above, without a head of ours"),
     }
 }
 
