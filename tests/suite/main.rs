@@ -5,6 +5,7 @@
 mod adopt;
 mod check_tls;
 mod crash;
+mod fetching;
 mod kinds;
 mod output;
 mod regressions;
@@ -12,4 +13,5 @@ mod signatures;
 mod site;
 mod syncing;
 mod tls;
+mod transport;
 mod trust;

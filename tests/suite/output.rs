@@ -224,7 +224,7 @@ fn failures_of_syncs_give_one_document() {
     site.upstream.clear_faults();
     documents(&site.env, &[("sync one", 0), ("snapshot promote one two", 4)]);
     site.upstream.fault("dists/*", Fault::Status(500));
-    documents(&site.env, &[("sync two", 1), ("snapshot create two x", 1)]);
+    documents(&site.env, &[("sync two", 8), ("snapshot create two x", 1)]);
     site.upstream.clear_faults();
     let lines = [
         ("sync", 0),
@@ -418,7 +418,7 @@ fn quiet_commands_print_answers_and_errors_only() {
         "recorded"
     );
     site.upstream.fault("dists/*", Fault::Status(500));
-    let failed = site.run("-q sync").code(1).stderr_has("error: ");
+    let failed = site.run("-q sync").code(8).stderr_has("error: ");
     assert!(
         failed.stdout.is_empty() && !failed.stderr.contains("INFO") && !failed.stderr.contains("WARN"),
         "{failed}"

@@ -238,7 +238,7 @@ fn fault_10_what_was_fetched_is_kept_and_a_stalled_peer_holds_nobody() {
     let config = Config::new().mirror(site.mirror("debian")).set("max_conns", "1");
     site.configure_all(config);
     site.upstream.fault_times("pool/*/bb_*", 1, Fault::Stalled(50));
-    site.upstream.fault_times("pool/*/cc_*", 1, Fault::Truncated(50));
+    site.upstream.fault_times("pool/*/cc_*", 1, Fault::Status(404));
     let mut sync = site.env.spawn(&["sync"]);
     site.upstream.wait_for("pool/*/bb_*");
     sync.signal(Signal::Interrupt);

@@ -438,8 +438,8 @@ fn bad_answers() -> Vec<Case> {
     vec![
         ("InRelease", page(), 5, "web page"),
         ("InRelease", Fault::Endless, 1, "longer than"),
-        ("InRelease", Fault::Status(500), 1, "500"),
-        ("InRelease", Fault::Truncated(100), 1, "InRelease"),
+        ("InRelease", Fault::Status(500), 8, "500"),
+        ("InRelease", Fault::Truncated(100), 8, "InRelease"),
         (
             "InRelease",
             Fault::Redirect("file:///etc/passwd".into()),
@@ -450,16 +450,16 @@ fn bad_answers() -> Vec<Case> {
         ("Packages.gz", Fault::WrongByte, 5, "SHA-256"),
         ("Packages.gz", Fault::Extra(vec![0; 9]), 5, "more than the expected"),
         ("Packages.xz", Fault::Endless, 5, "more than the expected"),
-        ("Packages.xz", Fault::Truncated(7), 1, "Packages.xz"),
+        ("Packages.xz", Fault::Truncated(7), 8, "Packages.xz"),
         ("cc_", page(), 5, "only 26 of"),
         ("cc_", Fault::WrongByte, 5, "SHA-256"),
         ("cc_", Fault::Extra(vec![0; 9]), 5, "more than the expected"),
         ("cc_", Fault::Endless, 5, "more than the expected"),
-        ("cc_", Fault::Truncated(100), 1, "cc_1"),
-        ("cc_", Fault::Reset(100), 1, "cc_1"),
+        ("cc_", Fault::Truncated(100), 8, "cc_1"),
+        ("cc_", Fault::Reset(100), 8, "cc_1"),
         ("cc_", Fault::Status(404), 1, "does not have it"),
         ("cc_", Fault::Status(410), 1, "does not have it"),
-        ("cc_", Fault::Status(503), 1, "503"),
+        ("cc_", Fault::Status(503), 8, "503"),
         ("cc_", Fault::Redirect("cc_9_amd64.deb".into()), 1, "five times"),
     ]
 }
@@ -513,7 +513,7 @@ fn an_upstream_that_is_not_there_fails_the_sync() {
         upstream.url()
     };
     site.configure(|mirror| mirror.set("url", &format!("\"{address}\"")));
-    site.run("sync").code(1).stderr_has("cannot fetch");
+    site.run("sync").code(8).stderr_has("cannot fetch");
     assert_eq!(site.visible(), visible);
 }
 
@@ -894,7 +894,7 @@ fn new_snapshots_go_where_the_configuration_says() {
             site.sync();
             site.add(&deb("aa", &format!("1.{round}"), 10));
             site.upstream.fault("pool/*", Fault::Status(500));
-            site.run("sync").code(1);
+            site.run("sync").code(8);
             site.upstream.clear_faults();
             assert_eq!(site.pointer("debian", "staging"), expected(staging));
             assert_eq!(site.pointer("debian", "current"), expected(production));
