@@ -320,7 +320,7 @@ impl Round {
                 Ok(None) if self.missing != Missing::Refused => shared.progress.file(),
                 Ok(None) => self.note_failure(want, FileError::Missing),
                 Err(Trouble::File(error)) if self.missing == Missing::Noted => {
-                    shared.damage.note(want.checksum, &error)
+                    shared.damage.note(want.checksum, &error);
                 }
                 Err(Trouble::File(error)) => self.note_failure(want, error),
                 Err(Trouble::Local(error)) => return Err(error),
