@@ -226,17 +226,15 @@ fn pair(cert: &Cert, now: Timestamp) -> Result<KeyPair, Unfit> {
         return Err(Unfit::Revoked(key));
     }
     valid.alive().map_err(invalid)?;
-    let usable = || valid.keys().supported().alive().revoked(false).for_signing().secret();
-    let mut usable_now = usable()
-        .unencrypted_secret()
-        .map(|part| part.key().clone())
-        .collect::<Vec<_>>();
-    usable_now.sort_by_key(openpgp::packet::Key::creation_time);
-    match usable_now.pop() {
-        Some(part) => part.into_keypair().map_err(invalid),
-        None if usable().next().is_some() => Err(Unfit::Encrypted(key)),
-        None => Err(Unfit::NoSigningKey(key)),
+    let usable = valid.keys().supported().alive().revoked(false).for_signing().secret();
+    let mut usable: Vec<_> = usable.map(|part| part.key().clone()).collect();
+    if usable.is_empty() {
+        return Err(Unfit::NoSigningKey(key));
     }
+    usable.retain(openpgp::packet::Key::has_unencrypted_secret);
+    usable.sort_by_key(openpgp::packet::Key::creation_time);
+    let newest = usable.pop().ok_or(Unfit::Encrypted(key))?;
+    newest.into_keypair().map_err(invalid)
 }
 
 fn write_signed(signer: MessageSigner, text: &str) -> openpgp::Result<()> {

@@ -5,6 +5,7 @@
 mod adopt;
 mod check_tls;
 mod crash;
+mod filters;
 mod kinds;
 mod output;
 mod regressions;

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::super::relation::{self, Relation};
 use super::{Candidate, Index, Lists, Place, newest};
-use crate::model::{Filter, Priority};
+use crate::model::{Filter, PackageName, Priority};
 
 /// A dependency that nothing satisfies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +48,7 @@ pub(super) fn follow(filter: &Filter, indices: &[Index]) -> Closure {
     while let Some((world, place)) = walk.open.pop() {
         walk.take_needs(world, place);
     }
-    let unknown = filter.packages.iter().map(|name| name.as_str());
+    let unknown = filter.packages.iter().map(PackageName::as_str);
     Closure {
         taken: walk.seen.into_iter().map(|(_, place)| place).collect(),
         unknown: unknown
@@ -209,16 +209,14 @@ impl<'a> Walk<'a> {
         match relation.qualifier {
             None | Some("native") => (world, self.satisfying(world, relation)),
             Some("any") => {
-                let here = self.satisfying(world, relation);
-                if !here.is_empty() {
-                    return (world, here);
-                }
-                let others = (0..self.worlds.len()).map(|other| {
-                    let mut places = self.satisfying(other, relation);
+                // APT takes none but those that allow it, of the client's own architecture either.
+                let allowed = |world: usize| {
+                    let mut places = self.satisfying(world, relation);
                     places.retain(|place| self.candidate(*place).allowed);
-                    (other, places)
-                });
-                let mut found = others.filter(|(_, places)| !places.is_empty());
+                    (world, places)
+                };
+                let worlds = std::iter::once(world).chain(0..self.worlds.len());
+                let mut found = worlds.map(allowed).filter(|(_, places)| !places.is_empty());
                 found.next().unwrap_or((world, Vec::new()))
             }
             Some(architecture) => {

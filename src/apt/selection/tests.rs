@@ -171,7 +171,7 @@ fn dependencies_are_followed_to_the_end() {
         ("lib_1", "Depends: data"),
         ("lib_0.5", ""),
         ("data_1_all", "Depends: app"),
-        ("tool_1", ""),
+        ("tool_1", "Multi-Arch: allowed"),
         ("other_1", ""),
         ("helper_1", ""),
         ("init_1", ""),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::filter_report::Filters;
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::security;
@@ -59,6 +60,7 @@ struct Mirror {
     example_name: Option<String>,
     prune: Prune,
     tls: Tls,
+    filters: Filters,
     warnings: Vec<String>,
 }
 
@@ -113,6 +115,9 @@ impl Report {
 
 impl Mirror {
     fn of(settings: &MirrorSettings, now: Timestamp) -> Self {
+        let (filters, suspicions) = Filters::of(&settings.filters, now);
+        let mut warnings = security::warnings(settings);
+        warnings.extend(suspicions);
         Self {
             id: settings.id.to_string(),
             url: settings.url.to_string(),
@@ -132,7 +137,8 @@ impl Mirror {
             example_name: settings.name_format.name_at(now).ok().map(|name| name.to_string()),
             prune: Prune::of(settings.prune),
             tls: Tls::of(&settings.tls),
-            warnings: security::warnings(settings),
+            filters,
+            warnings,
         }
     }
 
@@ -256,11 +262,11 @@ impl Prune {
     }
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+pub(super) fn texts<T: ToString>(values: &[T]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
 }
 
@@ -337,6 +343,7 @@ impl Mirror {
             "  kept".into(),
             format!("the newest {keep_last}, and those younger than {keep_within}"),
         ]);
+        self.filters.rows(&mut table);
         table
     }
 }
