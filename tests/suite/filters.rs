@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use mirrorctl::apt::{Compression, PackagesReader, Release, decompress};
 use mirrorctl::model::{Digest, HashType, RepoPath};
 use mirrorctl::signature::{Keyring, verify_detached, verify_inline};
-use mirrorctl_testkit::{Config, Deb, GpgHome, GpgKey, SigningKey, SuiteSpec, now};
+use mirrorctl_testkit::{Config, Deb, GpgHome, GpgKey, Mirror, SigningKey, SuiteSpec, now};
 
 use crate::site::{Files, SUITE, Site, deb, text};
 
@@ -452,4 +452,103 @@ fn the_check_tells_of_shell_patterns_and_gives_the_certificate() {
     Keyring::parse(certificate.as_bytes()).expect("a public key");
     configure(site, &[("exclude_patterns", "[\"*-dbg\"]"), ("allow_missing", "true")]);
     site.run("check config").code(1).stderr_has("did you mean \"-dbg$\"?");
+}
+
+/// Puts filters over a mirror of one suite, whose indices its own key signs.
+fn sign_own(site: &Site, mirror: Mirror, gpg: &GpgHome, key: &GpgKey, filters: &[(&str, &str)]) {
+    let secret = site.env.key("secret.asc", &gpg.secret_armored(key));
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("own file");
+    let table = "mirrors.debian.filters";
+    let config = Config::new().mirror(mirror).set_in(table, "reindex", "true").set_in(
+        table,
+        "signing_key_path",
+        &format!("{:?}", secret.display().to_string()),
+    );
+    let with = |config: Config, (key, value): &(&str, &str)| config.set_in(table, key, value);
+    site.configure_all(filters.iter().fold(config, with));
+}
+
+fn release_at(site: &Site, files: &Files, path: &str, keyring: &Keyring) -> Release {
+    let verified = verify_inline(&bytes(site, files, path), keyring, now()).expect("signed by the mirror");
+    Release::parse(&verified).expect("a Release file")
+}
+
+#[test]
+fn sources_follow_and_other_indices_stay() {
+    let sha256 = |name: &str| Digest::of(name.as_bytes());
+    let stanza = |name: &str| {
+        let file = format!("{name}_1.dsc");
+        format!(
+            "Package: {name}\nVersion: 1\nDirectory: pool/src\nFiles:\n {} {} {file}\nChecksums-Sha256:\n {} {} {file}\n",
+            "0".repeat(32),
+            file.len(),
+            sha256(&file),
+            file.len()
+        )
+    };
+    let suite = SuiteSpec::new(SUITE)
+        .package("main", deb("aa", "1", 100))
+        .package("main", deb("bb", "1", 100))
+        .index("main/source/Sources", stanza("aa") + "\n" + &stanza("bb"))
+        .index("main/i18n/Translation-en", "Package: aa\n");
+    let site = Site::new([suite]);
+    let pool_directory = site.archive.root().join("pool/src");
+    fs::create_dir_all(&pool_directory).expect("own directory");
+    for name in ["aa_1.dsc", "bb_1.dsc"] {
+        fs::write(pool_directory.join(name), name).expect("own directory");
+    }
+    let (gpg, mirror) = (GpgHome::new(), site.mirror("debian").set("mirror_source", "true"));
+    let key = gpg.key("Mirror <mirror@example.org>");
+    sign_own(&site, mirror, &gpg, &key, &[("exclude_patterns", "[\"^bb$\"]")]);
+    assert_eq!(site.json("sync --dry-run")["mirrors"][0]["outcome"], "changed");
+    site.sync();
+    let files = site.newest();
+    assert_eq!(pool(&files), BTreeSet::from(["aa_1.dsc", "aa_1_amd64.deb"]));
+    let sources = index(&site, &files, &format!("dists/{SUITE}/main/source/Sources"));
+    assert_eq!(String::from_utf8(sources).expect("text"), stanza("aa") + "\n");
+    let keyring = Keyring::parse(&gpg.public_armored(&key)).expect("a key");
+    let release = release_at(&site, &files, &format!("dists/{SUITE}/InRelease"), &keyring);
+    let listed: Vec<&str> = release.files.keys().map(RepoPath::as_str).collect();
+    assert!(
+        listed.contains(&"main/i18n/Translation-en.xz") && listed.contains(&"main/source/Sources.gz"),
+        "{listed:?}"
+    );
+    for (path, file) in &release.files {
+        if let Some((digest, size)) = files.get(&format!("dists/{SUITE}/{path}")) {
+            assert_eq!((Some(*digest), *size), (file.checksum.digest(), file.size), "{path}");
+        }
+    }
+    assert_eq!(site.json("sync --dry-run")["mirrors"][0]["outcome"], "unchanged");
+    assert_eq!(site.sync()["outcome"], "unchanged");
+    site.assert_whole();
+}
+
+#[test]
+fn flat_repositories_are_filtered_and_reindexed() {
+    let suite = SuiteSpec::flat("./")
+        .package("main", deb("aa", "1", 100))
+        .package("main", deb("bb", "1", 100));
+    let site = Site::new([suite]);
+    let (gpg, key) = (GpgHome::new(), site.archive.key().public_armored().expect("a key"));
+    let mirror = Mirror::new("debian", &site.upstream.url())
+        .suites(&["./"])
+        .without("sections")
+        .without("architectures")
+        .key(&site.env.key("archive.asc", &key));
+    let key = gpg.key("Mirror <mirror@example.org>");
+    sign_own(&site, mirror, &gpg, &key, &[("packages", "[\"aa\"]")]);
+    site.sync();
+    let files = site.newest();
+    let keyring = Keyring::parse(&gpg.public_armored(&key)).expect("a key");
+    let release = release_at(&site, &files, "InRelease", &keyring);
+    assert!(release.files.contains_key(&"Packages.gz".parse().expect("valid")));
+    let text = String::from_utf8(index(&site, &files, "Packages")).expect("text");
+    assert!(
+        text.contains("Package: aa\n") && !text.contains("Package: bb\n"),
+        "{text}"
+    );
+    let debs: Vec<&String> = files.keys().filter(|path| path.ends_with(".deb")).collect();
+    assert!(debs.len() == 1 && debs[0].contains("aa_1"), "{debs:?}");
+    assert!(files.contains_key(".upstream/InRelease"));
+    assert_eq!(site.sync()["outcome"], "unchanged");
 }
