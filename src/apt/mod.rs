@@ -12,9 +12,13 @@ mod error;
 pub mod indices;
 pub mod layout;
 pub mod packages;
+pub mod rebuild;
+pub mod relation;
 mod release;
+pub mod selection;
 pub mod sources;
 mod sums;
+pub mod version;
 
 pub use compression::{Compression, Decompressed, decompress};
 pub use error::{ParseError, SyntaxFault};

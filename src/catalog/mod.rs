@@ -40,6 +40,7 @@ pub use manifest::{Manifest, ManifestError, ManifestFile};
 pub use pointers::{Act, MoveRecord, Moved, PointerTarget, RequestedMove};
 pub use record::{Prepared, Recorded, Recording};
 pub use releases::{ReleaseFacts, Source, SyncedState};
+pub use schema::BackUpError;
 pub use snapshots::SnapshotRecord;
 pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
 pub use tree::{FileRow, TreeNode};
@@ -101,6 +102,14 @@ pub enum CatalogError {
         found: u32,
         /// This program's format.
         known: u32,
+    },
+    /// The catalog has to be migrated and could not be copied before.
+    #[error("the older catalog was not changed, because it could not be copied to {} first", copy.display())]
+    BackUp {
+        /// Where the copy belongs.
+        copy: PathBuf,
+        /// Why it could not be made.
+        source: BackUpError,
     },
     /// A statement failed; nothing was changed.
     #[error("the catalog could not be read or written")]
@@ -266,7 +275,7 @@ impl Catalog {
         connection.pragma_update(None, "journal_size_limit", LARGEST_IDLE_LOG)?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE)?;
         connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        schema::migrate(&mut connection)?;
+        schema::migrate(&mut connection, path)?;
         Ok(Self {
             reader: CatalogReader { connection },
             path: path.to_owned(),

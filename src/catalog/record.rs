@@ -76,6 +76,8 @@ pub struct Recording<'a> {
     pub source: Source<'a>,
     /// Why the listing is held: then no pointer moves.
     pub held: Option<Shrink>,
+    /// Number of files that its indices name and a filter has left out.
+    pub absent: u64,
     /// Pointers that move to the snapshot in the same transaction, unless it is held.
     pub pointers: &'a [Pointer],
     /// Who syncs.
@@ -544,8 +546,8 @@ fn insert_listing(
     )?;
     transaction.execute(
         "INSERT INTO listing (mirror_id, seq, recorded_at, files, bytes, url, selection, manifest_id, pool_files,
-                              held_against)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                              held_against, absent)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             prepared.row,
             seq,
@@ -556,7 +558,8 @@ fn insert_listing(
             what.source.selection,
             manifest.row,
             stored(prepared.pool_files),
-            what.held.map(|shrink| stored(shrink.before))
+            what.held.map(|shrink| stored(shrink.before)),
+            stored(what.absent)
         ],
     )?;
     Ok(())
@@ -663,6 +666,7 @@ mod tests {
                 releases: &[],
             },
             held: None,
+            absent: 0,
             pointers: &[],
             actor: "tester",
             created_at: at(0),
@@ -731,6 +735,7 @@ mod tests {
                 releases: &[],
             },
             held: None,
+            absent: 0,
             pointers: &[],
             actor: "tester",
             created_at: at(0),

@@ -50,6 +50,8 @@ pub struct SyncedState {
     pub files: u64,
     /// Sum of their sizes.
     pub bytes: u64,
+    /// Number of files that the indices name and a filter has left out.
+    pub absent: u64,
     /// One item for each suite.
     pub releases: Vec<ReleaseFacts>,
 }
@@ -70,7 +72,7 @@ impl CatalogReader {
     /// When the catalog cannot be read.
     pub fn last_state(&self, mirror: MirrorRow) -> Result<Option<SyncedState>, CatalogError> {
         let mut query = self.connection.prepare_cached(
-            "SELECT seq, recorded_at, checked_at, selection, files, bytes, url
+            "SELECT seq, recorded_at, checked_at, selection, files, bytes, url, absent
              FROM listing JOIN mirror ON mirror.id = mirror_id
              WHERE mirror_id = ? ORDER BY seq DESC LIMIT 1",
         )?;
@@ -84,6 +86,7 @@ impl CatalogReader {
                 url: row.get(6)?,
                 files: row.get::<_, i64>(4)?.cast_unsigned(),
                 bytes: row.get::<_, i64>(5)?.cast_unsigned(),
+                absent: row.get::<_, i64>(7)?.cast_unsigned(),
                 releases: Vec::new(),
             })
         });
@@ -285,6 +288,7 @@ mod tests {
                 releases: &releases,
             },
             held: None,
+            absent: 0,
             pointers: &[],
             actor: "tester",
             created_at: at(7),

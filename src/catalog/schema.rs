@@ -1,9 +1,14 @@
 //! The versions of the catalog's schema and the way from each to the next.
 //!
-//! Owns the list of migrations, which is only ever appended to, and the refusal of a newer format. The number of
-//! applied migrations is SQLite's `user_version`.
+//! Owns the list of migrations, which is only ever appended to, the copy of a catalog before it is migrated, and the
+//! refusal of a newer format. The number of applied migrations is SQLite's `user_version`.
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::CatalogError;
 
@@ -11,10 +16,14 @@ use super::CatalogError;
 const APPLICATION_ID: i32 = 0x4d52_4354;
 
 /// Every migration, oldest first. A released one is never edited.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 
 /// The format that this program reads and writes.
-const KNOWN: u32 = 2;
+const KNOWN: u32 = 3;
 const _: () = assert!(KNOWN as usize == MIGRATIONS.len(), "one migration for each format");
 
 /// Refuses what this program must not touch: a newer catalog, or anything else than a catalog.
@@ -22,13 +31,22 @@ pub(super) fn refuse_unknown(connection: &Connection) -> Result<(), CatalogError
     check(connection).map(|_| ())
 }
 
-/// Brings the database to this program's version, in one transaction.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), CatalogError> {
+/// Brings the database at `path` to this program's version, in one transaction. A catalog that has a version already
+/// is copied first, by the same transaction's lock exactly as it is, to `catalog-v<version>.db` beside it.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError> {
     if version(connection)? == Some(KNOWN) {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     let applied = check(&transaction)?;
+    if applied == KNOWN {
+        // Another process was faster.
+        return Ok(());
+    }
+    if applied > 0 {
+        let copy = path.with_file_name(format!("catalog-v{applied}.db"));
+        back_up(path, &copy).map_err(|source| CatalogError::BackUp { copy, source })?;
+    }
     for migration in &MIGRATIONS[applied as usize..] {
         transaction.execute_batch(migration)?;
     }
@@ -39,6 +57,46 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), CatalogError> {
     transaction.pragma_update(None, "user_version", KNOWN)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Copies the catalog at `path` as the last commit left it; the caller keeps others from writing meanwhile.
+fn back_up(path: &Path, copy: &Path) -> Result<(), BackUpError> {
+    let unfinished = copy.with_extension("db.new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    // Made here and not by SQLite, so that it is no link of somebody else's, and has the catalog's owner and mode.
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    let facts = fs::metadata(path)?;
+    fchown(&file, Some(facts.uid()), Some(facts.gid()))?;
+    file.set_permissions(fs::Permissions::from_mode(facts.mode() & 0o777))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let reader = Connection::open_with_flags(path, flags)?;
+    let target = unfinished.to_str().ok_or(BackUpError::Path)?;
+    reader.execute("VACUUM INTO ?", [target])?;
+    file.sync_all()?;
+    fs::rename(&unfinished, copy)?;
+    File::open(copy.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+    Ok(())
+}
+
+/// Why a catalog could not be copied.
+#[derive(Debug, thiserror::Error)]
+pub enum BackUpError {
+    /// The copy could not be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// SQLite could not copy.
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    /// SQLite takes paths that are text.
+    #[error("the path of the state directory is not UTF-8 text")]
+    Path,
 }
 
 /// Makes sure that the database has exactly this program's version, without changing it.
@@ -78,8 +136,7 @@ fn version(connection: &Connection) -> Result<Option<u32>, CatalogError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     use super::super::tests::House;
     use super::super::{Catalog, CatalogReader};
@@ -130,8 +187,8 @@ mod tests {
         let (_place, path) = place();
         fs::write(&path, "").expect("makes a file");
         drop(Catalog::open(&path).expect("opens"));
-        let before = database(&path, "PRAGMA user_version = 3");
-        let newer = |error| matches!(error, CatalogError::Newer { found: 3, known: KNOWN });
+        let before = database(&path, &format!("PRAGMA user_version = {}", KNOWN + 1));
+        let newer = |error| matches!(error, CatalogError::Newer { found, known: KNOWN } if found == KNOWN + 1);
         assert!(newer(Catalog::open(&path).expect_err("too new")));
         assert!(newer(CatalogReader::open(&path).expect_err("too new")));
         assert_eq!(fs::read(&path).expect("reads"), before);
@@ -141,6 +198,68 @@ mod tests {
                 "{log} stays for users who may not write"
             );
         }
+    }
+
+    /// A catalog of version 1 with a listing and a snapshot.
+    const VERSION_1: &str = "
+        INSERT INTO catalog (id, generation) VALUES (1, x'000102030405060708090a0b0c0d0e0f');
+        INSERT INTO mirror (name) VALUES ('debian');
+        INSERT INTO blob (sha256, size, mtime) VALUES (zeroblob(32), 1, 0);
+        INSERT INTO manifest (blob_id, depth, bytes) VALUES (1, 0, 1);
+        INSERT INTO listing VALUES (1, 1, 7, 3, 9, 'http://h/', 'main', 1);
+        INSERT INTO snapshot (mirror_id, name, seq, created_at) VALUES (1, 'one', 1, 7);
+        PRAGMA application_id = 0x4d524354;
+        PRAGMA user_version = 1;";
+
+    #[test]
+    fn an_older_catalog_is_copied_and_brought_up_to_date() {
+        let (place, path) = place();
+        database(&path, &(MIGRATIONS[0].to_owned() + VERSION_1));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).expect("own file");
+        assert!(matches!(
+            CatalogReader::open(&path),
+            Err(CatalogError::Older { found: 1, known: KNOWN })
+        ));
+        // What an attempt left behind that was killed.
+        fs::write(place.path().join("catalog-v1.db.new"), "half a copy").expect("writes");
+        let catalog = Catalog::open(&path).expect("migrates");
+        let reader = catalog.reader();
+        assert_eq!(reader.generation().expect("reads"), "000102030405060708090a0b0c0d0e0f");
+        let row = reader.mirror(&"debian".parse().expect("valid")).expect("kept");
+        let state = reader.last_state(row).expect("reads").expect("kept");
+        assert_eq!((state.files, state.bytes, state.absent), (3, 9, 0));
+        assert_eq!(reader.snapshots(row).expect("reads")[0].absent, 0);
+
+        let copy = place.path().join("catalog-v1.db");
+        assert_eq!(fs::metadata(&copy).expect("made").permissions().mode() & 0o777, 0o664);
+        let copied = Connection::open(&copy).expect("opens");
+        assert_eq!(version(&copied).expect("reads"), Some(1));
+        let snapshots: i64 = copied
+            .query_row("SELECT count(*) FROM snapshot", [], |row| row.get(0))
+            .expect("reads");
+        assert_eq!(snapshots, 1);
+        let files: Vec<_> = fs::read_dir(place.path()).expect("reads").collect();
+        assert!(
+            files
+                .iter()
+                .flatten()
+                .all(|file| !file.file_name().to_string_lossy().ends_with(".new"))
+        );
+        // Nothing is copied again.
+        fs::write(&copy, "").expect("writes");
+        drop(Catalog::open(&path).expect("opens"));
+        assert_eq!(fs::metadata(&copy).expect("stays").len(), 0);
+    }
+
+    #[test]
+    fn a_catalog_that_cannot_be_copied_is_not_migrated() {
+        let (place, path) = place();
+        database(&path, &(MIGRATIONS[0].to_owned() + VERSION_1));
+        fs::create_dir(place.path().join("catalog-v1.db.new")).expect("makes");
+        let refused = Catalog::open(&path).expect_err("no copy");
+        assert!(matches!(refused, CatalogError::BackUp { .. }), "{refused:?}");
+        let connection = Connection::open(&path).expect("opens");
+        assert_eq!(version(&connection).expect("reads"), Some(1));
     }
 
     #[test]

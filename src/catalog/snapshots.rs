@@ -31,6 +31,8 @@ pub struct SnapshotRecord {
     pub bytes: u64,
     /// Why no pointer moves to it without force.
     pub held: Option<Shrink>,
+    /// Number of files that its indices name and a filter has left out.
+    pub absent: u64,
     /// Whether only force deletes it.
     pub protected: bool,
     /// Whether `staging` leads to it.
@@ -58,7 +60,8 @@ impl CatalogReader {
                     snapshot.id IS (SELECT snapshot_id FROM move WHERE mirror_id = ?1 AND pointer = 0
                                     ORDER BY id DESC LIMIT 1),
                     snapshot.id IS (SELECT snapshot_id FROM move WHERE mirror_id = ?1 AND pointer = 1
-                                    ORDER BY id DESC LIMIT 1)
+                                    ORDER BY id DESC LIMIT 1),
+                    absent
              FROM snapshot
              JOIN mirror ON mirror.id = snapshot.mirror_id
              JOIN listing ON listing.mirror_id = snapshot.mirror_id AND listing.seq = snapshot.seq
@@ -274,6 +277,7 @@ fn read_snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
         created_at,
         files: row.get::<_, i64>(5)?.cast_unsigned(),
         bytes: row.get::<_, i64>(6)?.cast_unsigned(),
+        absent: row.get::<_, i64>(12)?.cast_unsigned(),
         protected: row.get(7)?,
         held: read_shrink(row, 8)?,
         staged: row.get(10)?,

@@ -165,6 +165,7 @@ impl House {
             name: &snapshot_name(name),
             source: SAME,
             held: None,
+            absent: 0,
             pointers,
             actor: "tester",
             created_at: now,

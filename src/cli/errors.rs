@@ -12,7 +12,7 @@ use crate::catalog::CatalogError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
 use crate::retention::RetentionError;
-use crate::signature::KeyringError;
+use crate::signature::{KeyringError, SigningError};
 use crate::state::{Room, StateError};
 use crate::sync::{self, FileError, Load, SyncError};
 use crate::upstream::{CredentialsError, TlsFailure, UpstreamError};
@@ -67,6 +67,9 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         }
         CatalogError::Open { .. } | CatalogError::Sql(_) if error.is_out_of_space() => {
             told(Kind::Failed, error).hint(NO_SPACE)
+        }
+        CatalogError::BackUp { .. } => {
+            told(Kind::Failed, error).hint("see that the state directory has space and is yours")
         }
         CatalogError::NoLog(_) => told(Kind::Failed, error).hint("put [snapshot] path on a local disk"),
         CatalogError::Open { .. }
@@ -160,6 +163,18 @@ impl From<KeyringError> for Failure {
     }
 }
 
+impl From<SigningError> for Failure {
+    fn from(error: SigningError) -> Self {
+        let failure = Self::caused(Kind::Failed, &error);
+        match &error {
+            SigningError::Open { path, .. } => failure.hint(format!("chmod 600 {}", path.display())),
+            SigningError::Read { .. } | SigningError::Unfit { .. } => failure
+                .hint("set filters.signing_key_path to a file with one secret key (gpg --armor --export-secret-keys)"),
+            SigningError::Failed { .. } => failure,
+        }
+    }
+}
+
 impl From<SyncError> for Failure {
     fn from(error: SyncError) -> Self {
         let caused = |kind| Self::caused(kind, &error);
@@ -217,6 +232,12 @@ impl From<SyncError> for Failure {
                 caused(kind).hint("run mirrorctl sync: it fetches these files only, what was found is kept")
             }
             SyncError::NoRelease(_) => caused(Kind::Failed).hint("correct url or suites of the mirror"),
+            SyncError::NothingKept { .. } => {
+                caused(Kind::Refused).hint("correct the mirror's filters; what was published stays")
+            }
+            SyncError::Signing { .. } => {
+                caused(Kind::Failed).hint("check filters.signing_key_path; what was published stays")
+            }
             SyncError::Interrupted => caused(Kind::Interrupted),
             SyncError::Catalog(source) => catalog(source, |kind, _| Self::caused(kind, &error)),
             SyncError::Blobs(BlobError::Io { source, .. }) => with_space_hint(caused(Kind::Failed), source),
@@ -224,6 +245,7 @@ impl From<SyncError> for Failure {
             SyncError::Blobs(_)
             | SyncError::Parse { .. }
             | SyncError::Listing(_)
+            | SyncError::Rebuild { .. }
             | SyncError::Path { .. }
             | SyncError::State(_)
             | SyncError::Worker => caused(Kind::Failed),

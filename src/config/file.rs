@@ -115,8 +115,15 @@ pub(super) struct RawContent {
 pub(super) struct RawFilters {
     pub(super) keep_versions: Option<Located<i64>>,
     pub(super) exclude_patterns: Option<Located<Vec<Located<String>>>>,
+    pub(super) include_patterns: Option<Located<Vec<Located<String>>>>,
+    pub(super) sections: Option<Located<Vec<Located<String>>>>,
+    pub(super) priorities: Option<Located<Vec<Located<String>>>>,
+    pub(super) packages: Option<Located<Vec<Located<String>>>>,
+    pub(super) with_recommends: Option<Located<bool>>,
+    pub(super) with_required: Option<Located<bool>>,
     pub(super) allow_missing: Option<Located<bool>>,
     pub(super) reindex: Option<Located<bool>>,
+    pub(super) signing_key_path: Option<Located<String>>,
 }
 
 /// Reads the text of a configuration file. `None` when it is not TOML: its syntax errors are noted, and nothing
@@ -262,8 +269,15 @@ fn read_filters(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawFilters {
     RawFilters {
         keep_versions: table.integer("keep_versions", walk),
         exclude_patterns: table.texts("exclude_patterns", walk),
+        include_patterns: table.texts("include_patterns", walk),
+        sections: table.texts("sections", walk),
+        priorities: table.texts("priorities", walk),
+        packages: table.texts("packages", walk),
+        with_recommends: table.flag("with_recommends", walk),
+        with_required: table.flag("with_required", walk),
         allow_missing: table.flag("allow_missing", walk),
         reindex: table.flag("reindex", walk),
+        signing_key_path: table.text("signing_key_path", walk),
     }
 }
 

@@ -8,6 +8,7 @@
 mod duration;
 mod error;
 mod file;
+mod filters;
 mod http;
 mod name_format;
 mod resolve;
@@ -26,7 +27,9 @@ pub use error::{ConfigError, ConfigErrors, LoadError, Origin};
 pub use file::nearest;
 pub use http::{HttpSettings, ProxySettings};
 pub use name_format::{NameFormat, NameFormatError};
-pub use settings::{GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, PruneSettings, Settings, WordError};
+pub use settings::{
+    FilterSettings, GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, PruneSettings, Settings, WordError,
+};
 pub use size::{SizeError, parse_size};
 
 use crate::model::{TlsFile, TlsSettings};

@@ -13,10 +13,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{Located, Notes, Spot};
-use super::file::{RawContent, RawFile, RawFilters, RawGc, RawLog, RawMirror, RawSnapshot};
+use super::file::{RawContent, RawFile, RawGc, RawLog, RawMirror, RawSnapshot};
 use super::{
     GcSettings, HttpSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
-    http, parse_duration, parse_size, tls, urls,
+    filters, http, parse_duration, parse_size, tls, urls,
 };
 use crate::model::{BaseUrl, BaseUrlError, Content, MirrorId, Percent, Translations};
 
@@ -366,7 +366,7 @@ fn mirror(
     let prune = prune(&raw.snapshot, inherited.prune, notes);
     refuse_own_state(&raw.snapshot, inherited.state.as_deref(), surroundings, notes);
     let max_size = size(raw.max_size.as_ref(), notes);
-    refuse_filters(&raw.filters, notes);
+    let filters = filters::resolve(&raw.filters, surroundings, notes);
     let tls = inherited.tls.of_mirror(&raw.tls, surroundings, notes);
     Some(MirrorSettings {
         id: id?,
@@ -381,6 +381,7 @@ fn mirror(
         max_shrink: max_shrink(raw.max_shrink.as_ref(), notes),
         max_age: duration(raw.max_age.as_ref(), notes),
         max_size,
+        filters,
         publish_to_staging: is_set(raw.publish_to_staging.as_ref()),
         publish_to_production: is_set(raw.publish_to_production.as_ref()),
         name_format,
@@ -401,7 +402,7 @@ fn max_shrink(raw: Option<&Located<i64>>, notes: &mut Notes) -> Percent {
     })
 }
 
-fn is_set(flag: Option<&Located<bool>>) -> bool {
+pub(super) fn is_set(flag: Option<&Located<bool>>) -> bool {
     flag.is_some_and(|flag| flag.value)
 }
 
@@ -420,7 +421,7 @@ pub(super) fn base_url(raw: &Located<String>, notes: &mut Notes) -> Option<BaseU
 }
 
 /// The names in a list: at least one, each by the rule of its kind, none twice.
-fn names<T>(raw: &Located<Vec<Located<String>>>, notes: &mut Notes) -> Option<Vec<T>>
+pub(super) fn names<T>(raw: &Located<Vec<Located<String>>>, notes: &mut Notes) -> Option<Vec<T>>
 where
     T: FromStr + Ord + Clone,
     T::Err: Display,
@@ -520,13 +521,6 @@ fn refuse_own_state(raw: &RawSnapshot, global: Option<&Path>, surroundings: &Sur
         let hint = "all mirrors share the one of the table [snapshot]";
         notes.fault_with_hint(path, "a state directory of its own is not possible for a mirror", hint);
     }
-}
-
-fn refuse_filters(raw: &RawFilters, notes: &mut Notes) {
-    refuse_unless(raw.keep_versions.as_ref(), |versions| *versions == 0, notes);
-    refuse_unless(raw.exclude_patterns.as_ref(), Vec::is_empty, notes);
-    refuse_unless(raw.allow_missing.as_ref(), |on| !on, notes);
-    refuse_unless(raw.reindex.as_ref(), |on| !on, notes);
 }
 
 /// Refuses a key of a later release, unless its value asks for what happens without it.

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{HttpSettings, NameFormat};
-use crate::model::{Architecture, BaseUrl, Component, Content, MirrorId, Percent, Suite, TlsSettings};
+use crate::model::{Architecture, BaseUrl, Component, Content, Filter, MirrorId, Percent, Suite, TlsSettings};
 
 /// The whole configuration: the file with the environment over it and every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct MirrorSettings {
     pub max_age: Option<Duration>,
     /// Most bytes that one snapshot may have.
     pub max_size: Option<u64>,
+    /// Which packages are kept, and what indices say of the others.
+    pub filters: FilterSettings,
     /// Point `staging` at each new snapshot.
     pub publish_to_staging: bool,
     /// Point `current` at each new snapshot.
@@ -76,6 +78,18 @@ pub struct MirrorSettings {
     pub prune: PruneSettings,
     /// How connections to upstream are secured.
     pub tls: TlsSettings,
+}
+
+/// Which packages of a mirror are kept, and what its indices say of the others. A filter that leaves anything out comes
+/// with one of the two ways to go on from there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FilterSettings {
+    /// Which packages are kept.
+    pub filter: Filter,
+    /// Serve upstream's indices, which list files that are not there.
+    pub allow_missing: bool,
+    /// The file with the secret key that signs rebuilt indices; `None` to serve upstream's.
+    pub signing_key: Option<PathBuf>,
 }
 
 /// Which snapshots pruning keeps: those that satisfy either rule.

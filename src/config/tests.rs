@@ -162,30 +162,6 @@ fn mirrors_inherit_what_they_do_not_say() {
 }
 
 #[test]
-fn keys_of_later_releases_may_ask_for_what_happens_anyway() {
-    mirror_with(
-        "mirror_source = false\n[mirrors.debian.filters]\nkeep_versions = 0\n\
-         exclude_patterns = []\nallow_missing = false\nreindex = false",
-    );
-}
-
-#[test]
-fn keys_of_later_releases_are_refused_otherwise() {
-    for (line, key) in [
-        ("filters.keep_versions = 2", "filters.keep_versions"),
-        ("filters.exclude_patterns = [\"x\"]", "filters.exclude_patterns"),
-        ("filters.allow_missing = true", "filters.allow_missing"),
-        ("filters.reindex = true", "filters.reindex"),
-    ] {
-        let column = line.find(" = ").expect("a value") + 4;
-        assert_mirror_error(
-            line,
-            &format!("m:7:{column}: mirrors.debian.{key}: is not supported yet"),
-        );
-    }
-}
-
-#[test]
 fn flat_repositories_have_neither_sections_nor_architectures_and_are_among_themselves() {
     let mirror = |suites: &str| format!("dir = \"/a\"\n[mirrors.x]\nurl = \"http://h/\"\nsuites = {suites}\n");
     let settings = good(&mirror("[\"./\", \"stable/\"]"));

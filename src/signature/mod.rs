@@ -10,8 +10,10 @@
 mod fixture;
 mod framing;
 mod keyring;
+mod sign;
 mod verify;
 
 pub use framing::FramingError;
 pub use keyring::{Keyring, KeyringError};
+pub use sign::{Signer, SigningError, Unfit};
 pub use verify::{Refusal, SignatureError, verify_detached, verify_inline, without_check, without_check_inline};

@@ -9,7 +9,7 @@ use crate::apt::{ParseError, WantedError};
 use crate::blobs::BlobError;
 use crate::catalog::CatalogError;
 use crate::model::{ListingError, RepoPath, RepoPathError, Suite, Timestamp};
-use crate::signature::SignatureError;
+use crate::signature::{SignatureError, SigningError};
 use crate::state::{Room, StateError};
 use crate::upstream::UpstreamError;
 
@@ -124,6 +124,28 @@ pub enum SyncError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The filters leave nothing.
+    #[error("the filters leave out all {listed} packages that upstream has")]
+    NothingKept {
+        /// Number of packages.
+        listed: usize,
+    },
+    /// An index cannot be written anew.
+    #[error("{path} cannot be rebuilt")]
+    Rebuild {
+        /// The uncompressed index.
+        path: RepoPath,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A rebuilt Release file cannot be signed.
+    #[error("the rebuilt Release file of suite {suite} cannot be signed")]
+    Signing {
+        /// The suite.
+        suite: Suite,
+        /// Why not.
+        source: SigningError,
+    },
     /// Files cannot be had; the first of them says why.
     #[error("{} of {wanted} files could not be fetched; the first is {first}", failed)]
     Files {
@@ -228,6 +250,9 @@ impl SyncError {
             | Self::NoRoom { .. }
             | Self::TooLarge { .. }
             | Self::State(_)
+            | Self::NothingKept { .. }
+            | Self::Rebuild { .. }
+            | Self::Signing { .. }
             | Self::Listing(_)
             | Self::Path { .. }
             | Self::Blobs(_)

@@ -8,6 +8,7 @@
 mod adopt;
 mod download;
 mod error;
+mod filtering;
 mod fit;
 mod indices;
 mod local;
@@ -15,6 +16,7 @@ mod plan;
 mod plausible;
 mod preview;
 mod reading;
+mod reindex;
 mod release;
 mod report;
 mod store;
@@ -26,6 +28,7 @@ use tokio::sync::watch;
 
 pub use adopt::{Absent, Adoption, Incomplete, release_dates};
 pub use error::{FileError, SyncError};
+pub use filtering::Filtering;
 pub use fit::{Load, reserve};
 pub use plausible::{Acceptance, ChangedField};
 pub use preview::{Known, Preview, preview};
@@ -40,7 +43,7 @@ use crate::model::{
 use crate::signature::Keyring;
 use crate::state::SyncLock;
 use crate::upstream::{Archive, Client};
-use indices::Indices;
+use filtering::Filtered;
 use release::{Releases, SuiteRelease};
 use transfer::Transfer;
 
@@ -62,6 +65,8 @@ pub struct Job {
     pub architectures: Vec<Architecture>,
     /// What is wanted of each suite besides packages.
     pub content: Content,
+    /// Which of its packages are kept, and whether indices list these alone.
+    pub filtering: Filtering,
     /// Whose signatures count.
     pub trust: Trust,
     /// The snapshot's name; a number is added when it is taken.
@@ -108,11 +113,12 @@ impl Job {
         ];
         let on = switches.into_iter().filter_map(|(name, on)| on.then_some(name));
         format!(
-            "suites={} components={} architectures={} translations={translations} content={}",
+            "suites={} components={} architectures={} translations={translations} content={}{}",
             list(self.suites.iter().map(Suite::as_str).collect()),
             list(self.components.iter().map(Component::as_str).collect()),
             list(self.architectures.iter().map(Architecture::as_str).collect()),
             list(on.collect()),
+            self.filtering.selection(),
         )
     }
 }
@@ -190,7 +196,12 @@ async fn complete(
     releases: &Releases,
     transfer: &Transfer,
 ) -> Result<SyncReport, SyncError> {
-    let mut indices = survey(job, &releases.suites, transfer, progress).await?;
+    let surveyed = survey(job, mirror, &releases.suites, transfer, progress).await?;
+    let Filtered {
+        mut indices,
+        release_files,
+        absent,
+    } = surveyed;
     progress.stage(&job.mirror, "Downloading packages");
     let pool = match job.adoption {
         Some(_) => adopt::take_pool(transfer, &indices.pool).await?,
@@ -198,7 +209,7 @@ async fn complete(
     };
     let further = transfer.fetch_pool(&indices.further).await?;
     indices.add_further(further);
-    let release_files = transfer.keep_release_files(&releases.suites, job).await?;
+    let release_files = transfer.keep_made(&release_files).await?;
     transfer.discard_incomplete();
 
     let listing = plan::listing(release_files, indices.obtained, pool)?;
@@ -207,7 +218,7 @@ async fn complete(
         return unchanged(job, store, mirror, releases);
     }
     let held = shrink(job, store, mirror, &prepared)?;
-    let recorded = record(job, store, mirror, name.clone(), &prepared, releases, held)?;
+    let recorded = record(job, store, mirror, name.clone(), &prepared, releases, (held, absent))?;
     let fetched = transfer.transferred();
     Ok(SyncReport::recorded(
         job,
@@ -216,6 +227,7 @@ async fn complete(
         recorded,
         fetched,
         held,
+        absent,
     ))
 }
 
@@ -233,20 +245,28 @@ fn unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &Releases) -
     Ok(SyncReport::unchanged(job, &releases.suites, held))
 }
 
-/// Everything that upstream lists of what is wanted, as it is known before the first pool file is fetched.
-async fn survey(
+/// Everything that is wanted of what upstream lists, as it is known before the first pool file is fetched.
+async fn survey<'r>(
     job: &Job,
-    releases: &[SuiteRelease],
+    mirror: MirrorRow,
+    releases: &'r [SuiteRelease],
     transfer: &Transfer,
     progress: &Arc<dyn Progress>,
-) -> Result<Indices, SyncError> {
+) -> Result<Filtered<'r>, SyncError> {
     progress.stage(&job.mirror, "Downloading package indices");
     let indices = indices::fetch_all(job, releases, transfer).await?;
-    let release_files = releases.iter().flat_map(|release| release.blobs(job));
-    let release_files = release_files.map(|(file, blob)| (file.path.clone(), blob));
-    plan::check(release_files.collect(), &indices.obtained, &indices.pool)?;
-    fit::within(job.max_size, &indices.obtained, &indices.pool)?;
-    Ok(indices)
+    let filtered = filtering::apply(job, mirror, releases, indices, transfer).await?;
+    let release_files = filtered
+        .release_files
+        .iter()
+        .map(|file| (file.path.clone(), file.facts()));
+    plan::check(
+        release_files.collect(),
+        &filtered.indices.obtained,
+        &filtered.indices.pool,
+    )?;
+    fit::within(job.max_size, &filtered.indices.obtained, &filtered.indices.pool)?;
+    Ok(filtered)
 }
 
 fn note_unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &Releases) -> Result<(), SyncError> {
@@ -271,7 +291,7 @@ fn record(
     mut name: SnapshotName,
     prepared: &Prepared,
     releases: &Releases,
-    held: Option<Shrink>,
+    (held, absent): (Option<Shrink>, u64),
 ) -> Result<(SnapshotName, Recorded), SyncError> {
     let manifest = store.keep_manifest(mirror, &job.mirror, prepared.manifest(), job.now)?;
     let (url, selection, releases) = (releases.url.to_string(), job.selection(), facts(&releases.suites));
@@ -285,6 +305,7 @@ fn record(
                 releases: &releases,
             },
             held,
+            absent,
             pointers: &job.pointers,
             actor: &job.actor,
             created_at: job.adoption.and_then(|adoption| adoption.created_at).unwrap_or(job.now),

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::filtering::Filtered;
 use super::plan::{self, Aliases};
 use super::release::{self, SuiteRelease};
 use super::report::{Progress, dates};
 use super::store::Store;
+use super::transfer::Made;
 use super::transfer::Transfer;
 use super::{Job, SyncError, survey};
 use crate::blobs::BlobStore;
@@ -94,9 +96,11 @@ async fn look(
         return Ok(preview);
     }
     preview.changed = true;
-    let indices = survey(job, &releases, &transfer, progress).await?;
-    let release_files = releases.iter().flat_map(|release| release.blobs(job));
-    let release_files = release_files.map(|(_, blob)| (Checksum::Sha256(blob.digest), blob.size));
+    let Filtered {
+        indices, release_files, ..
+    } = survey(job, mirror, &releases, &transfer, progress).await?;
+    let release_files = release_files.iter().filter(|file| file.fetched).map(Made::facts);
+    let release_files = release_files.map(|blob| (Checksum::Sha256(blob.digest), blob.size));
     let obtained = indices
         .obtained
         .iter()
@@ -151,9 +155,13 @@ impl Known {
         job: &Job,
         (mirror, last): &(MirrorRow, SyncedState),
         releases: &[SuiteRelease],
-    ) -> Result<bool, CatalogError> {
-        for file in releases.iter().flat_map(|release| &release.files) {
-            if self.catalog.digest_at(*mirror, last.seq, &file.path)? != Some(Digest::of(&file.bytes)) {
+    ) -> Result<bool, SyncError> {
+        for (suite, file) in releases
+            .iter()
+            .flat_map(|release| release.files.iter().map(|file| (&release.suite, file)))
+        {
+            let path = release::path_of(suite, &job.filtering.recorded_name(file.path.file_name()))?;
+            if self.catalog.digest_at(*mirror, last.seq, &path)? != Some(Digest::of(&file.bytes)) {
                 return Ok(false);
             }
         }

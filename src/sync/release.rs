@@ -26,6 +26,8 @@ pub(super) struct SuiteRelease {
     pub(super) suite: Suite,
     /// What it says.
     pub(super) release: Release,
+    /// The text that says so.
+    pub(super) text: VerifiedText,
     /// What the catalog keeps of it.
     pub(super) facts: ReleaseFacts,
     /// The files as upstream has them, for the served tree.
@@ -152,7 +154,7 @@ async fn fetch_from(
     let mut releases = Vec::new();
     for suite in &job.suites {
         let recorded = last
-            .map(|(store, mirror, last)| recorded(store, mirror, last, suite))
+            .map(|(store, mirror, last)| recorded(job, store, mirror, last, suite))
             .transpose()?
             .flatten();
         let fetched = fetch(job, from, suite, recorded, same_url).await?;
@@ -176,13 +178,20 @@ pub(super) async fn have_changed(archive: &Archive, releases: &Releases) -> bool
 }
 
 /// The files and validators of `suite` in the last synced state, when it has them whole.
-fn recorded(store: &Store, mirror: MirrorRow, last: &SyncedState, suite: &Suite) -> Result<Option<Found>, SyncError> {
+fn recorded(
+    job: &Job,
+    store: &Store,
+    mirror: MirrorRow,
+    last: &SyncedState,
+    suite: &Suite,
+) -> Result<Option<Found>, SyncError> {
     let Some(facts) = last.releases.iter().find(|facts| facts.suite == *suite) else {
         return Ok(None);
     };
     let file = |name| -> Result<Option<ReleaseBytes>, SyncError> {
         let path = path_of(suite, name)?;
-        let bytes = store.recorded_file(mirror, last.seq, &path)?;
+        let kept_as = path_of(suite, &job.filtering.recorded_name(name))?;
+        let bytes = store.recorded_file(mirror, last.seq, &kept_as)?;
         Ok(bytes.map(|bytes| ReleaseBytes {
             path,
             bytes,
@@ -359,11 +368,8 @@ fn verify(job: &Job, suite: &Suite, found: Found, changed: bool) -> Result<Suite
             until,
         });
     }
-    let signers = inline
-        .or(detached)
-        .map(|text| text.signers().to_vec())
-        .unwrap_or_default();
-    let facts = facts(suite, &release, signers, &found.validators);
+    let text = inline.or(detached).expect("one of them was parsed");
+    let facts = facts(suite, &release, text.signers().to_vec(), &found.validators);
     let files = [found.in_release, found.release, found.signature]
         .into_iter()
         .flatten()
@@ -371,6 +377,7 @@ fn verify(job: &Job, suite: &Suite, found: Found, changed: bool) -> Result<Suite
     Ok(SuiteRelease {
         suite: suite.clone(),
         release,
+        text,
         facts,
         files,
         changed,

@@ -60,6 +60,8 @@ pub enum Outcome {
         bytes: u64,
         /// Names in it that differ from the state before.
         changes: usize,
+        /// Files that its indices list and a filter has left out.
+        absent: u64,
         /// What was fetched for it.
         fetched: Transferred,
         /// Pointers that lead to it now.
@@ -84,12 +86,14 @@ impl SyncReport {
         (snapshot, recorded): (SnapshotName, Recorded),
         fetched: Transferred,
         held: Option<Shrink>,
+        absent: u64,
     ) -> Self {
         let outcome = Outcome::Recorded {
             snapshot,
             files: listing.len() as u64,
             bytes: listing.size(),
             changes: recorded.changes,
+            absent,
             fetched,
             moves: recorded.moves,
         };

@@ -4,6 +4,7 @@
 //! Downloads go on while a batch is being made durable. What arrived is kept whatever happens afterwards: a transfer
 //! that is dropped commits what is complete. It does not decide what is wanted.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -20,7 +21,6 @@ use super::fit;
 use super::indices::Missing;
 use super::local;
 use super::plan::{self, Aliases, Want};
-use super::release::SuiteRelease;
 use super::report::{Progress, Transferred};
 use super::store::{Dated, Store, arrive};
 use super::{Job, SyncError};
@@ -69,6 +69,27 @@ impl Shared {
     fn count(&self, bytes: u64) {
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A file that is in memory.
+pub(super) struct Made<'a> {
+    /// Where it is served.
+    pub(super) path: RepoPath,
+    pub(super) bytes: Cow<'a, [u8]>,
+    pub(super) mtime: Timestamp,
+    /// Whether it came over the network.
+    pub(super) fetched: bool,
+}
+
+impl Made<'_> {
+    /// What the cache keeps of it if it does not have it yet.
+    pub(super) fn facts(&self) -> BlobFacts {
+        BlobFacts {
+            digest: Digest::of(&self.bytes),
+            size: self.bytes.len() as u64,
+            mtime: self.mtime,
+        }
     }
 }
 
@@ -193,18 +214,14 @@ impl Transfer {
         Ok(pool.iter().zip(blobs).filter_map(with_path).collect())
     }
 
-    /// Keeps the Release files, which are in memory already.
-    pub(super) async fn keep_release_files(
-        &self,
-        releases: &[SuiteRelease],
-        job: &Job,
-    ) -> Result<Vec<(RepoPath, BlobFacts)>, SyncError> {
-        let files: Vec<_> = releases.iter().flat_map(|suite| suite.blobs(job)).collect();
-        let digests: Vec<Digest> = files.iter().map(|(_, blob)| blob.digest).collect();
+    /// Keeps files that are in memory, in their order. What the cache has already stays as it is.
+    pub(super) async fn keep_made(&self, made: &[Made<'_>]) -> Result<Vec<(RepoPath, BlobFacts)>, SyncError> {
+        let facts: Vec<BlobFacts> = made.iter().map(Made::facts).collect();
+        let digests: Vec<Digest> = facts.iter().map(|blob| blob.digest).collect();
         let store = &self.shared.store;
         let claims = store.catalog().claim(self.shared.mirror, &digests, self.shared.now)?;
         let mut kept = Vec::new();
-        for ((file, new), claim) in files.into_iter().zip(claims) {
+        for ((file, new), claim) in made.iter().zip(facts).zip(claims) {
             let known = match claim {
                 Claim::Held(blob) | Claim::Leased(blob) => Some(blob),
                 Claim::Absent => None,
@@ -212,10 +229,11 @@ impl Transfer {
             let known = known.filter(|blob| store.blobs().has(blob.digest, blob.size));
             if known.is_none() {
                 self.hand_over((arrive(&self.shared.downloads.inbox, &file.bytes, new.mtime)?, new.mtime))?;
-                self.shared.count(new.size);
+                if file.fetched {
+                    self.shared.count(new.size);
+                }
             }
-            let blob = known.unwrap_or(new);
-            kept.push((file.path.clone(), blob));
+            kept.push((file.path.clone(), known.unwrap_or(new)));
         }
         self.flush().await?;
         Ok(kept)
@@ -408,7 +426,7 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::model::{Content, MirrorId, Percent};
     use crate::state::StateDir;
-    use crate::sync::{Acceptance, Trust};
+    use crate::sync::{Acceptance, Filtering, Trust};
     use crate::upstream::{Client, ClientOptions};
 
     struct Silent;
@@ -429,6 +447,7 @@ mod tests {
             components: Vec::new(),
             architectures: Vec::new(),
             content: Content::default(),
+            filtering: Filtering::default(),
             trust: Trust::Unchecked,
             name: "1".parse().expect("valid"),
             pointers: Vec::new(),

@@ -163,6 +163,7 @@ impl Stores {
                 releases: &[],
             },
             held: None,
+            absent: 0,
             pointers: &[],
             actor: "bench",
             created_at: time,

@@ -210,6 +210,7 @@ impl Bench {
                 releases: &[],
             },
             held: None,
+            absent: 0,
             pointers: &[],
             actor: "bench",
             created_at: now,

@@ -6,6 +6,7 @@ mod adopt;
 mod check_tls;
 mod crash;
 mod fetching;
+mod filters;
 mod kinds;
 mod output;
 mod regressions;

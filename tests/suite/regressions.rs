@@ -1,7 +1,8 @@
 //! Faults of earlier mirror programs that must never come back.
 //!
-//! One test for each, by the number it has in the list of what such a program got wrong. Two belong to filters and to
-//! kinds of index that are not mirrored yet. Where a fault shows in the served tree, its other half is tested with a mount.
+//! One test for each, by the number it has in the list of what such a program got wrong. One belongs to filters and
+//! stands with them, one to kinds of index that are not mirrored yet. Where a fault shows in the served tree, its other
+//! half is tested with a mount.
 
 use std::collections::BTreeMap;
 use std::fs;

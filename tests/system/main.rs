@@ -6,6 +6,7 @@
 mod adopt;
 mod clients;
 mod demo;
+mod filters;
 mod kinds;
 mod mounting;
 mod promoting;

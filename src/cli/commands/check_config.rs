@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::filter_report::Filters;
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::security;
@@ -77,6 +78,7 @@ struct Mirror {
     example_name: Option<String>,
     prune: Prune,
     tls: Tls,
+    filters: Filters,
     warnings: Vec<String>,
 }
 
@@ -132,6 +134,9 @@ impl Report {
 
 impl Mirror {
     fn of(settings: &MirrorSettings, now: Timestamp) -> Self {
+        let (filters, suspicions) = Filters::of(&settings.filters, now);
+        let mut warnings = security::warnings(settings);
+        warnings.extend(suspicions);
         Self {
             id: settings.id.to_string(),
             url: settings.urls[0].to_string(),
@@ -153,7 +158,8 @@ impl Mirror {
             example_name: settings.name_format.name_at(now).ok().map(|name| name.to_string()),
             prune: Prune::of(settings.prune),
             tls: Tls::of(&settings.tls),
-            warnings: security::warnings(settings),
+            filters,
+            warnings,
         }
     }
 
@@ -321,11 +327,11 @@ impl Prune {
     }
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+pub(super) fn texts<T: ToString>(values: &[T]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
 }
 
@@ -404,6 +410,7 @@ impl Mirror {
             "  kept".into(),
             format!("the newest {keep_last}, and those younger than {keep_within}"),
         ]);
+        self.filters.rows(&mut table);
         table
     }
 }

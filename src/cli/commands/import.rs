@@ -41,6 +41,8 @@ struct Snapshot {
     files: u64,
     bytes: u64,
     changes: usize,
+    /// Files that its indices list and a filter has left out.
+    absent_files: u64,
     moves: Vec<Move>,
 }
 
@@ -178,6 +180,7 @@ impl Report {
                 files,
                 bytes,
                 changes,
+                absent,
                 fetched,
                 moves,
             } => {
@@ -188,6 +191,7 @@ impl Report {
                     files: *files,
                     bytes: *bytes,
                     changes: *changes,
+                    absent_files: *absent,
                     moves: moves.iter().map(Move::of).collect(),
                 });
             }

@@ -26,6 +26,8 @@ struct Snapshot {
     created: String,
     bytes: u64,
     files: u64,
+    /// Files that its indices list and a filter has left out.
+    absent_files: u64,
     status: Vec<&'static str>,
     held: Option<String>,
     listing: i64,
@@ -86,6 +88,7 @@ impl Snapshot {
             created: utc(record.created_at),
             bytes: record.bytes,
             files: record.files,
+            absent_files: record.absent,
             status: marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect(),
             held: record.held.map(|shrink| shrink.to_string()),
             listing: record.seq.number(),
@@ -123,7 +126,14 @@ impl Human for Report {
 
 impl Snapshot {
     fn details(&self, page: &mut Page) {
-        page.line(format!("\n{} {} (listing {})", self.mirror, self.name, self.listing));
+        page.line("");
+        page.line(format!("{} {} (listing {})", self.mirror, self.name, self.listing));
+        if self.absent_files > 0 {
+            page.line(format!(
+                "  {} files that its indices list are absent: the filters leave them out",
+                self.absent_files
+            ));
+        }
         if let Some(held) = &self.held {
             page.line(format!("  held: {held}"));
         }

@@ -19,12 +19,12 @@ use crate::cli::interrupt::{self, Interrupt};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::text::{size, utc};
 use crate::cli::{progress, security};
-use crate::config::MirrorSettings;
+use crate::config::{FilterSettings, MirrorSettings};
 use crate::model::{Pointer, Suite, Timestamp};
 use crate::retention;
-use crate::signature::Keyring;
+use crate::signature::{Keyring, Signer};
 use crate::state::StateDir;
-use crate::sync::{self, Acceptance, Job, Outcome, Progress, Store, SyncReport, Trust};
+use crate::sync::{self, Acceptance, Filtering, Job, Outcome, Progress, Store, SyncReport, Trust};
 use crate::upstream::{Client, ClientOptions, Credentials, Proxies, Retry, Throttle};
 
 /// Where APT keeps the keyrings that it trusts itself.
@@ -56,6 +56,8 @@ struct Snapshot {
     files: u64,
     bytes: u64,
     changes: usize,
+    /// Files that its indices list and a filter has left out.
+    absent_files: u64,
     fetched_files: u64,
     fetched_bytes: u64,
     moves: Vec<Move>,
@@ -206,6 +208,7 @@ impl<'a> Run<'a> {
             components: mirror.components.clone(),
             architectures: mirror.architectures.clone(),
             content: mirror.content.clone(),
+            filtering: self.filtering(mirror)?,
             trust: self.trust(mirror)?,
             name: name.map_err(|error| Failure::caused(Kind::Failed, &error))?,
             pointers: pointers
@@ -247,6 +250,17 @@ impl<'a> Run<'a> {
             },
             credentials: Arc::new(Credentials::load(http.auth_conf.as_deref(), netrc.as_deref())?),
             ..options
+        })
+    }
+
+    fn filtering(&self, mirror: &MirrorSettings) -> Result<Filtering, Failure> {
+        let FilterSettings {
+            filter, signing_key, ..
+        } = &mirror.filters;
+        let signer = signing_key.as_deref().map(|path| Signer::load(path, self.context.now));
+        Ok(Filtering {
+            filter: Arc::new(filter.clone()),
+            signer: signer.transpose()?.map(Arc::new),
         })
     }
 
@@ -363,6 +377,7 @@ impl Mirror {
                 files,
                 bytes,
                 changes,
+                absent,
                 fetched,
                 moves,
             } => {
@@ -372,6 +387,7 @@ impl Mirror {
                     files: *files,
                     bytes: *bytes,
                     changes: *changes,
+                    absent_files: *absent,
                     fetched_files: fetched.files,
                     fetched_bytes: fetched.bytes,
                     moves: moves.iter().map(Move::of).collect(),
@@ -418,6 +434,7 @@ impl Human for Report {
                 name,
                 files,
                 bytes,
+                absent_files,
                 fetched_files,
                 fetched_bytes,
                 moves,
@@ -427,6 +444,11 @@ impl Human for Report {
             page.line(format!(
                 "{mirror}: snapshot {name}, {files} files ({bytes}), {fetched_files} fetched ({fetched})"
             ));
+            if *absent_files > 0 {
+                page.line(format!(
+                    "{mirror}: its indices list {absent_files} files more, which the filters leave out"
+                ));
+            }
             for moved in moves {
                 page.line(moved.sentence());
             }

@@ -253,11 +253,10 @@ impl Client {
             });
         }
         let http = self.elsewhere(from).map_err(UpstreamError::Setup)?;
-        let alias = None;
         Ok(Hop {
+            alias: None,
             url,
             http,
-            alias,
             ..hop
         })
     }

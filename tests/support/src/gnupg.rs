@@ -88,6 +88,16 @@ impl GpgHome {
             .into_bytes()
     }
 
+    /// The secret half in ASCII armour, without a passphrase.
+    pub fn secret_armored(&self, key: &GpgKey) -> Vec<u8> {
+        self.gpg(None)
+            .args(["--armor", "--export-secret-keys", &key.fingerprint])
+            .run()
+            .success()
+            .stdout
+            .into_bytes()
+    }
+
     /// Writes the public half as bare packets, as `apt` reads it from `.gpg` files.
     pub fn export(&self, key: &GpgKey, path: &Path) {
         self.gpg(None)

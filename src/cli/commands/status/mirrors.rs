@@ -22,6 +22,8 @@ pub(super) struct Mirror {
     pub(super) checked: Option<String>,
     /// Why no pointer moves to the last synced state without force.
     pub(super) held: Option<String>,
+    /// Files that the indices of the last synced state list and a filter has left out.
+    pub(super) absent_files: u64,
     pub(super) suites: Vec<Suite>,
 }
 
@@ -46,6 +48,7 @@ impl Mirror {
             snapshots: 0,
             checked: None,
             held: None,
+            absent_files: 0,
             suites: Vec::new(),
         }
     }
@@ -69,6 +72,7 @@ impl Mirror {
             snapshots: reader.snapshot_names(row)?.len(),
             checked: state.as_ref().and_then(|state| state.checked_at).map(utc),
             held: reader.last_held(row)?.map(|shrink| shrink.to_string()),
+            absent_files: state.as_ref().map_or(0, |state| state.absent),
             suites: releases
                 .iter()
                 .map(|release| Suite::of(release, settings.max_age, now))

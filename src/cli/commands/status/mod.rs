@@ -111,6 +111,12 @@ impl Human for Report {
         {
             page.line(format!("{}: the last synced state is held: {held}", mirror.mirror));
         }
+        for mirror in mirrors.iter().filter(|mirror| mirror.absent_files > 0) {
+            page.line(format!(
+                "{}: {} files that its indices list are absent: the filters leave them out",
+                mirror.mirror, mirror.absent_files
+            ));
+        }
         if let Some(cache) = &self.cache {
             page.line(format!(
                 "cache: {} files, {}; unused: {} files, {}",
