@@ -167,8 +167,8 @@ impl Client {
     fn try_secured(&self, places: &[BaseUrl], tls: &TlsSettings) -> Result<Self, SetupError> {
         let config = client_config(tls, &self.authorities)?;
         let mut aliased = Vec::new();
-        for (base, name) in places.iter().zip(std::iter::repeat(&tls.server_name)) {
-            if let Some(name) = name.as_ref().filter(|_| base.directory().is_none()) {
+        if let Some(name) = &tls.server_name {
+            for base in places.iter().filter(|base| base.directory().is_none()) {
                 let alias = Alias::new(base, name);
                 let http = build(&self.options, &config, Some(alias.clone()))?;
                 let base = base.clone();
