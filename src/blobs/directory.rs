@@ -11,7 +11,8 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 
 use super::{BLOB_MODE, BlobError, DIRECTORY_MODE};
 
@@ -72,7 +73,7 @@ impl Directory {
         let made = match rustix::fs::mkdirat(&self.descriptor, name, Mode::from_raw_mode(DIRECTORY_MODE)) {
             Ok(()) => true,
             // Another sync was faster, and gives it away.
-            Err(rustix::io::Errno::EXIST) => false,
+            Err(Errno::EXIST) => false,
             Err(errno) => return Err(BlobError::io("create", &path)(errno.into())),
         };
         let child = self.child(name).map_err(BlobError::io("open", &path))?;
@@ -146,6 +147,19 @@ impl Directory {
             new,
             AtFlags::SYMLINK_FOLLOW,
         )?)
+    }
+
+    /// Moves the file `name` to the name `new` in `to`; an error when that exists.
+    pub(super) fn rename_new(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&self.descriptor, name, &to.descriptor, new, flags) {
+            // Some network file systems cannot promise to replace nothing.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                self.link(name, to, new)?;
+                self.remove(name)
+            }
+            outcome => Ok(outcome?),
+        }
     }
 
     /// Moves the file `name` to the name `new` in `to`, replacing what is there.

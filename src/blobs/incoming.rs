@@ -371,12 +371,10 @@ impl Place {
     }
 
     /// Renames the file to its digest, so that it outlives this process. Best effort: where a file with the same bytes
-    /// has that name, or the file system has no links, the number stays and the file is as good as any.
+    /// has that name, the number stays and the file is as good as any.
     fn take_name_of(&mut self, digest: Digest) {
         let name = digest.to_string();
-        // A link and not a rename, which would silently take the name from the other file.
-        if self.directory.link(&self.name, &self.directory, &name).is_ok() {
-            drop(self.directory.remove(self.name.as_str()));
+        if self.directory.rename_new(&self.name, &self.directory, &name).is_ok() {
             self.name = name;
         }
     }

@@ -130,24 +130,42 @@ impl BlobStore {
             .map_err(BlobError::io("sync", self.root.path()))
     }
 
-    /// Gives arrived bytes, which [`BlobStore::sync`] has made durable, the name of their digest. Bytes that are there
-    /// already are read again; if they are damaged, the new ones take their place. The bytes keep their place in the
-    /// inbox until `arrived` is dropped, which is for when nothing can make them be fetched again.
+    /// Gives arrived files, whose bytes [`BlobStore::sync`] has made durable, the names of their digests: each leaves the
+    /// inbox for its place. Bytes that are there already are read again; if they are damaged, the new ones take their
+    /// place, else the new ones go with their `Arrived`.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn place(&self, arrived: &Arrived) -> Result<(), BlobError> {
-        let blob = Place::of(arrived.digest());
-        let directory = self.root.child_or_new(blob.directory(), self.owner)?;
-        let from = &arrived.place;
-        if from.directory.link(&from.name, &directory, blob.name()).is_ok()
-            || self.is_whole(arrived.digest(), arrived.size())
+    pub fn place<'a>(&self, arrived: impl IntoIterator<Item = &'a mut Arrived>) -> Result<(), BlobError> {
+        let mut arrived: Vec<&mut Arrived> = arrived.into_iter().collect();
+        // Those of one directory together, which is then opened once.
+        arrived.sort_unstable_by_key(|arrived| arrived.digest());
+        for together in
+            arrived.chunk_by_mut(|a, b| Place::of(a.digest()).directory() == Place::of(b.digest()).directory())
         {
-            return Ok(());
+            let place = Place::of(together[0].digest());
+            let directory = self.root.child_or_new(place.directory(), self.owner)?;
+            for arrived in together {
+                self.place_in(&directory, arrived)?;
+            }
         }
-        from.directory
-            .rename(&from.name, &directory, blob.name())
-            .map_err(BlobError::io("put a blob at", &directory.path().join(blob.name())))
+        Ok(())
+    }
+
+    fn place_in(&self, directory: &Directory, arrived: &mut Arrived) -> Result<(), BlobError> {
+        let (digest, size) = (arrived.digest(), arrived.size());
+        let (blob, from) = (Place::of(digest), &mut arrived.place);
+        if from.directory.rename_new(&from.name, directory, blob.name()).is_err() {
+            if self.is_whole(digest, size) {
+                return Ok(());
+            }
+            from.directory
+                .rename(&from.name, directory, blob.name())
+                .map_err(BlobError::io("put a blob at", &directory.path().join(blob.name())))?;
+        }
+        // The name in the inbox has gone.
+        from.left = true;
+        Ok(())
     }
 
     /// Whether the blob is there, as a regular file of `size` bytes.
@@ -293,9 +311,9 @@ mod tests {
         let (place, store) = store();
         let digest = Digest::of(b"hello");
         assert!(!store.has(digest, 5));
-        let arrived = arrive(&place, &store, b"hello");
+        let mut arrived = arrive(&place, &store, b"hello");
         store.sync().expect("syncs");
-        store.place(&arrived).expect("places");
+        store.place([&mut arrived]).expect("places");
         drop(arrived);
         assert!(store.has(digest, 5) && !store.has(digest, 6) && store.is_whole(digest, 5));
         let mut text = String::new();
@@ -319,15 +337,15 @@ mod tests {
     fn damaged_bytes_are_replaced_and_good_ones_kept() {
         let (place, store) = store();
         let digest = Digest::of(b"hello");
-        store.place(&arrive(&place, &store, b"hello")).expect("places");
+        store.place([&mut arrive(&place, &store, b"hello")]).expect("places");
         store
-            .place(&arrive(&place, &store, b"hello"))
+            .place([&mut arrive(&place, &store, b"hello")])
             .expect("a second time is fine");
         let path = store.path(digest);
         fs::remove_file(&path).expect("removes");
         fs::write(&path, "hellO").expect("writes");
         assert!(!store.is_whole(digest, 5));
-        store.place(&arrive(&place, &store, b"hello")).expect("replaces");
+        store.place([&mut arrive(&place, &store, b"hello")]).expect("replaces");
         assert!(store.is_whole(digest, 5));
     }
 
@@ -391,17 +409,16 @@ mod tests {
         fs::write(tmp.join(Digest::of(b"upper").to_string().to_uppercase()), "upper").expect("writes");
 
         let inbox = store.inbox(&tmp).expect("opens");
-        let adopted = inbox.adopted();
+        let mut adopted = inbox.adopted();
         let digest = Digest::of(b"hello");
         assert_eq!(names(&tmp), [digest.to_string()], "all else is removed");
-        let [(arrived, mtime)] = &adopted[..] else {
+        let [(arrived, mtime)] = &mut adopted[..] else {
             panic!("{adopted:?}")
         };
         assert_eq!((arrived.digest(), arrived.size(), *mtime), (digest, 5, MTIME));
         assert!(inbox.adopted().is_empty(), "every file once");
-        store.place(arrived).expect("places");
+        store.place([arrived]).expect("places");
         assert!(store.is_whole(digest, 5));
-        assert_eq!(names(&tmp).len(), 1, "until nothing can make it be fetched again");
         drop(adopted);
         assert_eq!(names(&tmp).len(), 0);
         let found = fs::metadata(store.path(digest)).expect("exists");
@@ -436,8 +453,8 @@ mod tests {
         let mut incoming = begin();
         assert_eq!(incoming.written(), 2_000);
         incoming.write(&bytes[2_000..]).expect("fits");
-        let arrived = incoming.finish(Some(size), MTIME).expect("whole");
-        store.place(&arrived).expect("places");
+        let mut arrived = incoming.finish(Some(size), MTIME).expect("whole");
+        store.place([&mut arrived]).expect("places");
         drop(arrived);
         assert!(store.is_whole(digest, size));
         assert_eq!(names(&tmp), [""; 0]);
@@ -509,8 +526,8 @@ mod tests {
         let inbox = store.inbox(&tmp).expect("opens");
         let (one, two) = (receive(&inbox, b"hello"), receive(&inbox, b"hello"));
         assert_eq!(names(&tmp).len(), 2);
-        for arrived in [one, two] {
-            store.place(&arrived).expect("places");
+        for mut arrived in [one, two] {
+            store.place([&mut arrived]).expect("places");
         }
         assert!(store.is_whole(Digest::of(b"hello"), 5));
         assert_eq!(names(&tmp).len(), 0);
@@ -543,10 +560,10 @@ mod tests {
         assert_eq!(names(&tmp.join("other")).len(), 0, "links go themselves");
         assert!(precious.exists());
 
-        let arrived = receive(&inbox, b"hello");
+        let mut arrived = receive(&inbox, b"hello");
         fs::rename(tmp.join("other"), tmp.join("moved")).expect("moves");
         symlink(elsewhere.join("mirror"), tmp.join("other")).expect("links");
-        store.place(&arrived).expect("works in the directory it opened");
+        store.place([&mut arrived]).expect("works in the directory it opened");
         drop(arrived);
         assert_eq!(names(&tmp.join("moved")).len(), 0);
     }
@@ -560,7 +577,7 @@ mod tests {
         let digest = Digest::of(b"hello");
         let path = store.path(digest);
         symlink(&elsewhere, path.parent().expect("has a parent")).expect("links");
-        assert!(store.place(&arrive(&place, &store, b"hello")).is_err());
+        assert!(store.place([&mut arrive(&place, &store, b"hello")]).is_err());
         assert_eq!(names(&elsewhere).len(), 0);
         fs::write(elsewhere.join(digest.to_string()), "hello").expect("writes");
         assert!(store.remove(digest).is_err() && store.read(digest).is_err() && !store.has(digest, 5));

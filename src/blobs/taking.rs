@@ -147,7 +147,7 @@ mod tests {
         let before = house.file();
         house
             .store
-            .place(&house.take(Sharing::Never, b"hello").expect("takes"))
+            .place([&mut house.take(Sharing::Never, b"hello").expect("takes")])
             .expect("places");
         assert!(house.store.is_whole(Digest::of(b"hello"), 5));
         let after = house.file();
@@ -164,7 +164,7 @@ mod tests {
         let house = house();
         house
             .store
-            .place(&house.take(Sharing::Links, b"hello").expect("takes"))
+            .place([&mut house.take(Sharing::Links, b"hello").expect("takes")])
             .expect("places");
         assert!(house.store.is_whole(Digest::of(b"hello"), 5));
         let after = house.file();

@@ -84,20 +84,19 @@ impl Store {
     pub(super) fn commit(
         &self,
         mirror: MirrorRow,
-        batch: Vec<Dated>,
+        mut batch: Vec<Dated>,
         now: Timestamp,
     ) -> Result<Vec<BlobFacts>, SyncError> {
-        let outcome = self.try_commit(mirror, &batch, now);
+        let outcome = self.try_commit(mirror, &mut batch, now);
         if outcome.is_err() {
             for (arrived, _) in batch {
                 arrived.leave();
             }
         }
-        // Otherwise they leave the inbox now: until its row was there, a sync after a kill would not have found a blob.
         outcome
     }
 
-    fn try_commit(&self, mirror: MirrorRow, batch: &[Dated], now: Timestamp) -> Result<Vec<BlobFacts>, SyncError> {
+    fn try_commit(&self, mirror: MirrorRow, batch: &mut [Dated], now: Timestamp) -> Result<Vec<BlobFacts>, SyncError> {
         let facts: Vec<BlobFacts> = batch
             .iter()
             .map(|(arrived, mtime)| BlobFacts {
@@ -115,9 +114,8 @@ impl Store {
         self.blobs.sync()?;
         // The lease comes before the name, or a sweep could take the file between its name and its row.
         self.catalog().lease(mirror, &digests, now)?;
-        for (arrived, _) in batch {
-            self.blobs.place(arrived)?;
-        }
+        // A file that gets its name and no row is found by its lease.
+        self.blobs.place(batch.iter_mut().map(|(arrived, _)| arrived))?;
         // The names are durable before a row relies on them; ext4 would forgive leaving this out, btrfs does not.
         self.blobs.sync()?;
         self.catalog().add_hashed_blobs(&facts, &hashes)?;

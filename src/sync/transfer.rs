@@ -31,7 +31,7 @@ use crate::state::SyncLock;
 use crate::upstream::Archive;
 
 /// A batch is committed when it has this many files …
-const BATCH_FILES: usize = 256;
+const BATCH_FILES: usize = 2_048;
 /// … or this many bytes …
 const BATCH_BYTES: u64 = 256 << 20;
 /// … or is this old: so that a kill loses little, and a sync of small files few flushes.

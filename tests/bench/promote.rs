@@ -128,8 +128,8 @@ impl Stores {
             let size = bytes.len() as u64;
             let mut incoming = inbox.begin(size, None).expect("a file");
             incoming.write(bytes).expect("writes");
-            let arrived = incoming.finish(Some(size), time).expect("complete");
-            self.blobs.place(&arrived).expect("has a place");
+            let mut arrived = incoming.finish(Some(size), time).expect("complete");
+            self.blobs.place([&mut arrived]).expect("has a place");
             BlobFacts {
                 digest: arrived.digest(),
                 size,
