@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::text::visible;
 use crate::config::{ConfigError, LoadError, Origin};
+use crate::model::MirrorId;
 
 /// What kind of failure; each has its exit code. Success is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +147,16 @@ impl Failure {
             text: text.into(),
             detail,
         });
+        self
+    }
+
+    /// This failure with a message that names the mirror it is about.
+    #[must_use]
+    pub fn about(mut self, mirror: &MirrorId) -> Self {
+        let of_no_id = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        if !self.message.split(of_no_id).any(|word| word == mirror.as_str()) {
+            self.message.insert_str(0, &format!("{mirror}: "));
+        }
         self
     }
 
@@ -311,6 +322,17 @@ mod tests {
         ] {
             assert_eq!(from_json(&other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_failure_names_its_mirror_once() {
+        let about = |message: &str| Failure::new(Kind::Failed, message).about(&"a-b".parse().expect("valid"));
+        assert_eq!(about("a file is missing").message(), "a-b: a file is missing");
+        assert_eq!(about("no a-b-c").message(), "a-b: no a-b-c");
+        assert_eq!(
+            about("snapshot x of a-b is held").message(),
+            "snapshot x of a-b is held"
+        );
     }
 
     #[test]

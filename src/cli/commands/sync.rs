@@ -349,7 +349,10 @@ pub(super) fn conclude(
     let mut failures = failures;
     match failures.len() {
         0 => Ok(()),
-        1 if mirrors == 1 => Err(failures.remove(0).1),
+        1 if mirrors == 1 => {
+            let (mirror, failure) = failures.remove(0);
+            Err(failure.about(&mirror.id))
+        }
         failed => {
             let same = failures
                 .iter()
