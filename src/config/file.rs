@@ -136,7 +136,7 @@ pub(super) fn read(text: &str, notes: &mut Notes) -> Option<RawFile> {
         let span = error.span().unwrap_or_default();
         if error.message() == DUPLICATE {
             let key = text.get(span.clone()).unwrap_or_default().trim();
-            let message = format!("the key {key} is set a second time");
+            let message = format!("the key {} is set a second time", printable(key));
             notes.add(Spot::Byte(span.start), None, message, None);
             notes.expect_gaps();
         } else {
@@ -155,6 +155,18 @@ pub(super) fn read(text: &str, notes: &mut Notes) -> Option<RawFile> {
     let file = read_file(&mut Table::root(document.get_ref()), &mut walk);
     walk.finish();
     Some(file)
+}
+
+/// Text of the file as it may be shown: without characters that would change how the rest is shown.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            ' '..='~' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// What the TOML parser calls a key or table that occurs twice.
