@@ -142,8 +142,8 @@ pub(super) fn read(text: &str, notes: &mut Notes) -> Option<RawFile> {
         } else {
             damaged = true;
             // One slip makes the parser stumble several times on its line; the first says it best.
-            let line = text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
-            if lines_told.insert(line) {
+            let line_start = text.get(..span.start).and_then(|before| before.rfind('\n'));
+            if lines_told.insert(line_start) {
                 notes.add(Spot::Byte(span.start), None, error.message().to_owned(), None);
             }
         }
