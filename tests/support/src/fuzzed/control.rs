@@ -87,8 +87,8 @@ pub(super) fn request(data: &[u8]) {
     };
     let answer = &answer["answer"];
     match answer.get("ok") {
-        // A field that stands there twice is refused, which the simple reading does not notice.
-        None if done.is_some() => assert!(answer["malformed"].to_string().contains("duplicate field"), "{answer}"),
+        // A field that stands there twice is refused; the simple reading takes the last.
+        None if done.is_some() => assert!(answer.get("malformed").is_some(), "{answer}"),
         ok => assert_eq!(ok, done.as_ref(), "{answer}"),
     }
 }
