@@ -4,9 +4,11 @@
 //! not hold; it may also be found by its cost in time or memory. The table serves `tests/fuzz`, which invents inputs,
 //! and the test that replays `tests/fuzz/corpus/<target>`, so a target here without a corpus there fails.
 
+mod compression;
 mod control;
 mod indices;
 mod names;
+mod release;
 mod settings;
 mod signed;
 mod stored;
@@ -19,7 +21,7 @@ pub type Property = fn(&[u8]);
 /// Every target by its name, which is also that of its corpus.
 pub const TARGETS: &[(&str, Property)] = &[
     ("base-url", names::base_url),
-    ("compression", indices::compression),
+    ("compression", compression::compression),
     ("config", settings::config),
     ("control-answer", control::answer),
     ("control-request", control::request),
@@ -31,9 +33,11 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("name-format", settings::name_format),
     ("names", names::names),
     ("packages", indices::packages),
-    ("release", indices::release),
+    ("release", release::release),
     ("release-gpg", signed::release_gpg),
     ("repo-path", names::repo_path),
+    ("sources", indices::sources),
+    ("sums", indices::sums),
 ];
 
 /// The property of the target called `name`.

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use mirrorctl::config::{ConfigErrors, Keyrings, NameFormat, Origin, Settings, Surroundings, parse, parse_duration};
+use mirrorctl::config::{
+    ConfigErrors, Keyrings, NameFormat, Origin, Settings, Surroundings, TlsFiles, parse, parse_duration,
+};
 use mirrorctl::model::Timestamp;
 
 use super::{assert_harmless, assert_safe_path, is_bidirectional};
@@ -29,6 +31,7 @@ fn load(data: &[u8]) -> Result<Settings, ConfigErrors> {
         variable: &|_| None::<OsString>,
         home: Some(Path::new("/root")),
         keyrings: Keyrings::NotLookedAt,
+        tls_files: TlsFiles::NotLookedAt,
     };
     parse(data, Path::new(PATH), &surroundings)
 }
