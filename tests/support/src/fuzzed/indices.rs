@@ -186,13 +186,13 @@ fn source_stanza(file: &PoolFile) -> String {
 pub(super) fn sums(data: &[u8]) {
     match parse_sums(data) {
         Ok(files) => {
-            let mut printed = String::new();
+            let mut printed = Vec::new();
             for file in &files {
                 assert_safe_path(file.path.as_str());
                 let digest = file.checksum.digest().expect("SHA-256");
-                printed += &format!("{digest} *./{}\n", file.path);
+                printed.push(format!("{digest} *./{}\n", file.path));
             }
-            assert_eq!(parse_sums(printed.as_bytes()), Ok(files), "printed");
+            assert_eq!(parse_sums(printed.concat().as_bytes()), Ok(files), "printed");
         }
         Err(error) => assert_harmless(&error),
     }

@@ -119,7 +119,7 @@ mod tests {
             let data: Vec<u8> = (0..=255).cycle().take(length).collect();
             assert_eq!(pieces(&data).collect::<Vec<_>>().concat(), data);
         }
-        assert!(pieces(&[7; 100_000]).count() > 50);
+        assert!(pieces(&vec![7; 100_000]).count() > 50);
     }
 
     #[test]

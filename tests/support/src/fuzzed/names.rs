@@ -114,7 +114,7 @@ pub(super) fn base_url(data: &[u8]) {
     };
     let complete = base.with_credentials();
     match base.directory() {
-        Some(directory) => assert!(complete.scheme() == "file" && directory.is_absolute(), "{directory:?}"),
+        Some(directory) => assert!(complete.scheme() == "file" && directory.is_absolute(), "{base}"),
         None => assert!(matches!(complete.scheme(), "http" | "https") && complete.has_host()),
     }
     let shown: url::Url = base.to_string().parse().expect("what is shown is a URL");

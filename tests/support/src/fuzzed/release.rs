@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mirrorctl::apt::{Release, Selection, indices, layout, parse_file_list};
+use mirrorctl::apt::{Release, ReleaseFile, Selection, indices, layout, parse_file_list};
 use mirrorctl::model::{Architecture, Checksum, Component, Content, HashType, RepoPath};
 use mirrorctl::signature::without_check;
 
@@ -11,7 +11,9 @@ use super::{assert_harmless, assert_safe_path};
 /// A Release file: what it lists is safe and consistent, what it offers can be asked for, and printed it is the same.
 pub(super) fn release(data: &[u8]) {
     if let Ok(files) = parse_file_list(data) {
-        files.keys().for_each(|path| assert_safe_path(path.as_str()));
+        for path in files.keys() {
+            assert_safe_path(path.as_str());
+        }
     }
     let text = match without_check(data) {
         Ok(text) => text,
@@ -104,42 +106,40 @@ fn assert_offered(release: &Release, selection: &Selection<'_>) {
 
 /// `None` when a date is in a year that is not written with four digits; its zone may have brought it there.
 fn print(release: &Release) -> Option<String> {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (name, value) in [
         ("Origin", &release.origin),
         ("Label", &release.label),
         ("Suite", &release.suite),
         ("Codename", &release.codename),
     ] {
-        text.extend(value.iter().map(|value| format!("{name}: {value}\n")));
+        lines.extend(value.iter().map(|value| format!("{name}: {value}\n")));
     }
     for (name, moment) in [("Date", release.date), ("Valid-Until", release.valid_until)] {
         if let Some(moment) = moment {
-            text += &format!("{name}: {}\n", rfc_2822(moment.unix())?);
+            lines.push(format!("{name}: {}\n", rfc_2822(moment.unix())?));
         }
     }
     if release.acquire_by_hash {
-        text.push_str("Acquire-By-Hash: yes\n");
+        lines.push("Acquire-By-Hash: yes\n".to_owned());
     }
     let joined = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(" ");
     let architectures = joined(&mut release.architectures.iter().map(Architecture::as_str));
     let components = joined(&mut release.components.iter().map(Component::as_str));
-    text += &format!("Architectures: {architectures}\nComponents: {components}\n");
+    lines.push(format!("Architectures: {architectures}\nComponents: {components}\n"));
     for kind in HashType::ALL {
-        let files = release
-            .files
-            .iter()
-            .flat_map(|(path, file)| file.hashes.iter().map(move |hash| (path, file, hash)));
-        let lines = files.filter(|(_, _, hash)| hash.kind == kind);
-        let lines: String = lines
-            .map(|(path, file, hash)| format!(" {} {} {path}\n", hash.hex, file.size))
-            .collect();
+        let hashes = |(path, file): (&RepoPath, &ReleaseFile)| {
+            let hash = file.hashes.iter().find(|hash| hash.kind == kind)?;
+            Some(format!(" {} {} {path}\n", hash.hex, file.size))
+        };
+        let mut section: Vec<_> = release.files.iter().filter_map(hashes).collect();
         // A Release file without a section that is trusted is none, even where it lists nothing.
-        if kind == HashType::Sha256 || !lines.is_empty() {
-            text += &format!("{kind}:\n{lines}");
+        if kind == HashType::Sha256 || !section.is_empty() {
+            lines.push(format!("{kind}:\n"));
+            lines.append(&mut section);
         }
     }
-    Some(text)
+    Some(lines.concat())
 }
 
 /// The date as archives write it, by counting days: nothing of what reads it again is used.

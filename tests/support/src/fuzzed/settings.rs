@@ -45,7 +45,7 @@ fn assert_sound(settings: &Settings) {
         assert!(!path.contains(char::is_control), "{path:?}");
     }
     let apart = !settings.dir.starts_with(&settings.state) && !settings.state.starts_with(&settings.dir);
-    assert!(apart, "{:?} {:?}", settings.dir, settings.state);
+    assert!(apart, "{} {}", settings.dir.display(), settings.state.display());
     assert!(settings.max_conns > 0);
     for (id, mirror) in &settings.mirrors {
         assert_eq!(*id, mirror.id);
