@@ -143,7 +143,8 @@ pub(super) fn read(text: &str, notes: &mut Notes) -> Option<RawFile> {
             damaged = true;
             // One slip makes the parser stumble several times on its line; the first says it best.
             let line_start = text.get(..span.start).and_then(|before| before.rfind('\n'));
-            if lines_told.insert(line_start) {
+            // What has no place, such as nesting that is too deep, hides nothing on the first line.
+            if error.span().is_none() || lines_told.insert(line_start) {
                 notes.add(Spot::Byte(span.start), None, error.message().to_owned(), None);
             }
         }
