@@ -65,9 +65,28 @@ pub(super) fn names(data: &[u8]) {
             assert_eq!(second.as_str(), format!("{text}-2"));
         }
     }
-    for path in [same::<Suite>(text), same::<Component>(text)].into_iter().flatten() {
-        assert_safe_path(&path);
-        assert!(!path.contains(char::is_whitespace), "{path:?}");
+    if let Some(component) = same::<Component>(text) {
+        assert_safe_path(&component);
+        assert!(!component.contains(char::is_whitespace), "{component:?}");
+    }
+    match text.parse::<Suite>() {
+        Ok(suite) => assert_suite(&suite, text),
+        Err(error) => assert_harmless(&error),
+    }
+}
+
+/// A suite has one spelling, and is a safe path, also where it is a flat repository and thus ends in a slash.
+fn assert_suite(suite: &Suite, text: &str) {
+    assert_eq!(suite.as_str().parse().as_ref(), Ok(suite));
+    assert_eq!(suite.is_flat(), text.ends_with('/'));
+    assert!(!suite.as_str().contains(char::is_whitespace), "{suite}");
+    match suite.as_str().strip_suffix('/') {
+        Some(".") => {}
+        Some(directory) => assert_safe_path(directory),
+        None => {
+            assert_eq!(suite.as_str(), text);
+            assert_safe_path(text);
+        }
     }
 }
 
