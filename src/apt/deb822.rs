@@ -136,9 +136,8 @@ fn name_length(line: &[u8]) -> Option<usize> {
 /// one name; and taken from the line because eight bytes are read faster than some.
 fn fingerprint(line: &[u8], length: usize) -> u64 {
     // Multiplication spreads each byte to the bits above it, and the rotation brings them back down; the constant is
-    // the golden ratio's 64 bits. Bit 5 is the only difference between the cases of a letter.
+    // the golden ratio's 64 bits.
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    const LOWER: u64 = 0x2020_2020_2020_2020;
     let mut sum = length as u64;
     for start in (0..length).step_by(8) {
         let word = match line[start..].first_chunk() {
@@ -149,10 +148,22 @@ fn fingerprint(line: &[u8], length: usize) -> u64 {
                 .fold(0, |word, byte| word << 8 | u64::from(*byte)),
         };
         let beyond = (start + 8).saturating_sub(length) * 8;
-        let word = (word | LOWER) & (u64::MAX >> beyond);
+        let word = lower_case(word) & (u64::MAX >> beyond);
         sum = (sum ^ word).wrapping_mul(SPREAD).rotate_left(29);
     }
     sum
+}
+
+/// The eight bytes of `word` with A to Z in lower case, where they are ASCII.
+fn lower_case(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // Bit 7 of each byte takes the result of a comparison: seven bits never carry beyond it.
+    let low = word & (0x7f * EACH);
+    let from_a = low + (0x80 - u64::from(b'A')) * EACH;
+    let beyond_z = low + (0x7f - u64::from(b'Z')) * EACH;
+    let upper = (from_a ^ beyond_z) & (0x80 * EACH);
+    // Bit 5 is the only difference between the cases of a letter.
+    word | upper >> 2
 }
 
 #[cfg(test)]
@@ -269,5 +280,16 @@ mod tests {
             fingerprint(b"description-md5", 15)
         );
         assert_eq!(fingerprint(b"Size:", 4), fingerprint(b"size: 1234567890", 4));
+    }
+
+    #[test]
+    fn only_letters_have_cases() {
+        for byte in (0_u8..128).filter(u8::is_ascii_graphic) {
+            let (line, lower) = ([byte; 11], [byte.to_ascii_lowercase(); 11]);
+            assert_eq!(fingerprint(&line, 11), fingerprint(&lower, 11), "{byte}");
+            let flipped = [byte ^ 0x20; 11];
+            let same = fingerprint(&line, 11) == fingerprint(&flipped, 11);
+            assert_eq!(same, byte.is_ascii_alphabetic(), "{byte}");
+        }
     }
 }

@@ -118,7 +118,8 @@ impl<F: FnMut(PoolFile)> Stanza<F> {
             size,
             hashes: Vec::new(),
         });
-        let other = file.hashes.iter().any(|known| known.kind == kind && *known != hash);
+        let known = file.hashes.iter().find(|known| known.kind == kind);
+        let other = known.is_some_and(|known| *known != hash);
         if other || file.size != size {
             return Err(ParseError::Conflict {
                 line,
@@ -126,7 +127,9 @@ impl<F: FnMut(PoolFile)> Stanza<F> {
                 what: if other { "hashes" } else { "sizes" },
             });
         }
-        file.hashes.push(hash);
+        if known.is_none() {
+            file.hashes.push(hash);
+        }
         Ok(())
     }
 

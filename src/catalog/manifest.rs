@@ -249,7 +249,9 @@ fn read_file<'a>(fields: &mut impl Iterator<Item = &'a str>) -> Option<ManifestF
 fn read_hash(text: &str) -> Option<IndexHash> {
     let (kind, hex) = text.split_once(':')?;
     let kind = HashType::from_name(kind.as_bytes())?;
-    Some(IndexHash { kind, hex: hex.into() })
+    let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    let fits = hex.len() == kind.hex_length() && hex.bytes().all(is_digit);
+    fits.then(|| IndexHash { kind, hex: hex.into() })
 }
 
 #[cfg(test)]
@@ -309,6 +311,20 @@ mod tests {
             delta.onto(Digest::of(b"other"), base),
             Err(ManifestError::Base(_))
         ));
+    }
+
+    #[test]
+    fn a_hash_is_digits_of_its_length() {
+        let digits = "0f".repeat(16);
+        assert!(read_hash(&format!("MD5Sum:{digits}")).is_some());
+        for bad in [
+            "",
+            &digits[2..],
+            &digits.to_uppercase(),
+            &format!("../{}", &digits[3..]),
+        ] {
+            assert_eq!(read_hash(&format!("MD5Sum:{bad}")), None, "{bad}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Owns [`ConfigError`] with its rendering, and `Notes`, in which the other files of this room collect all errors
 //! before any is reported. It never repeats a URL, which may hold a password.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -138,7 +139,10 @@ struct Note {
 /// The errors found so far.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    notes: Vec<Note>,
+    /// In the order of reporting. A wrong file makes many, so that looking through them all each time would take long.
+    notes: BTreeMap<Spot, Vec<Note>>,
+    /// The keys that they are about.
+    keys: BTreeSet<String>,
     gaps_expected: bool,
 }
 
@@ -155,15 +159,17 @@ impl Notes {
 
     /// Notes an error at a place.
     pub(super) fn add(&mut self, spot: Spot, key: Option<String>, message: impl Into<String>, hint: Option<String>) {
+        self.keys.extend(key.clone());
         let note = Note {
             spot,
             key,
             message: message.into(),
             hint,
         };
+        let here = self.notes.entry(spot).or_default();
         // What several mirrors inherit is judged with each of them.
-        if !self.notes.contains(&note) {
-            self.notes.push(note);
+        if !here.contains(&note) {
+            here.push(note);
         }
     }
 
@@ -178,17 +184,16 @@ impl Notes {
 
     /// Notes that a required key is missing, unless something was noted about it already.
     pub(super) fn missing(&mut self, key: String, spot: Spot) {
-        let known = self.notes.iter().any(|note| note.key.as_ref() == Some(&key));
-        if !known && !self.gaps_expected {
+        if !self.keys.contains(&key) && !self.gaps_expected {
             self.add(spot, Some(key), "is required", None);
         }
     }
 
     /// The errors with lines and columns of the file `path`, whose contents are `text`.
-    pub(super) fn into_errors(mut self, path: &Path, text: &str) -> ConfigErrors {
-        self.notes.sort_by_key(|note| note.spot);
-        let errors = self.notes.into_iter().map(|note| ConfigError {
-            origin: note.spot.origin(path, text),
+    pub(super) fn into_errors(self, path: &Path, text: &str) -> ConfigErrors {
+        let mut place = Place::start_of(text);
+        let errors = self.notes.into_values().flatten().map(|note| ConfigError {
+            origin: note.spot.origin(path, &mut place),
             key: note.key,
             message: note.message,
             hint: note.hint,
@@ -201,19 +206,53 @@ impl Notes {
 }
 
 impl Spot {
-    fn origin(self, path: &Path, text: &str) -> Origin {
+    /// Where it is in the file `path`, in whose text `place` is not behind it yet.
+    fn origin(self, path: &Path, place: &mut Place<'_>) -> Origin {
         match self {
             Self::Variable(name) => Origin::Variable(name),
             Self::Byte(offset) => {
-                let before = &text[..text.floor_char_boundary(offset.min(text.len()))];
-                let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+                place.advance(offset);
                 Origin::File {
                     path: path.to_owned(),
-                    line: before.matches('\n').count() + 1,
-                    column: before[line_start..].chars().count() + 1,
+                    line: place.line,
+                    column: place.column,
                 }
             }
         }
+    }
+}
+
+/// A place in a text that only moves on, so that all errors together cost one walk through the file.
+#[derive(Debug)]
+struct Place<'t> {
+    text: &'t str,
+    offset: usize,
+    line: usize,
+    column: usize,
+}
+
+impl<'t> Place<'t> {
+    fn start_of(text: &'t str) -> Self {
+        Self {
+            text,
+            offset: 0,
+            line: 1,
+            column: 1,
+        }
+    }
+
+    /// Moves on to the character at the byte `offset`, or to the end.
+    fn advance(&mut self, offset: usize) {
+        let end = self.text.floor_char_boundary(offset.min(self.text.len()));
+        let passed = &self.text[self.offset..end.max(self.offset)];
+        match passed.rfind('\n') {
+            Some(newline) => {
+                self.line += passed.matches('\n').count();
+                self.column = passed[newline + 1..].chars().count() + 1;
+            }
+            None => self.column += passed.chars().count(),
+        }
+        self.offset += passed.len();
     }
 }
 
@@ -222,7 +261,8 @@ mod tests {
     use super::*;
 
     fn origin(text: &str, offset: usize) -> String {
-        Spot::Byte(offset).origin(Path::new("f"), text).to_string()
+        let mut place = Place::start_of(text);
+        Spot::Byte(offset).origin(Path::new("f"), &mut place).to_string()
     }
 
     #[test]
@@ -238,6 +278,16 @@ mod tests {
             ("a\n", 99, "f:2:1"),
         ] {
             assert_eq!(origin(text, offset), shown, "{text:?} {offset}");
+        }
+    }
+
+    #[test]
+    fn one_walk_finds_every_place() {
+        let text = "a = ü\n\nbc\r\nd";
+        let mut place = Place::start_of(text);
+        for offset in (0..text.len()).flat_map(|offset| [offset, offset]) {
+            let walked = Spot::Byte(offset).origin(Path::new("f"), &mut place);
+            assert_eq!(walked.to_string(), origin(text, offset), "{offset}");
         }
     }
 

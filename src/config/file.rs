@@ -136,14 +136,15 @@ pub(super) fn read(text: &str, notes: &mut Notes) -> Option<RawFile> {
         let span = error.span().unwrap_or_default();
         if error.message() == DUPLICATE {
             let key = text.get(span.clone()).unwrap_or_default().trim();
-            let message = format!("the key {key} is set a second time");
+            let message = format!("the key {} is set a second time", printable(key));
             notes.add(Spot::Byte(span.start), None, message, None);
             notes.expect_gaps();
         } else {
             damaged = true;
             // One slip makes the parser stumble several times on its line; the first says it best.
-            let line = text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
-            if lines_told.insert(line) {
+            let line_start = text.get(..span.start).and_then(|before| before.rfind('\n'));
+            // What has no place, such as nesting that is too deep, hides nothing on the first line.
+            if error.span().is_none() || lines_told.insert(line_start) {
                 notes.add(Spot::Byte(span.start), None, error.message().to_owned(), None);
             }
         }
@@ -155,6 +156,18 @@ pub(super) fn read(text: &str, notes: &mut Notes) -> Option<RawFile> {
     let file = read_file(&mut Table::root(document.get_ref()), &mut walk);
     walk.finish();
     Some(file)
+}
+
+/// Text of the file as it may be shown: without characters that would change how the rest is shown.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            ' '..='~' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// What the TOML parser calls a key or table that occurs twice.

@@ -107,9 +107,14 @@ const ELEMENTS: [(&str, Element); 33] = [
     ("Z07", Element::Zone("Z")),
 ];
 
-/// Times with one-digit and with two-digit parts, and with the longest names of month and weekday: if their names
-/// are good, so are all. 2006-01-02T03:04:05Z, and Wednesday 2026-09-30T22:58:59Z.
-const SAMPLES: [Timestamp; 2] = [Timestamp::from_unix(1_136_171_045), Timestamp::from_unix(1_790_809_139)];
+/// Times with one-digit and with two-digit parts, and with the longest names of weekday and month, of all months and
+/// of those whose number has two digits: if their names are good, so are all. 2006-01-02T03:04:05Z, and the Wednesdays
+/// 2026-09-30T22:58:59Z and 2026-12-30T22:58:59Z.
+const SAMPLES: [Timestamp; 3] = [
+    Timestamp::from_unix(1_136_171_045),
+    Timestamp::from_unix(1_790_809_139),
+    Timestamp::from_unix(1_798_671_539),
+];
 
 impl NameFormat {
     /// The layout used when none is configured.
@@ -331,7 +336,18 @@ mod tests {
     #[test]
     fn the_samples_are_what_their_comment_says() {
         let names = SAMPLES.map(|time| NameFormat::default().name_at(time).expect("valid").to_string());
-        assert_eq!(names, ["2006-01-02T03-04-05Z", "2026-09-30T22-58-59Z"]);
+        assert_eq!(
+            names,
+            ["2006-01-02T03-04-05Z", "2026-09-30T22-58-59Z", "2026-12-30T22-58-59Z"]
+        );
+    }
+
+    #[test]
+    fn a_layout_makes_names_in_every_month() {
+        let (fits, too_long) = ("1".repeat(64), "1".repeat(65));
+        assert!(fits.parse::<NameFormat>().is_ok());
+        // Good until October.
+        assert!(too_long.parse::<NameFormat>().is_err());
     }
 
     #[test]

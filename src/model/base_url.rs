@@ -61,8 +61,12 @@ impl BaseUrl {
         let mut url = self.0.clone();
         url.path_segments_mut()
             .expect("such URLs have path segments")
-            .pop_if_empty()
+            .clear()
             .extend(path.components());
+        // Not appended segment by segment, which would lose a slash of a root such as "http://h//".
+        let root = self.0.path();
+        let complete = format!("{}{}", root.strip_suffix('/').unwrap_or(root), url.path());
+        url.set_path(&complete);
         url
     }
 }
@@ -121,6 +125,8 @@ mod tests {
         assert_eq!(file("http://h/debian", "dists/x"), "http://h/debian/dists/x");
         assert_eq!(file("http://h/debian/", "dists/x"), "http://h/debian/dists/x");
         assert_eq!(file("http://h", "a"), "http://h/a");
+        assert_eq!(file("http://h//", "a"), "http://h//a");
+        assert_eq!(file("http://h//x//", "a"), "http://h//x//a");
     }
 
     #[test]

@@ -379,6 +379,7 @@ impl VerificationHelper for Judge<'_> {
                     Err(error) => Err(self.refusal(&error)),
                 };
                 match judged {
+                    Ok(signer) if self.signers.contains(&signer) => {}
                     Ok(signer) => self.signers.push(signer),
                     Err(refusal) => self.refusals.push(refusal),
                 }
@@ -588,6 +589,9 @@ mod tests {
         assert!(refusals(&three, &ring(&[&a])).is_empty());
         let two_good = verify_inline(&three.inline(TEXT), &ring(&[&a, &c]), NOW).unwrap();
         assert_eq!(two_good.signers().len(), 2);
+        let once = Signing::by(&[&a]).detached(TEXT);
+        let twice = verify_detached(TEXT.as_bytes(), &[&once[..], &once[..]].concat(), &ring(&[&a]), NOW).unwrap();
+        assert_eq!(twice.signers(), [signing_key(&a)]);
         let mut unknown: Vec<_> = refusals(&three, &ring(&[&key("d")]))
             .iter()
             .map(ToString::to_string)

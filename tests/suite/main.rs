@@ -4,6 +4,7 @@
 
 mod adopt;
 mod check_tls;
+mod corpora;
 mod crash;
 mod fetching;
 mod filters;

@@ -22,6 +22,7 @@ mod config;
 mod debian;
 mod env;
 mod forge;
+pub mod fuzzed;
 mod gnupg;
 mod http;
 mod mount;
