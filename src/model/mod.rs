@@ -6,6 +6,7 @@
 
 mod base_url;
 mod checksum;
+mod clock;
 mod content;
 mod digest;
 mod filter;
@@ -22,6 +23,7 @@ mod verified;
 
 pub use base_url::{BaseUrl, BaseUrlError};
 pub use checksum::{Checksum, ContentHasher, ContentHashes, Sha512};
+pub use clock::Clock;
 pub use content::{Content, Translations};
 pub use digest::{Digest, DigestError, Hasher};
 pub use filter::{Filter, NamePattern, PackageName, PackageNameError, PatternError, Priority, PriorityError};

@@ -37,8 +37,8 @@ pub use store::Store;
 
 use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording, ReleaseFacts, Source};
 use crate::model::{
-    Architecture, BaseUrl, Component, Content, Language, MirrorId, Percent, Pointer, Shrink, SnapshotName, Suite,
-    Timestamp, Translations,
+    Architecture, BaseUrl, Clock, Component, Content, Language, MirrorId, Percent, Pointer, Shrink, SnapshotName,
+    Suite, Timestamp, Translations,
 };
 use crate::signature::Keyring;
 use crate::state::SyncLock;
@@ -87,8 +87,10 @@ pub struct Job {
     pub connections: usize,
     /// Who syncs.
     pub actor: String,
-    /// The time of day.
+    /// The time at which the sync begins.
     pub now: Timestamp,
+    /// The time of day, for what is judged or recorded later.
+    pub clock: Clock,
 }
 
 impl Job {
@@ -213,12 +215,13 @@ async fn complete(
     transfer.discard_incomplete();
 
     let listing = plan::listing(release_files, indices.obtained, pool)?;
-    let prepared = store.catalog().prepare(&job.mirror, &listing, job.now)?;
+    let now = job.clock.now();
+    let prepared = store.catalog().prepare(&job.mirror, &listing, now)?;
     if prepared.is_unchanged() && !job.force {
         return unchanged(job, store, mirror, releases);
     }
     let held = shrink(job, store, mirror, &prepared)?;
-    let recorded = record(job, store, mirror, name.clone(), &prepared, releases, (held, absent))?;
+    let recorded = record(job, store, (mirror, name), &prepared, releases, (held, absent), now)?;
     let fetched = transfer.transferred();
     Ok(SyncReport::recorded(
         job,
@@ -275,7 +278,7 @@ fn note_unchanged(job: &Job, store: &Store, mirror: MirrorRow, releases: &Releas
         selection: &job.selection(),
         releases: &facts(&releases.suites),
     };
-    Ok(store.catalog().note_unchanged(mirror, &source, job.now)?)
+    Ok(store.catalog().note_unchanged(mirror, &source, job.clock.now())?)
 }
 
 fn facts(releases: &[SuiteRelease]) -> Vec<ReleaseFacts> {
@@ -287,13 +290,14 @@ fn facts(releases: &[SuiteRelease]) -> Vec<ReleaseFacts> {
 fn record(
     job: &Job,
     store: &Store,
-    mirror: MirrorRow,
-    mut name: SnapshotName,
+    (mirror, name): (MirrorRow, &SnapshotName),
     prepared: &Prepared,
     releases: &Releases,
     (held, absent): (Option<Shrink>, u64),
+    now: Timestamp,
 ) -> Result<(SnapshotName, Recorded), SyncError> {
-    let manifest = store.keep_manifest(mirror, &job.mirror, prepared.manifest(), job.now)?;
+    let mut name = name.clone();
+    let manifest = store.keep_manifest(mirror, &job.mirror, prepared.manifest(), now)?;
     let (url, selection, releases) = (releases.url.to_string(), job.selection(), facts(&releases.suites));
     loop {
         let what = Recording {
@@ -308,8 +312,8 @@ fn record(
             absent,
             pointers: &job.pointers,
             actor: &job.actor,
-            created_at: job.adoption.and_then(|adoption| adoption.created_at).unwrap_or(job.now),
-            now: job.now,
+            created_at: job.adoption.and_then(|adoption| adoption.created_at).unwrap_or(now),
+            now,
         };
         let outcome = store.catalog().record(prepared, &what);
         match outcome {

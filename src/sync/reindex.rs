@@ -140,12 +140,12 @@ fn signed(
     if let (Some(inline), Some(detached)) = (file("InRelease")?, file("Release.gpg")?) {
         let keyring = signer.keyring().map_err(failed)?;
         let says = |verified: VerifiedText| verified.text().trim_ascii_end() == text.trim_ascii_end();
-        if signature::verify_inline(&inline, &keyring, job.now).is_ok_and(says)
-            && signature::verify_detached(text.as_bytes(), &detached, &keyring, job.now).is_ok()
+        if signature::verify_inline(&inline, &keyring, job.clock.now()).is_ok_and(says)
+            && signature::verify_detached(text.as_bytes(), &detached, &keyring, job.clock.now()).is_ok()
         {
             return Ok((inline, detached));
         }
     }
-    let inline = signer.sign_inline(text, job.now).map_err(failed)?;
-    Ok((inline, signer.sign_detached(text, job.now).map_err(failed)?))
+    let inline = signer.sign_inline(text, job.clock.now()).map_err(failed)?;
+    Ok((inline, signer.sign_detached(text, job.clock.now()).map_err(failed)?))
 }

@@ -159,7 +159,7 @@ async fn fetch_from(
             .flatten();
         let fetched = fetch(job, from, suite, recorded, same_url).await?;
         let before = before.iter().find(|facts| facts.suite == *suite);
-        plausible::check(suite, &fetched.release, before, job.now, job.accept)?;
+        plausible::check(suite, &fetched.release, before, job.clock.now(), job.accept)?;
         releases.push(fetched);
     }
     Ok(releases)
@@ -362,7 +362,7 @@ fn verify(job: &Job, suite: &Suite, found: Found, changed: bool) -> Result<Suite
     };
     // A tree that is taken over is as old as it is; its clients judge for themselves.
     let fresh = job.adoption.is_none();
-    if let Some(until) = release.valid_until.filter(|until| fresh && *until < job.now) {
+    if let Some(until) = release.valid_until.filter(|until| fresh && *until < job.clock.now()) {
         return Err(SyncError::Expired {
             suite: suite.clone(),
             until,
@@ -386,7 +386,7 @@ fn verify(job: &Job, suite: &Suite, found: Found, changed: bool) -> Result<Suite
 
 fn inline(job: &Job, suite: &Suite, bytes: &[u8]) -> Result<VerifiedText, SyncError> {
     let outcome = match &job.trust {
-        Trust::Keyring(keyring) => signature::verify_inline(bytes, keyring, job.now),
+        Trust::Keyring(keyring) => signature::verify_inline(bytes, keyring, job.clock.now()),
         Trust::Unchecked => signature::without_check_inline(bytes),
     };
     outcome.map_err(refused(suite, "InRelease"))
@@ -394,7 +394,7 @@ fn inline(job: &Job, suite: &Suite, bytes: &[u8]) -> Result<VerifiedText, SyncEr
 
 fn detached(job: &Job, suite: &Suite, text: &[u8], signature: &[u8]) -> Result<VerifiedText, SyncError> {
     let outcome = match &job.trust {
-        Trust::Keyring(keyring) => signature::verify_detached(text, signature, keyring, job.now),
+        Trust::Keyring(keyring) => signature::verify_detached(text, signature, keyring, job.clock.now()),
         Trust::Unchecked => signature::without_check(text),
     };
     outcome.map_err(refused(suite, "Release.gpg"))

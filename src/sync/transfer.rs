@@ -424,7 +424,7 @@ mod tests {
     use super::*;
     use crate::blobs::BlobStore;
     use crate::catalog::Catalog;
-    use crate::model::{Content, MirrorId, Percent};
+    use crate::model::{Clock, Content, MirrorId, Percent};
     use crate::state::StateDir;
     use crate::sync::{Acceptance, Filtering, Trust};
     use crate::upstream::{Client, ClientOptions};
@@ -438,6 +438,8 @@ mod tests {
         fn file(&self) {}
         fn end(&self) {}
     }
+
+    const NOW: Timestamp = Timestamp::from_unix(1_700_000_000);
 
     fn job() -> Job {
         Job {
@@ -458,7 +460,8 @@ mod tests {
             adoption: None,
             connections: 1,
             actor: "somebody".to_owned(),
-            now: Timestamp::from_unix(1_700_000_000),
+            now: NOW,
+            clock: Clock::new(|| NOW),
         }
     }
 

@@ -14,6 +14,7 @@ mod regressions;
 mod signatures;
 mod site;
 mod syncing;
+mod time;
 mod tls;
 mod transport;
 mod trust;

@@ -13,14 +13,14 @@ use super::moves::{Move, Moves};
 use super::{gc, snapshot_prune};
 use crate::catalog::Catalog;
 use crate::cli::args::SyncArgs;
-use crate::cli::context::Context;
+use crate::cli::context::{self, Context};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::interrupt::{self, Interrupt};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::text::{size, utc};
 use crate::cli::{progress, security};
 use crate::config::{FilterSettings, MirrorSettings};
-use crate::model::{Pointer, Suite, Timestamp};
+use crate::model::{Clock, Pointer, Suite, Timestamp};
 use crate::retention;
 use crate::signature::{Keyring, Signer};
 use crate::state::StateDir;
@@ -196,7 +196,9 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn job(&self, mirror: &MirrorSettings) -> Result<Job, Failure> {
-        let name = mirror.name_format.name_at(self.context.now);
+        // Other mirrors of this run may have taken hours.
+        let now = context::now();
+        let name = mirror.name_format.name_at(now);
         let pointers = [
             (mirror.publish_to_staging, Pointer::Staging),
             (mirror.publish_to_production, Pointer::Current),
@@ -208,7 +210,7 @@ impl<'a> Run<'a> {
             components: mirror.components.clone(),
             architectures: mirror.architectures.clone(),
             content: mirror.content.clone(),
-            filtering: self.filtering(mirror)?,
+            filtering: Self::filtering(mirror)?,
             trust: self.trust(mirror)?,
             name: name.map_err(|error| Failure::caused(Kind::Failed, &error))?,
             pointers: pointers
@@ -225,7 +227,8 @@ impl<'a> Run<'a> {
             adoption: None,
             connections: self.context.settings.max_conns,
             actor: self.context.actor.clone(),
-            now: self.context.now,
+            now,
+            clock: Clock::new(context::now),
         })
     }
 
@@ -253,11 +256,11 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn filtering(&self, mirror: &MirrorSettings) -> Result<Filtering, Failure> {
+    fn filtering(mirror: &MirrorSettings) -> Result<Filtering, Failure> {
         let FilterSettings {
             filter, signing_key, ..
         } = &mirror.filters;
-        let signer = signing_key.as_deref().map(|path| Signer::load(path, self.context.now));
+        let signer = signing_key.as_deref().map(|path| Signer::load(path, context::now()));
         Ok(Filtering {
             filter: Arc::new(filter.clone()),
             signer: signer.transpose()?.map(Arc::new),
@@ -279,7 +282,7 @@ impl<'a> Run<'a> {
     /// Prunes the mirror's snapshots, and answers whether any went.
     fn prune(&self, mirror: &MirrorSettings) -> Result<bool, Failure> {
         let policy = snapshot_prune::policy(&mirror.prune);
-        let pruned = retention::prune(&mut self.store.catalog(), &mirror.id, &policy, self.context.now)?;
+        let pruned = retention::prune(&mut self.store.catalog(), &mirror.id, &policy, context::now())?;
         for verdict in pruned.plan.deleted() {
             tracing::info!("Snapshot pruned: {} {}", mirror.id, verdict.name);
         }
@@ -297,7 +300,7 @@ impl<'a> Run<'a> {
         let sweep = || -> Result<retention::Collected, Failure> {
             let lock = self.state.lock_gc()?;
             let policy = gc::policy(&self.context.settings.gc, SWEEP_AT_MOST);
-            let (run, now) = (&self.context.run_dir, self.context.now);
+            let (run, now) = (&self.context.run_dir, context::now());
             let mut catalog = self.store.catalog();
             Ok(retention::collect(
                 &self.state,
