@@ -14,6 +14,9 @@ pub(super) const LONGEST_LINE: usize = 1 << 20;
 /// Most fields in a stanza. Packages have about 25, Release files about 15.
 pub(super) const MOST_FIELDS: usize = 512;
 
+/// Most stanzas in a text: fifteen times those of Debian's largest index. Whoever reads one remembers something of each.
+pub(super) const MOST_STANZAS: u64 = 1 << 20;
+
 /// What takes in the parts of stanzas. Line numbers count from 1.
 pub(super) trait Sink {
     /// A field starts: its name, and the value on its first line without blanks around it.
@@ -33,6 +36,8 @@ pub(super) struct Scanner {
     line: u64,
     /// A fingerprint of each field name of the stanza so far; empty between stanzas.
     seen: Vec<u64>,
+    /// Stanzas completed so far.
+    stanzas: u64,
 }
 
 impl Scanner {
@@ -115,6 +120,10 @@ impl Scanner {
             return Ok(());
         }
         self.seen.clear();
+        if self.stanzas == MOST_STANZAS {
+            return Err(self.fault(SyntaxFault::TooManyStanzas { limit: MOST_STANZAS }));
+        }
+        self.stanzas += 1;
         sink.end(self.line)
     }
 
@@ -219,6 +228,32 @@ mod tests {
     fn empty_text_has_no_stanzas() {
         assert_eq!(scan(b"", 1).as_deref(), Ok(""));
         assert_eq!(scan(b"\n\n\n", 1).as_deref(), Ok(""));
+    }
+
+    #[test]
+    fn endless_stanzas_are_refused() {
+        struct Count(u64);
+        impl Sink for Count {
+            fn field(&mut self, _: u64, _: &[u8], _: &[u8]) -> Result<(), ParseError> {
+                Ok(())
+            }
+            fn continuation(&mut self, _: u64, _: &[u8]) -> Result<(), ParseError> {
+                Ok(())
+            }
+            fn end(&mut self, _: u64) -> Result<(), ParseError> {
+                self.0 += 1;
+                Ok(())
+            }
+        }
+        let (mut scanner, mut count) = (Scanner::default(), Count(0));
+        let some = "A:\n\n".repeat(1 << 10);
+        for _ in 0..MOST_STANZAS >> 10 {
+            scanner.push(some.as_bytes(), &mut count).expect("so many may be");
+        }
+        let fault = SyntaxFault::TooManyStanzas { limit: MOST_STANZAS };
+        let refused = scanner.push(some.as_bytes(), &mut count);
+        assert!(matches!(refused, Err(ParseError::Syntax { fault: said, .. }) if said == fault));
+        assert_eq!(count.0, MOST_STANZAS);
     }
 
     #[test]

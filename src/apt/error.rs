@@ -114,6 +114,12 @@ pub enum SyntaxFault {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The text has more stanzas than are read.
+    #[error("more than {limit} stanzas")]
+    TooManyStanzas {
+        /// The most that are read.
+        limit: u64,
+    },
     /// A stanza has too many fields to be meant.
     #[error("a stanza has more than {limit} fields")]
     TooManyFields {

@@ -242,13 +242,13 @@ impl From<SyncError> for Failure {
             SyncError::Catalog(source) => catalog(source, |kind, _| Self::caused(kind, &error)),
             SyncError::Blobs(BlobError::Io { source, .. }) => with_space_hint(caused(Kind::Failed), source),
             SyncError::Upstream(source) => upstream(source, caused),
-            SyncError::Blobs(_)
-            | SyncError::Parse { .. }
-            | SyncError::Listing(_)
-            | SyncError::Rebuild { .. }
-            | SyncError::Path { .. }
-            | SyncError::State(_)
-            | SyncError::Worker => caused(Kind::Failed),
+            SyncError::Parse { .. } | SyncError::Listing(_) | SyncError::Path { .. } => caused(Kind::Unverifiable)
+                .hint("upstream's metadata cannot be believed: ask whoever keeps it; what was published stays"),
+            SyncError::Rebuild { .. } => caused(Kind::Failed)
+                .hint("leave filters.reindex off, or ask whoever keeps upstream; what was published stays"),
+            SyncError::Blobs(_) | SyncError::State(_) | SyncError::Worker => {
+                caused(Kind::Failed).hint("run the sync again: what was fetched is kept")
+            }
         }
     }
 }

@@ -84,9 +84,11 @@ pub(super) fn plan(
             }
         };
         if let Some(expected) = want.size.filter(|size| *size != facts.size) {
-            let error = BlobError::TooShort {
-                expected,
-                got: facts.size,
+            let got = facts.size;
+            let error = if got > expected {
+                BlobError::TooLong(expected)
+            } else {
+                BlobError::TooShort { expected, got }
             };
             return Err((want.paths[0].clone(), error));
         }
@@ -232,6 +234,13 @@ mod tests {
         let wants = [want("a", b"1")];
         let wrong = BlobFacts { size: 7, ..facts(b"1") };
         let refused = plan(&contents(&wants), &held(&[wrong]), &Aliases::new(), |_| true);
-        assert!(matches!(refused, Err((_, BlobError::TooShort { expected: 1, got: 7 }))));
+        assert!(matches!(refused, Err((_, BlobError::TooLong(1)))));
+        let wants = [want("a", b"123456789")];
+        let wrong = BlobFacts {
+            size: 7,
+            ..facts(b"123456789")
+        };
+        let refused = plan(&contents(&wants), &held(&[wrong]), &Aliases::new(), |_| true);
+        assert!(matches!(refused, Err((_, BlobError::TooShort { expected: 9, got: 7 }))));
     }
 }

@@ -271,7 +271,7 @@ fn source_packages_that_cannot_be_had_are_an_error() {
     let weak = "Package: src\nDirectory: src\nFiles:\n 00000000000000000000000000000000 1 s.dsc\n";
     let site = Site::new([one().index("main/source/Sources", weak)]);
     site.configure(|mirror| mirror.set("mirror_source", "true"));
-    site.run("sync").code(1).stderr_has("s.dsc").stderr_has("trusted hash");
+    site.run("sync").code(5).stderr_has("s.dsc").stderr_has("trusted hash");
     assert!(Site::fetched(&site.upstream.requests(), "pool/").is_empty());
 }
 
@@ -565,9 +565,9 @@ fn weak_hashes_alone_are_refused() {
     let weak = [HashType::Md5Sum, HashType::Sha1];
     let site = Site::new([three().hashes(weak)]);
     site.run("sync")
-        .code(1)
+        .code(5)
         .stderr_has("neither a SHA256 nor a SHA512 section");
     let site = Site::new([three().pool_hashes([HashType::Md5Sum])]);
-    site.run("sync").code(1).stderr_has("no field SHA256");
+    site.run("sync").code(5).stderr_has("no field SHA256");
     assert!(Site::fetched(&site.upstream.requests(), "pool/").is_empty());
 }

@@ -484,22 +484,22 @@ fn nothing_that_upstream_wrote_reaches_a_terminal_as_a_command() {
                     .replacen("Package: aa", &format!("Package: aa{EVIL}"), 1)
                     .replacen("Filename:", "Other:", 1)
             },
-            1,
+            5,
         ),
         (
             "a size",
             |_, index| index.replacen("\nSize: ", &format!("\nSize: {EVIL}"), 1),
-            1,
+            5,
         ),
         (
             "a file's name",
             |site, index| index.replacen(&site.pool("aa"), &format!("pool/{EVIL}.deb"), 1),
-            1,
+            5,
         ),
         (
             "an allowed name",
             |site, index| index.replacen(&site.pool("aa"), "pool/aa\u{200b}.deb", 1),
-            1,
+            5,
         ),
     ];
     for (what, attack, code) in attacks {

@@ -720,7 +720,7 @@ fn sizes_and_hashes_that_cannot_be_are_refused() {
     ];
     for (from, to, named) in sizes.into_iter().chain(digests).chain(missing) {
         forge_index(&site, |_| replaced(&index, from, to.as_bytes()));
-        site.run("sync").code(1).stderr_has(named).stderr_has("Packages");
+        site.run("sync").code(5).stderr_has(named).stderr_has("Packages");
         assert!(site.snapshots("debian").is_empty(), "{to}");
     }
     // Numbers that could be, and are not.
