@@ -144,14 +144,14 @@ impl<R: BufRead> Read for NothingAfter<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.0.read(buffer)?;
         if count == 0 && !buffer.is_empty() && !self.0.get_mut().fill_buf()?.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "something follows the compressed data",
-            ));
+            return Err(something_follows());
         }
         Ok(count)
     }
 }
+
+/// What ends an LZ4 frame: a block of no length. `apt-ftparchive` ends its one frame twice, which apt reads without complaint.
+const LZ4_END_MARK: [u8; 4] = [0; 4];
 
 /// LZ4 frames, one after the other. The library's decoder stops after each, and takes the end of the file for the end of
 /// a frame: this tells the two apart by whether the decoder asked for more than there was.
@@ -168,11 +168,28 @@ impl<R: BufRead> Read for Lz4Frames<R> {
             if watch.ended {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if watch.reader.fill_buf()?.is_empty() {
-                return Ok(0);
+            match watch.reader.fill_buf()?.first() {
+                None => return Ok(0),
+                // No frame begins with it.
+                Some(0) => return only_an_end_mark(&mut watch.reader).map(|()| 0),
+                Some(_) => {}
             }
         }
     }
+}
+
+/// Reads on to the end, before which there must be nothing but one [`LZ4_END_MARK`].
+fn only_an_end_mark(reader: &mut impl Read) -> io::Result<()> {
+    let mut rest = Vec::new();
+    reader.take(LZ4_END_MARK.len() as u64 + 1).read_to_end(&mut rest)?;
+    if rest == LZ4_END_MARK {
+        return Ok(());
+    }
+    Err(something_follows())
+}
+
+fn something_follows() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "something follows the compressed data")
 }
 
 /// A reader that remembers whether it was read past its end.
@@ -307,6 +324,22 @@ mod tests {
         for compression in COMPRESSED.into_iter().filter(|form| *form != Compression::Lzma) {
             let packed = [compress(compression, b"one"), compress(compression, b"two")].concat();
             assert_eq!(read(compression, &packed, 6).unwrap(), b"onetwo", "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_of_lz4_may_end_twice_and_no_more() {
+        let packed = compress(Compression::Lz4, b"one");
+        let followed = |rest: &[u8]| read(Compression::Lz4, &[&packed, rest].concat(), 3);
+        assert_eq!(followed(&[0; 4]).unwrap(), b"one");
+        for rest in [
+            &[0; 3][..],
+            &[0; 5],
+            &[0; 8],
+            &[0, 0, 0, 1],
+            &[&[0; 4], &packed[..]].concat(),
+        ] {
+            assert!(followed(rest).is_err(), "{rest:?}");
         }
     }
 
