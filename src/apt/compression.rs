@@ -95,10 +95,7 @@ pub fn decompress<'a>(compression: Compression, reader: impl BufRead + 'a, cap: 
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
             Box::new(XzDecoder::new_stream(reader, stream))
         }
-        Compression::Lzma => {
-            let stream = Stream::new_lzma_decoder(XZ_MEMORY)?;
-            Box::new(NothingAfter(XzDecoder::new_stream(reader, stream)))
-        }
+        Compression::Lzma => Box::new(LzmaStreams(Some(lzma_decoder(reader)?))),
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(reader)),
     };
     Ok(Decompressed { inner, left: cap, cap })
@@ -137,16 +134,25 @@ impl fmt::Debug for Decompressed<'_> {
     }
 }
 
-/// A decoder of a format without concatenation: it stops at the end of its data, and this finds what follows.
-struct NothingAfter<R>(XzDecoder<R>);
+fn lzma_decoder<R: BufRead>(reader: R) -> io::Result<XzDecoder<R>> {
+    Ok(XzDecoder::new_stream(reader, Stream::new_lzma_decoder(XZ_MEMORY)?))
+}
 
-impl<R: BufRead> Read for NothingAfter<R> {
+/// lzma streams, one after the other. The format knows no such thing and its decoder stops after the first, but
+/// `apt-ftparchive` writes an empty stream after the one with the index, and apt reads both. Empty only once reading failed.
+struct LzmaStreams<R>(Option<XzDecoder<R>>);
+
+impl<R: BufRead> Read for LzmaStreams<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.0.read(buffer)?;
-        if count == 0 && !buffer.is_empty() && !self.0.get_mut().fill_buf()?.is_empty() {
-            return Err(something_follows());
+        while let Some(decoder) = &mut self.0 {
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() || decoder.get_mut().fill_buf()?.is_empty() {
+                return Ok(count);
+            }
+            let next = self.0.take().map(|ended| lzma_decoder(ended.into_inner()));
+            self.0 = next.transpose()?;
         }
-        Ok(count)
+        Err(io::ErrorKind::InvalidData.into())
     }
 }
 
@@ -185,11 +191,10 @@ fn only_an_end_mark(reader: &mut impl Read) -> io::Result<()> {
     if rest == LZ4_END_MARK {
         return Ok(());
     }
-    Err(something_follows())
-}
-
-fn something_follows() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "something follows the compressed data")
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "something follows the compressed data",
+    ))
 }
 
 /// A reader that remembers whether it was read past its end.
@@ -321,8 +326,9 @@ mod tests {
 
     #[test]
     fn concatenated_members_are_one_file() {
-        for compression in COMPRESSED.into_iter().filter(|form| *form != Compression::Lzma) {
-            let packed = [compress(compression, b"one"), compress(compression, b"two")].concat();
+        for compression in COMPRESSED {
+            let packed = [&b"one"[..], b"", b"two", b""].map(|data| compress(compression, data));
+            let packed = packed.concat();
             assert_eq!(read(compression, &packed, 6).unwrap(), b"onetwo", "{compression:?}");
         }
     }
