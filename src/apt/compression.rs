@@ -95,10 +95,7 @@ pub fn decompress<'a>(compression: Compression, reader: impl BufRead + 'a, cap: 
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
             Box::new(XzDecoder::new_stream(reader, stream))
         }
-        Compression::Lzma => {
-            let stream = Stream::new_lzma_decoder(XZ_MEMORY)?;
-            Box::new(NothingAfter(XzDecoder::new_stream(reader, stream)))
-        }
+        Compression::Lzma => Box::new(LzmaStreams(Some(lzma_decoder(reader)?))),
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(reader)),
     };
     Ok(Decompressed { inner, left: cap, cap })
@@ -137,21 +134,30 @@ impl fmt::Debug for Decompressed<'_> {
     }
 }
 
-/// A decoder of a format without concatenation: it stops at the end of its data, and this finds what follows.
-struct NothingAfter<R>(XzDecoder<R>);
+fn lzma_decoder<R: BufRead>(reader: R) -> io::Result<XzDecoder<R>> {
+    Ok(XzDecoder::new_stream(reader, Stream::new_lzma_decoder(XZ_MEMORY)?))
+}
 
-impl<R: BufRead> Read for NothingAfter<R> {
+/// lzma streams, one after the other. The format knows no such thing and its decoder stops after the first, but
+/// `apt-ftparchive` writes an empty stream after the one with the index, and apt reads both. Empty only once reading failed.
+struct LzmaStreams<R>(Option<XzDecoder<R>>);
+
+impl<R: BufRead> Read for LzmaStreams<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.0.read(buffer)?;
-        if count == 0 && !buffer.is_empty() && !self.0.get_mut().fill_buf()?.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "something follows the compressed data",
-            ));
+        while let Some(decoder) = &mut self.0 {
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() || decoder.get_mut().fill_buf()?.is_empty() {
+                return Ok(count);
+            }
+            let next = self.0.take().map(|ended| lzma_decoder(ended.into_inner()));
+            self.0 = next.transpose()?;
         }
-        Ok(count)
+        Err(io::ErrorKind::InvalidData.into())
     }
 }
+
+/// What ends an LZ4 frame: a block of no length. `apt-ftparchive` ends its one frame twice, which apt reads without complaint.
+const LZ4_END_MARK: [u8; 4] = [0; 4];
 
 /// LZ4 frames, one after the other. The library's decoder stops after each, and takes the end of the file for the end of
 /// a frame: this tells the two apart by whether the decoder asked for more than there was.
@@ -168,11 +174,27 @@ impl<R: BufRead> Read for Lz4Frames<R> {
             if watch.ended {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if watch.reader.fill_buf()?.is_empty() {
-                return Ok(0);
+            match watch.reader.fill_buf()?.first() {
+                None => return Ok(0),
+                // No frame begins with it.
+                Some(0) => return only_an_end_mark(&mut watch.reader).map(|()| 0),
+                Some(_) => {}
             }
         }
     }
+}
+
+/// Reads on to the end, before which there must be nothing but one [`LZ4_END_MARK`].
+fn only_an_end_mark(reader: &mut impl Read) -> io::Result<()> {
+    let mut rest = Vec::new();
+    reader.take(LZ4_END_MARK.len() as u64 + 1).read_to_end(&mut rest)?;
+    if rest == LZ4_END_MARK {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "something follows the compressed data",
+    ))
 }
 
 /// A reader that remembers whether it was read past its end.
@@ -304,9 +326,26 @@ mod tests {
 
     #[test]
     fn concatenated_members_are_one_file() {
-        for compression in COMPRESSED.into_iter().filter(|form| *form != Compression::Lzma) {
-            let packed = [compress(compression, b"one"), compress(compression, b"two")].concat();
+        for compression in COMPRESSED {
+            let packed = [&b"one"[..], b"", b"two", b""].map(|data| compress(compression, data));
+            let packed = packed.concat();
             assert_eq!(read(compression, &packed, 6).unwrap(), b"onetwo", "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_of_lz4_may_end_twice_and_no_more() {
+        let packed = compress(Compression::Lz4, b"one");
+        let followed = |rest: &[u8]| read(Compression::Lz4, &[&packed, rest].concat(), 3);
+        assert_eq!(followed(&[0; 4]).unwrap(), b"one");
+        for rest in [
+            &[0; 3][..],
+            &[0; 5],
+            &[0; 8],
+            &[0, 0, 0, 1],
+            &[&[0; 4], &packed[..]].concat(),
+        ] {
+            assert!(followed(rest).is_err(), "{rest:?}");
         }
     }
 

@@ -8,6 +8,7 @@ mod clients;
 mod demo;
 mod filters;
 mod kinds;
+mod matrix;
 mod mounting;
 mod promoting;
 mod site;

@@ -107,6 +107,11 @@ impl AptRoot {
         Policy::parse(&said.stdout)
     }
 
+    /// `apt-cache show`: what the lists say of a package.
+    pub fn show(&self, package: &str) -> Ran {
+        self.program("apt-cache", "apt").args(["show", package]).run()
+    }
+
     /// The installed version of a package, according to dpkg.
     pub fn installed(&self, package: &str) -> Option<String> {
         let admin = self.path().join("var/lib/dpkg");

@@ -194,17 +194,8 @@ impl DpkgArchive {
             .run()
             .success();
         fs::write(suite.join("Release"), release.stdout).expect("own directory");
-        if self.signing != Signing::Unsigned {
-            self.home.sign_release(&self.key, &suite);
-        }
-        let unwanted: &[&str] = match self.signing {
-            Signing::All | Signing::Unsigned => &[],
-            Signing::InRelease => &["Release", "Release.gpg"],
-            Signing::Detached => &["InRelease"],
-        };
-        for file in unwanted {
-            fs::remove_file(suite.join(file)).expect("just written");
-        }
+        self.home.sign_release(&self.key, &suite);
+        leave(self.signing, &suite);
     }
 
     fn write_index(&self, architecture: &str) {
@@ -220,6 +211,22 @@ impl DpkgArchive {
             let compressor = Program::new(program, package).args(["--keep", "--force"]);
             compressor.arg(index.join("Packages")).run().success();
         }
+    }
+}
+
+/// Of the Release files that a tool has written to `directory`, leaves those that `signing` has.
+///
+/// # Panics
+/// When one that goes is not there.
+pub fn leave(signing: Signing, directory: &Path) {
+    let unwanted: &[&str] = match signing {
+        Signing::All => &[],
+        Signing::Unsigned => &["Release.gpg", "InRelease"],
+        Signing::InRelease => &["Release", "Release.gpg"],
+        Signing::Detached => &["InRelease"],
+    };
+    for file in unwanted {
+        fs::remove_file(directory.join(file)).expect("just written");
     }
 }
 
@@ -297,30 +304,37 @@ impl FlatArchive {
 pub struct RepreproArchive {
     scratch: Scratch,
     home: GpgHome,
-    suite: String,
+    suites: Vec<String>,
 }
 
 impl RepreproArchive {
-    /// An archive without packages, exported once.
+    /// An archive of one suite without packages, exported once.
     pub fn new(suite: &str, components: &[&str], architectures: &[&str]) -> Self {
+        Self::with(&[suite], components, architectures, "")
+    }
+
+    /// An archive without packages, exported once. Each of its suites has `fields` besides, such as
+    /// `Contents: . .gz`, a line each, and gets every package.
+    pub fn with(suites: &[&str], components: &[&str], architectures: &[&str], fields: &str) -> Self {
         let home = GpgHome::new();
         let key = home.key("Reprepro <reprepro@example.org>");
         let scratch = Scratch::new();
         home.export(&key, &scratch.path().join("reprepro.gpg"));
-        scratch.file(
-            "archive/conf/distributions",
+        let distribution = |suite: &&str| {
             format!(
                 "Origin: Vendor\nLabel: Vendor\nSuite: {suite}\nCodename: {suite}\nArchitectures: {}\nComponents: {}\n\
-                 Description: made by reprepro\nSignWith: {}\n",
+                 Description: made by reprepro\nSignWith: {}\n{fields}\n",
                 architectures.join(" "),
                 components.join(" "),
                 key.fingerprint
-            ),
-        );
+            )
+        };
+        let distributions: String = suites.iter().map(distribution).collect();
+        scratch.file("archive/conf/distributions", distributions);
         let archive = Self {
             scratch,
             home,
-            suite: suite.to_owned(),
+            suites: suites.iter().map(|&suite| suite.to_owned()).collect(),
         };
         archive.reprepro().arg("export").run().success();
         archive
@@ -340,25 +354,28 @@ impl RepreproArchive {
     pub fn add(&self, component: &str, package: &Package) {
         let incoming = Scratch::new();
         let built = package.build(incoming.path());
-        let reprepro = self
-            .reprepro()
-            .args(["--component", component, "includedeb", &self.suite]);
-        reprepro.arg(built).run().success();
+        self.include("includedeb", component, &built);
     }
 
     /// Adds the source package of the same name. `source` must be among the architectures. Published at once.
     pub fn add_source(&self, component: &str, package: &Package) {
         let incoming = Scratch::new();
         let built = package.build_source(incoming.path());
-        let reprepro = self
-            .reprepro()
-            .args(["--component", component, "includedsc", &self.suite]);
-        reprepro.arg(built).run().success();
+        self.include("includedsc", component, &built);
     }
 
     /// Removes the packages called `name`. Published at once; reprepro deletes the files.
     pub fn remove(&self, name: &str) {
-        self.reprepro().args(["remove", &self.suite, name]).run().success();
+        for suite in &self.suites {
+            self.reprepro().args(["remove", suite, name]).run().success();
+        }
+    }
+
+    fn include(&self, command: &str, component: &str, built: &Path) {
+        for suite in &self.suites {
+            let reprepro = self.reprepro().args(["--component", component, command, suite]);
+            reprepro.arg(built).run().success();
+        }
     }
 
     fn reprepro(&self) -> Program {

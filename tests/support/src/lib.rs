@@ -17,11 +17,14 @@
 //! ```
 
 mod apt;
+mod aptly;
 mod certificates;
 mod config;
 mod debian;
+mod debmirror;
 mod env;
 mod forge;
+mod ftparchive;
 pub mod fuzzed;
 mod gnupg;
 mod http;
@@ -35,11 +38,14 @@ mod tls;
 mod upstream;
 
 pub use apt::{AptRoot, Policy};
+pub use aptly::{AptlyArchive, AptlyClient};
 pub use certificates::{Authority, Certified, Validity};
 pub use config::{Config, Mirror};
-pub use debian::{DpkgArchive, FlatArchive, Package, RepreproArchive};
+pub use debian::{DpkgArchive, FlatArchive, Package, RepreproArchive, leave};
+pub use debmirror::Debmirror;
 pub use env::TestEnv;
 pub use forge::{forge, sign};
+pub use ftparchive::FtpArchive;
 pub use gnupg::{GpgHome, GpgKey};
 pub use http::{Fetched, fetch, fetch_with, head};
 pub use mirrorctl::demo::{Archive, ArchiveBuilder, Deb, Signing, SigningKey, SuiteSpec, Variant};
