@@ -8,6 +8,7 @@
 mod directory;
 mod incoming;
 mod layout;
+mod sys;
 mod taking;
 
 use std::fs::File;
@@ -16,7 +17,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 pub use incoming::{Arrived, Inbox, Incoming, LEAST_CONTINUED};
-pub use taking::{Expected, Sharing};
+pub use taking::{Expected, Sharable, Sharing};
 
 use directory::{Directory, Owner};
 use layout::Place;

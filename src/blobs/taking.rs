@@ -4,12 +4,12 @@
 //! blocks where the file system has such, else as another name of the same file where the caller allows that, else as
 //! a copy. Whatever the way, what is hashed is what lies in the inbox then, not what lay elsewhere before.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, fchown};
 
 use super::incoming::{Arrived, Inbox, Incoming};
-use super::{BlobError, CHUNK};
+use super::{BlobError, CHUNK, sys};
 use crate::model::{Checksum, Timestamp};
 
 /// Whether the store may have a file together with whoever it is taken from.
@@ -55,7 +55,13 @@ impl Inbox {
             return Err(BlobError::TooShort { expected: size, got });
         }
         let mut incoming = self.begin(size, Some(expected.checksum))?;
-        let shared = incoming.clone_of(source) || sharing == Sharing::Links && incoming.link_to(source);
+        let cloned = incoming.clone_of(source);
+        let linked = if !cloned && sharing == Sharing::Links {
+            incoming.link_to(source)
+        } else {
+            None
+        };
+        let shared = cloned || linked.is_some();
         let mut copy = if shared { Some(incoming.reopened()?) } else { None };
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -72,7 +78,80 @@ impl Inbox {
                 Err(error) => return Err(reading(error)),
             }
         }
-        incoming.finish(Some(size), expected.mtime)
+        let arrived = incoming.finish(Some(size), expected.mtime)?;
+        if linked.is_some_and(|lease| !lease.held()) {
+            // Somebody opened it for writing before it had the mode of a blob, and gets to it now.
+            drop(arrived);
+            return self.take(source, expected, Sharing::Never, heard);
+        }
+        Ok(arrived)
+    }
+
+    /// Which files [`Inbox::take`] takes without bytes of their own, if links are allowed. Tries on files of its own.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn sharable(&self) -> Result<Sharable, BlobError> {
+        let (tried, clone) = (self.begin(0, None)?, self.begin(0, None)?);
+        let file = tried.reopened()?;
+        let facts = file.metadata().map_err(reading)?;
+        let clones = clone.clone_of(&file);
+        // It must not be open for writing any more.
+        drop(tried);
+        let links = Lease::of(&file).is_some();
+        // 0 may change everything; in a container, it may lack the capability to have leases of what belongs to others.
+        let of_all = facts.uid() == 0 && fchown(&file, Some(SOMEBODY), None).is_ok() && Lease::of(&file).is_some();
+        Ok(Sharable {
+            device: facts.dev(),
+            owner: (!of_all).then_some(facts.uid()),
+            clones,
+            links,
+        })
+    }
+}
+
+/// A user that is not root; no user need have this number.
+const SOMEBODY: u32 = 1;
+
+/// The files that an inbox takes without bytes of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sharable {
+    device: u64,
+    /// Whose they must be to be linked; `None`: anybody's.
+    owner: Option<u32>,
+    clones: bool,
+    links: bool,
+}
+
+impl Sharable {
+    /// Whether the file with these facts is among them, unless somebody writes to it meanwhile.
+    #[must_use]
+    pub fn covers(&self, file: &Metadata) -> bool {
+        let own = self.owner.is_none_or(|owner| owner == file.uid());
+        file.dev() == self.device && (self.clones || self.links && own)
+    }
+}
+
+/// The kernel's word that nobody has a file open for writing, or can, unnoticed.
+#[derive(Debug)]
+struct Lease<'f>(&'f File);
+
+impl<'f> Lease<'f> {
+    /// Of `file`, which is open for reading alone; `None` while somebody writes to it, or where there are no leases.
+    fn of(file: &'f File) -> Option<Self> {
+        sys::lease(file).ok().map(|()| Self(file))
+    }
+
+    /// Whether nobody has asked to write since.
+    fn held(&self) -> bool {
+        sys::is_leased(self.0)
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        // What cannot be given back ends when the file is closed.
+        drop(sys::end_lease(self.0));
     }
 }
 
@@ -82,14 +161,18 @@ impl Incoming {
         rustix::fs::ioctl_ficlone(self.file(), source).is_ok()
     }
 
-    /// Puts `source` itself in the place of the empty file; false where that cannot be, or where this process could not
-    /// give it the mode of a blob.
-    fn link_to(&mut self, source: &File) -> bool {
-        let (Ok(ours), Ok(theirs)) = (self.file().metadata(), source.metadata()) else {
-            return false;
-        };
+    /// Puts `source` itself in the place of the empty file, while nobody can write to it unnoticed; `None` where that
+    /// cannot be, or where this process could not give it the mode of a blob.
+    ///
+    /// The lease has to be held until it has that mode: who has opened it before keeps the right to write.
+    fn link_to<'f>(&mut self, source: &'f File) -> Option<Lease<'f>> {
+        let (ours, theirs) = (self.file().metadata().ok()?, source.metadata().ok()?);
         // What this process makes belongs to it: 0 may change everything.
-        (ours.uid() == 0 || ours.uid() == theirs.uid()) && self.become_link(source).is_ok()
+        if ours.uid() != 0 && ours.uid() != theirs.uid() {
+            return None;
+        }
+        let lease = Lease::of(source)?;
+        self.become_link(source).is_ok().then_some(lease)
     }
 }
 
@@ -100,7 +183,8 @@ fn reading(source: io::Error) -> BlobError {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::io::Write as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
     use super::super::BlobStore;
     use super::*;
@@ -189,6 +273,93 @@ mod tests {
             ));
             assert!(house.inbox_is_empty());
             assert_eq!((house.file().nlink(), house.file().mode() & 0o7777), (1, 0o640));
+        }
+    }
+
+    #[test]
+    fn a_file_that_somebody_can_write_to_is_not_shared() {
+        let house = house();
+        let mut writer = fs::OpenOptions::new()
+            .write(true)
+            .open(house.place.path().join("file"))
+            .expect("opens");
+        house
+            .store
+            .place([&mut house.take(Sharing::Links, b"hello").expect("takes")])
+            .expect("places");
+        assert_eq!(house.file().nlink(), 1);
+        writer.write_all(b"jello").expect("writes");
+        assert!(
+            house.store.is_whole(Digest::of(b"hello"), 5),
+            "the blob is another file"
+        );
+        drop(writer);
+        assert_eq!(fs::read(house.place.path().join("file")).expect("is there"), b"jello");
+    }
+
+    /// Opens the file for writing while it is taken, and is not kept waiting.
+    #[test]
+    fn a_file_that_somebody_opens_for_writing_meanwhile_is_not_shared() {
+        let house = house();
+        let path = house.place.path().join("file");
+        let source = File::open(&path).expect("opens");
+        let expected = Expected {
+            size: Some(5),
+            checksum: Checksum::Sha256(Digest::of(b"hello")),
+            mtime: Timestamp::from_unix(0),
+        };
+        let linked = |_| {
+            if house.file().nlink() == 2 {
+                let opened = fs::OpenOptions::new()
+                    .write(true)
+                    .custom_flags(libc::O_NONBLOCK)
+                    .open(&path);
+                assert_eq!(opened.expect_err("is leased").kind(), io::ErrorKind::WouldBlock);
+            }
+            true
+        };
+        let arrived = house.inbox.take(&source, expected, Sharing::Links, linked);
+        house.store.place([&mut arrived.expect("takes")]).expect("places");
+        assert_eq!(house.file().nlink(), 1);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("sets");
+        fs::write(&path, "jello").expect("nobody has a lease of it any more");
+        assert!(house.store.is_whole(Digest::of(b"hello"), 5));
+    }
+
+    #[test]
+    fn it_is_known_before_which_files_are_shared() {
+        let house = house();
+        let facts = house.file();
+        let sharable = house.inbox.sharable().expect("looks");
+        assert!(house.inbox_is_empty());
+        assert_eq!(sharable.device, facts.dev());
+        let arrived = house.take(Sharing::Links, b"hello").expect("takes");
+        assert_eq!(
+            sharable.covers(&facts),
+            sharable.clones || house.file().nlink() == 2,
+            "{sharable:?}"
+        );
+        drop(arrived);
+        let by = |owner, links, clones| Sharable {
+            device: facts.dev(),
+            owner,
+            clones,
+            links,
+        };
+        let (own, other) = (Some(facts.uid()), Some(facts.uid() + 1));
+        for (sharable, expected) in [
+            (by(None, true, false), true),
+            (by(own, true, false), true),
+            (by(other, true, false), false),
+            (by(other, true, true), true),
+            (by(own, false, false), false),
+        ] {
+            assert_eq!(sharable.covers(&facts), expected, "{sharable:?}");
+            let elsewhere = Sharable {
+                device: facts.dev() + 1,
+                ..sharable
+            };
+            assert!(!elsewhere.covers(&facts));
         }
     }
 

@@ -176,6 +176,12 @@ impl Failure {
             .join(": ")
     }
 
+    /// What its user can do.
+    #[must_use]
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> Kind {

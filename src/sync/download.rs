@@ -14,7 +14,7 @@ use super::indices::Missing;
 use super::local::{self, Taking};
 use super::plan::Want;
 use super::report::Progress;
-use super::store::{Dated, Store};
+use super::store::Dated;
 use crate::blobs::{BlobError, Inbox, Incoming, LEAST_CONTINUED, Sharing};
 use crate::model::Timestamp;
 use crate::upstream::{Answer, Archive, Ask, Body, Place, UpstreamError, Validators};
@@ -75,12 +75,18 @@ pub(super) struct Downloaded {
 }
 
 impl Downloads {
-    /// Whether pool files come without bytes of their own.
-    pub(super) fn take_no_room(&self, store: &Store) -> bool {
-        let places = self.archive.places();
-        places
-            .iter()
-            .all(|place| local::takes_no_room(self.sharing, self.archive.url(*place), store))
+    /// Those of `wants` that come with bytes of their own, for which there has to be room.
+    pub(super) fn in_need_of_room<'w>(&self, wants: &'w [Want]) -> Result<Vec<&'w Want>, SyncError> {
+        if wants.is_empty() || self.sharing == Sharing::Never {
+            return Ok(wants.iter().collect());
+        }
+        let (sharable, places) = (self.inbox.sharable()?, self.archive.places());
+        let shared = |want: &Want| {
+            places
+                .iter()
+                .all(|place| local::takes_no_room(&sharable, self.archive.url(*place), want))
+        };
+        Ok(wants.iter().filter(|want| !shared(want)).collect())
     }
 
     /// Fetches one file; `None` when no place has it at any of its paths.

@@ -60,7 +60,7 @@ pub fn reserve(room: &Room) -> u64 {
 }
 
 /// Refuses to fetch `fetch` into `room`, which is too little for it.
-pub(super) fn into_room(fetch: &[Want], room: Room) -> Result<(), SyncError> {
+pub(super) fn into_room(fetch: &[&Want], room: Room) -> Result<(), SyncError> {
     let load = Load::of(fetch.iter().filter_map(|want| want.size), &room);
     if fetch.is_empty() || load.fits(&room) {
         return Ok(());
@@ -108,15 +108,15 @@ mod tests {
     #[test]
     fn files_take_whole_blocks_and_leave_a_reserve() {
         // 1 % of the file system is 10,000.
-        assert!(into_room(&[want("a", 99_001)], ROOM).is_ok());
-        let refused = into_room(&[want("a", 99_001), want("b", 1)], ROOM);
+        assert!(into_room(&[&want("a", 99_001)], ROOM).is_ok());
+        let refused = into_room(&[&want("a", 99_001), &want("b", 1)], ROOM);
         let Err(SyncError::NoRoom { load, .. }) = refused else {
             panic!("{refused:?}")
         };
         assert_eq!((load.files, load.bytes, load.occupied), (2, 99_002, 101_000));
         let full = Room { free: 0, ..ROOM };
         assert!(into_room(&[], full).is_ok(), "nothing always fits");
-        assert!(into_room(&[want("a", u64::MAX), want("b", u64::MAX)], ROOM).is_err());
+        assert!(into_room(&[&want("a", u64::MAX), &want("b", u64::MAX)], ROOM).is_err());
         assert_eq!(
             reserve(&Room {
                 total: u64::MAX,
@@ -132,8 +132,8 @@ mod tests {
             inodes: Some(inodes),
             ..ROOM
         };
-        assert!(into_room(&[want("a", 1)], room(RESERVED_INODES + 1)).is_ok());
-        assert!(into_room(&[want("a", 1)], room(RESERVED_INODES)).is_err());
+        assert!(into_room(&[&want("a", 1)], room(RESERVED_INODES + 1)).is_ok());
+        assert!(into_room(&[&want("a", 1)], room(RESERVED_INODES)).is_err());
     }
 
     #[test]

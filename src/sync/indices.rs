@@ -3,6 +3,7 @@
 //! Owns the rule that a listed variant may be absent as long as one variant of its index can be had. An index of which none
 //! can be had fails the sync, unless no client asks for it: then it is left out.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
@@ -14,7 +15,7 @@ use super::transfer::Transfer;
 use super::{Job, SyncError};
 use crate::apt::{self, Selection, Variant, WantedIndex};
 use crate::catalog::Uncompressed;
-use crate::model::{BlobFacts, RepoPath, Timestamp};
+use crate::model::{BlobFacts, Digest, RepoPath, Timestamp};
 
 /// Indices read at the same time: each may take 128 MiB for its decompressor, and two keep two cores busy.
 const READ_AT_ONCE: usize = 2;
@@ -24,6 +25,10 @@ const READ_AT_ONCE: usize = 2;
 pub(super) struct Indices {
     /// The variants upstream offers, and the further files once they are fetched.
     pub(super) obtained: Vec<ObtainedIndex>,
+    /// Those of upstream that were obtained and are not served, because the mirror has made its own of them.
+    pub(super) replaced: Vec<ObtainedIndex>,
+    /// The contents of those that it has made.
+    pub(super) made: HashSet<Digest>,
     /// The pool files they name.
     pub(super) pool: Vec<Want>,
     /// The files they name that are served as if the Release file listed them: no pool file, and found by no hash.

@@ -18,7 +18,7 @@ use super::transfer::Transfer;
 use super::{Job, SyncError, survey};
 use crate::blobs::BlobStore;
 use crate::catalog::{CatalogError, CatalogReader, MirrorRow, SyncedState};
-use crate::model::{Checksum, Digest, MirrorId, Suite, Timestamp};
+use crate::model::{BlobFacts, Checksum, Digest, MirrorId, Suite, Timestamp};
 use crate::state::SyncLock;
 use crate::upstream::{Archive, Client};
 
@@ -42,6 +42,8 @@ pub struct Preview {
     pub changed: bool,
     /// The size in bytes of every content that would be fetched; 0 where no list tells it.
     pub fetch: HashMap<Checksum, u64>,
+    /// The size in bytes of every index and Release file that the mirror would make itself and the cache lacks.
+    pub make: HashMap<Checksum, u64>,
     /// Files that the cache has already.
     pub reused: u64,
 }
@@ -87,6 +89,7 @@ async fn look(
         releases: dates(&releases),
         changed: false,
         fetch: HashMap::new(),
+        make: HashMap::new(),
         reused: 0,
     };
     if let (Some(known), Some(last)) = (known, &last)
@@ -99,31 +102,38 @@ async fn look(
     let Filtered {
         indices, release_files, ..
     } = survey(job, mirror, &releases, &transfer, progress).await?;
-    let release_files = release_files.iter().filter(|file| file.fetched).map(Made::facts);
-    let release_files = release_files.map(|blob| (Checksum::Sha256(blob.digest), blob.size));
-    let obtained = indices
+    let content = |blob: BlobFacts| (Checksum::Sha256(blob.digest), blob.size);
+    let (fetched, made): (Vec<_>, Vec<_>) = release_files.iter().partition(|file| file.fetched);
+    let (rebuilt, served): (Vec<_>, Vec<_>) = indices
         .obtained
         .iter()
-        .map(|index| (Checksum::Sha256(index.blob.digest), index.blob.size));
+        .partition(|index| indices.made.contains(&index.blob.digest));
+    let obtained = served.into_iter().chain(&indices.replaced).map(|index| index.blob);
+    let fetched = fetched.into_iter().map(Made::facts).chain(obtained);
     let files = indices.pool.iter().chain(&indices.further);
     let files = files.map(|want| (want.checksum, want.size.unwrap_or(0)));
-    let wanted: HashMap<Checksum, u64> = release_files.chain(obtained).chain(files).collect();
-    let aliases = known
-        .map(|known| known.aliases(&wanted))
-        .transpose()?
-        .unwrap_or_default();
-    for (content, size) in wanted {
+    let wanted: HashMap<Checksum, u64> = fetched.map(content).chain(files).collect();
+    let made = made.into_iter().map(Made::facts);
+    let made = made.chain(rebuilt.into_iter().map(|index| index.blob)).map(content);
+    preview.reused = wanted.len() as u64;
+    preview.fetch = lacking(known, wanted)?;
+    preview.reused -= preview.fetch.len() as u64;
+    preview.make = lacking(known, made.collect())?;
+    Ok(preview)
+}
+
+/// What of `contents` the cache does not have.
+fn lacking(known: Option<&Known>, contents: HashMap<Checksum, u64>) -> Result<HashMap<Checksum, u64>, CatalogError> {
+    let Some(known) = known else { return Ok(contents) };
+    let aliases = known.aliases(&contents)?;
+    let mut lacking = HashMap::new();
+    for (content, size) in contents {
         let digest = plan::digest_of(content, &aliases);
-        if known
-            .zip(digest)
-            .map_or(Ok(false), |(known, digest)| known.has(digest))?
-        {
-            preview.reused += 1;
-        } else {
-            preview.fetch.insert(content, size);
+        if !digest.map_or(Ok(false), |digest| known.has(digest))? {
+            lacking.insert(content, size);
         }
     }
-    Ok(preview)
+    Ok(lacking)
 }
 
 impl Known {

@@ -44,7 +44,8 @@ pub(super) async fn reindex(
         let rebuilding = task::spawn_blocking(move || index.rebuild(&store, &kept));
         let rebuilt = rebuilding.await.map_err(|_| SyncError::Worker)??;
         let of_suite = listed.entry(suite.clone()).or_default();
-        indices.obtained.retain(|index| !is_variant(&index.path, &replaced));
+        let is_replaced = |index: &mut ObtainedIndex| is_variant(&index.path, &replaced);
+        indices.replaced.extend(indices.obtained.extract_if(.., is_replaced));
         of_suite.push(rebuilt.plain);
         let mut made = Vec::new();
         for (file, bytes) in &rebuilt.served {
@@ -58,6 +59,7 @@ pub(super) async fn reindex(
         let kept = transfer.keep_made(&made).await?;
         for ((path, blob), (file, _)) in kept.into_iter().zip(rebuilt.served) {
             let hashes = file.hashes.clone();
+            indices.made.insert(blob.digest);
             indices.obtained.push(ObtainedIndex { path, blob, hashes });
             of_suite.push(file);
         }

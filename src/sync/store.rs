@@ -4,7 +4,6 @@
 //! names bytes that a power cut could take.
 
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -68,11 +67,6 @@ impl Store {
     /// The room on the file system of the blobs.
     pub(super) fn room(&self) -> Result<Room, SyncError> {
         Ok(Room::at(&self.incoming)?)
-    }
-
-    /// Number of the file system that the blobs are on.
-    pub(super) fn device(&self) -> Option<u64> {
-        std::fs::metadata(&self.incoming).ok().map(|found| found.dev())
     }
 
     pub(super) fn inbox(&self, mirror: &MirrorId) -> Result<Inbox, SyncError> {

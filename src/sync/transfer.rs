@@ -184,8 +184,8 @@ impl Transfer {
         .map_err(|(first, error)| failed(1, wants.len(), first, FileError::Content(error)))?;
         self.shared.reused.fetch_add(plan.have.len() as u64, Ordering::Relaxed);
         let mut blobs = plan.have;
-        if missing != Missing::Allowed && !self.shared.downloads.take_no_room(store) {
-            fit::into_room(&plan.fetch, store.room()?)?;
+        if missing != Missing::Allowed {
+            fit::into_room(&self.shared.downloads.in_need_of_room(&plan.fetch)?, store.room()?)?;
         }
         if !plan.fetch.is_empty() {
             blobs.extend(self.download(plan.fetch, missing).await?);

@@ -533,6 +533,76 @@ fn what_the_last_sync_fetched_is_taken_over_when_it_is_published() {
     assert_eq!(site.snapshots("debian").len(), 3);
 }
 
+/// The commands that a report ends with.
+fn next(report: &Value) -> Vec<String> {
+    report["next"].as_array().expect("a list").iter().map(text).collect()
+}
+
+#[test]
+fn no_command_removes_what_was_not_taken_over() {
+    let site = old_installation();
+    let snapshots = site.env.root().join(".snapshots/debian");
+    let (first, staged) = (snapshots.join("first"), snapshots.join("second"));
+    // What another tree has would be taken from there.
+    fs::remove_file(staged.join(site.pool("new0"))).expect("removes");
+    fs::rename(snapshots.join("third"), snapshots.join("a bad name")).expect("renames");
+
+    let ran = site.run("--json migrate --dry-run").code(6);
+    let report = ran.json();
+    assert_eq!((&report["files_checked"], next(&report)), (&false.into(), Vec::new()));
+    site.run("migrate --dry-run")
+        .code(6)
+        .stdout_has("Only the Release files were checked.")
+        .stderr_has("the others would be");
+
+    let report = site.run("--json migrate").code(6).json();
+    let removals: Vec<_> = next(&report)
+        .into_iter()
+        .filter(|command| command.starts_with("rm"))
+        .collect();
+    assert_eq!(removals, [format!("rm -r {}", first.display())]);
+    assert_eq!(report["not_set"].as_array().map(Vec::len), Some(1));
+    assert_eq!(report["not_set"][0]["pointer"], "staging");
+    assert_eq!(text(&report["not_set"][0]["old"]), staged.display().to_string());
+    let hints = report["error"]["hints"].to_string();
+    assert!(
+        !hints.contains("--no-pgp-check")
+            && hints.contains("rename the old directory")
+            && hints.contains("lacks files"),
+        "{hints}"
+    );
+    site.run("migrate")
+        .code(6)
+        .stdout_has("debian/staging is not set to ")
+        .stdout_has("its snapshot was not taken over");
+
+    // What is told is followed: the trees that are nowhere else stay.
+    for removal in removals {
+        Program::new("sh", "dash").args(["-c", &removal]).run().success();
+    }
+    assert!(!first.exists() && staged.join("dists").exists() && snapshots.join("a bad name/dists").exists());
+    site.assert_whole();
+}
+
+#[test]
+fn the_old_tree_stays_in_its_place_when_production_cannot_be_taken_over() {
+    let site = old_installation();
+    let first = site.env.root().join(".snapshots/debian/first/dists").join(SUITE);
+    fs::remove_file(first.join("InRelease")).expect("removes");
+    let report = site.run("--json migrate").code(6).json();
+    assert_eq!(report["not_set"][0]["pointer"], "current");
+    assert_eq!(next(&report), Vec::<String>::new());
+    site.run("migrate").code(6).stdout_has("mirrorctl snapshot publish");
+    site.run("snapshot publish debian second").success();
+    let report = site.run("--json migrate").code(6).json();
+    assert_eq!(report["not_set"][0]["leads"], "second");
+    let second = site.env.root().join(".snapshots/debian/second");
+    assert_eq!(
+        next(&report).last().map(String::as_str),
+        Some(format!("rm -r {}", second.display()).as_str())
+    );
+}
+
 #[test]
 fn a_place_without_an_earlier_installation_is_told() {
     let site = Site::small();

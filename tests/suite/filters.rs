@@ -454,6 +454,32 @@ fn the_check_tells_of_shell_patterns_and_gives_the_certificate() {
     site.run("check config").code(1).stderr_has("did you mean \"-dbg$\"?");
 }
 
+#[test]
+fn a_dry_run_tells_what_is_fetched_apart_from_what_is_made_here() {
+    let filtered = Filtered::new();
+    let site = &filtered.site;
+    filtered.reindexed(&filtered.key, &[("exclude_patterns", "[\"-dbg$\"]")]);
+    let told = site.json("sync --dry-run");
+    site.run("sync --dry-run").success().stdout_has(" to make here (");
+    let synced = site.sync();
+    for (told_as, is) in [("fetch_files", "fetched_files"), ("fetch_bytes", "fetched_bytes")] {
+        assert_eq!(told["mirrors"][0][told_as], synced["snapshot"][is], "{told}\n{synced}");
+        assert_eq!(told[told_as], synced["snapshot"][is]);
+    }
+    // At least two forms of one index, and three Release files.
+    assert!(
+        told["made_files"].as_u64() >= Some(5) && told["made_bytes"].as_u64() > Some(0),
+        "{told}"
+    );
+    assert_eq!(told["made_files"], told["mirrors"][0]["made_files"]);
+    let after = told["free_bytes"].as_u64().expect("a number") - told["free_bytes_after"].as_u64().expect("a number");
+    let bytes = |key: &str| told[key].as_u64().expect("a number");
+    assert!(
+        after >= bytes("fetch_bytes") + bytes("made_bytes"),
+        "what is made takes room: {told}"
+    );
+}
+
 /// Puts filters over a mirror of one suite, whose indices its own key signs.
 fn sign_own(site: &Site, mirror: Mirror, gpg: &GpgHome, key: &GpgKey, filters: &[(&str, &str)]) {
     let secret = site.env.key("secret.asc", &gpg.secret_armored(key));

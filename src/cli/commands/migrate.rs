@@ -5,12 +5,10 @@
 //! removed. So a run that was interrupted, or could not verify everything, is simply repeated.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::import::{sharing, tree};
+use super::migrate_report::{self as report, Mirror, Report, Snapshot, Unset};
 use super::moves::{Move, Moves};
 use super::sync::Run;
 use super::sync_dry_run::{look, scratch};
@@ -18,49 +16,14 @@ use crate::catalog::{CatalogReader, SnapshotRecord};
 use crate::cli::args::{MigrateArgs, SyncArgs};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
-use crate::cli::output::{Align, Human, Output, Page, Table};
+use crate::cli::output::Output;
 use crate::cli::stores::synced;
-use crate::cli::text::utc;
 use crate::config::MirrorSettings;
 use crate::legacy::{self, OldMirror, OldTree};
-use crate::model::{MirrorId, Pointer, SnapshotName};
+use crate::model::{Pointer, SnapshotName};
 use crate::publish;
 use crate::state::{StateDir, SyncLock};
 use crate::sync::{self, Adoption, Job, Outcome, SyncError};
-
-#[derive(Serialize)]
-struct Report {
-    dry_run: bool,
-    mirrors: Vec<Mirror>,
-    moves: Vec<Move>,
-    paths: Vec<Moved>,
-    next: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Mirror {
-    mirror: String,
-    snapshots: Vec<Snapshot>,
-    current: Option<String>,
-    staging: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Snapshot {
-    name: String,
-    path: String,
-    created: String,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<serde_json::Value>,
-}
-
-/// What is found at another path afterwards.
-#[derive(Serialize)]
-struct Moved {
-    old: String,
-    new: String,
-}
 
 /// Takes the snapshots of the earlier mirrorctl over.
 pub(in crate::cli) fn run(arguments: &MigrateArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
@@ -95,11 +58,13 @@ pub(in crate::cli) fn run(arguments: &MigrateArgs, context: &Context, output: &m
     } else {
         migration.point(&mirrors)?
     };
-    output.answer(&Report::of(context, arguments.dry_run, &old, mirrors, moves));
+    let unset = migration.unset(&old, &mirrors)?;
+    let count = old.iter().map(|old| old.trees.len()).sum();
+    output.answer(&Report::of(context, arguments.dry_run, &old, mirrors, (moves, unset)));
     if !arguments.dry_run {
         context.make_visible()?;
     }
-    conclude(&failures)
+    conclude(&failures, count, arguments.dry_run)
 }
 
 fn find(context: &Context) -> Result<Vec<OldMirror>, Failure> {
@@ -194,7 +159,7 @@ impl Migration<'_> {
         let job = self.job(settings, old, &name)?;
         if self.arguments.dry_run {
             let dates = sync::release_dates(&job, &self.run.client);
-            self.run.runtime.block_on(dates)?;
+            self.run.runtime.block_on(dates).map_err(explained)?;
             return Ok((name, "would be taken"));
         }
         let Run {
@@ -207,7 +172,7 @@ impl Migration<'_> {
         let done = sync::run(&job, lock, client, store, progress, interrupt.receiver());
         match self.run.runtime.block_on(done) {
             Err(SyncError::Interrupted) => Err(interrupt.failure(&settings.id)),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(explained(error)),
             Ok(done) => {
                 let name = match done.outcome {
                     Outcome::Recorded { snapshot, .. } => snapshot,
@@ -240,6 +205,45 @@ impl Migration<'_> {
         Moves::log(&moved);
         Ok(moved.iter().map(Move::of).collect())
     }
+
+    /// The pointers that do not lead where the old links led.
+    fn unset(&self, old: &[OldMirror], mirrors: &[Mirror]) -> Result<Vec<Unset>, Failure> {
+        let mut unset = Vec::new();
+        for (old, mirror) in old.iter().zip(mirrors) {
+            let pointers = [
+                (Pointer::Current, &old.current, &mirror.current),
+                (Pointer::Staging, &old.staging, &mirror.staging),
+            ];
+            for (pointer, target, taken) in pointers {
+                let Some(target) = target else { continue };
+                let leads = self.leads(old, pointer)?;
+                if let Some(why) = report::why_unset(taken.as_ref(), leads.as_deref(), self.arguments.dry_run) {
+                    unset.push(Unset {
+                        mirror: mirror.mirror.clone(),
+                        pointer: pointer.name(),
+                        old: target.display().to_string(),
+                        leads,
+                        why,
+                    });
+                }
+            }
+        }
+        Ok(unset)
+    }
+
+    /// The snapshot that a pointer leads to now.
+    fn leads(&self, old: &OldMirror, pointer: Pointer) -> Result<Option<String>, Failure> {
+        let lead = |reader: &CatalogReader| -> Result<_, Failure> {
+            let Some(row) = synced(reader, &old.id)? else {
+                return Ok(None);
+            };
+            Ok(reader.pointer(row, pointer)?.map(|led| led.snapshot.to_string()))
+        };
+        if self.arguments.dry_run {
+            return look(self.context)?.map_or(Ok(None), |known| lead(&known.catalog));
+        }
+        lead(self.run.store.catalog().reader())
+    }
 }
 
 /// The name that a tree's snapshot gets. What the last sync fetched gets one of its time.
@@ -262,145 +266,58 @@ fn snapshots(reader: &CatalogReader, old: &OldMirror) -> Result<Vec<SnapshotReco
     }
 }
 
-fn conclude(failures: &[Failed]) -> Result<(), Failure> {
+/// An error of a sync in the words of a migration: its upstream is a tree that nobody changes any more.
+fn explained(error: SyncError) -> Failure {
+    match &error {
+        SyncError::Unsigned(_) | SyncError::Signature { .. } => Failure::caused(Kind::Unverifiable, &error).hint(
+            "the earlier mirrorctl left out signatures: if that is why, mirrorctl migrate --no-pgp-check takes them without",
+        ),
+        SyncError::Incomplete(incomplete) => {
+            let damaged = incomplete.damaged() > 0;
+            let kind = if damaged { Kind::Unverifiable } else { Kind::Partial };
+            Failure::caused(kind, &error).hint(
+                "a tree that lacks files is no snapshot: mirrorctl import tells which; put them there, and repeat mirrorctl migrate",
+            )
+        }
+        SyncError::IndexMismatch { .. } | SyncError::VariantsDiffer(..) | SyncError::Decompress { .. } => {
+            Failure::caused(Kind::Unverifiable, &error)
+                .hint("an index of the tree is damaged: put the right one there, and repeat mirrorctl migrate")
+        }
+        SyncError::NoRelease(_) | SyncError::NoVariant(_) => Failure::caused(Kind::Failed, &error)
+            .hint("a tree has not what the mirror's configuration names: correct suites and sections, and repeat mirrorctl migrate"),
+        _ => error.into(),
+    }
+}
+
+fn conclude(failures: &[Failed], of: usize, dry_run: bool) -> Result<(), Failure> {
     if failures.is_empty() {
         return Ok(());
     }
-    let message = match failures.len() {
-        1 => "1 snapshot was not taken over; the others were".to_owned(),
-        n => format!("{n} snapshots were not taken over; the others were"),
-    };
-    let failure = failures
-        .iter()
-        .fold(Failure::new(Kind::Partial, message), |failure, (what, why)| {
-            let mut detail = why.json();
-            detail["snapshot"] = what.as_str().into();
-            failure.problem(format!("{what}: {}", why.in_one_line()), detail)
-        });
-    Err(failure
-        .hint("the earlier mirrorctl left out signatures: unsigned snapshots are taken with --no-pgp-check only"))
-}
-
-impl Snapshot {
-    fn of(tree: &OldTree, outcome: Result<(SnapshotName, &'static str), Failure>) -> (Self, Option<Failure>) {
-        let unnamed = || tree.name.clone().unwrap_or_else(|| "(the last sync)".to_owned());
-        let (name, outcome, failure) = match outcome {
-            Ok((name, outcome)) => (name.to_string(), outcome, None),
-            Err(failure) => (unnamed(), "refused", Some(failure)),
-        };
-        let snapshot = Self {
-            name,
-            path: tree.path.display().to_string(),
-            created: utc(tree.made),
-            outcome,
-            error: failure.as_ref().map(Failure::json),
-        };
-        (snapshot, failure)
-    }
-}
-
-impl Mirror {
-    /// Where its pointers led.
-    fn pointers(&self) -> impl Iterator<Item = (MirrorId, Pointer, SnapshotName)> {
-        let targets = [(Pointer::Staging, &self.staging), (Pointer::Current, &self.current)];
-        targets.into_iter().filter_map(|(pointer, target)| {
-            let name = target.as_ref()?.parse().expect("it is a snapshot's name");
-            Some((self.mirror.parse().expect("it is a mirror's id"), pointer, name))
-        })
-    }
-}
-
-impl Report {
-    fn of(context: &Context, dry_run: bool, old: &[OldMirror], mirrors: Vec<Mirror>, moves: Vec<Move>) -> Self {
-        let dir = &context.settings.dir;
-        let below = |path: String| dir.join(path).display().to_string();
-        let paths = old.iter().flat_map(|old| {
-            let id = &old.id;
-            [
-                Moved {
-                    old: below(format!("{id}/dists")),
-                    new: below(format!("{id}/current/dists")),
-                },
-                Moved {
-                    old: below(format!("{id}-staging/dists")),
-                    new: below(format!("{id}/staging/dists")),
-                },
-            ]
-        });
-        Self {
-            dry_run,
-            mirrors,
-            moves,
-            paths: paths.collect(),
-            next: next(dir, old),
-        }
-    }
-}
-
-/// The commands by which the mount takes the place of the old tree, and those that remove that.
-fn next(dir: &Path, old: &[OldMirror]) -> Vec<String> {
-    let aside = dir.with_file_name(format!("{}.old", dir.file_name().unwrap_or_default().to_string_lossy()));
-    let (dir_word, aside_word) = (word(dir), word(&aside));
-    let mut commands = vec![
-        format!("mv {dir_word} {aside_word} && mkdir {dir_word}"),
-        "mirrorctl mount --background".to_owned(),
-        format!("rm -r {aside_word}"),
-    ];
-    let snapshots = old.iter().flat_map(|old| &old.trees).filter(|tree| tree.name.is_some());
-    let places: BTreeSet<_> = snapshots.filter_map(|tree| tree.path.parent()).collect();
-    commands.extend(places.into_iter().map(|place| format!("rm -r {}", word(place))));
-    commands
-}
-
-/// A path as a word of a shell.
-fn word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if text.chars().all(plain) {
-        text
+    let (was, were) = if dry_run {
+        ("would not be", "would be")
+    } else if failures.len() == 1 {
+        ("was not", "were")
     } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-impl Human for Report {
-    fn human(&self, page: &mut Page) {
-        let mut table = Table::new(&[
-            ("MIRROR", Align::Left),
-            ("SNAPSHOT", Align::Left),
-            ("CREATED", Align::Left),
-            ("OUTCOME", Align::Left),
-            ("POINTERS", Align::Left),
-        ]);
-        for mirror in &self.mirrors {
-            for snapshot in &mirror.snapshots {
-                let leads = |target: &Option<String>| target.as_ref() == Some(&snapshot.name);
-                let pointers = [("current", leads(&mirror.current)), ("staging", leads(&mirror.staging))];
-                let pointers: Vec<_> = pointers
-                    .iter()
-                    .filter(|(_, leads)| *leads)
-                    .map(|(name, _)| *name)
-                    .collect();
-                table.row([
-                    mirror.mirror.clone(),
-                    snapshot.name.clone(),
-                    snapshot.created.clone(),
-                    snapshot.outcome.to_owned(),
-                    pointers.join(", "),
-                ]);
-            }
+        ("were not", "were")
+    };
+    let others = if failures.len() == of {
+        String::new()
+    } else {
+        format!("; the others {were}")
+    };
+    let message = match failures.len() {
+        1 => format!("1 snapshot {was} taken over{others}"),
+        n => format!("{n} snapshots {was} taken over{others}"),
+    };
+    let mut failure = Failure::new(Kind::Partial, message);
+    let mut told = BTreeSet::new();
+    for (what, why) in failures {
+        let mut detail = why.json();
+        detail["snapshot"] = what.as_str().into();
+        failure = failure.problem(format!("{what}: {}", why.in_one_line()), detail);
+        for hint in why.hints().iter().filter(|hint| told.insert(hint.as_str())) {
+            failure = failure.hint(hint);
         }
-        page.table(&table);
-        self.moves.iter().for_each(|moved| page.line(moved.sentence()));
-        page.line("");
-        page.line("What the web server has at other paths then:");
-        let mut table = Table::bare(&[Align::Left, Align::Left, Align::Left]);
-        for moved in &self.paths {
-            table.row([format!("  {}", moved.old), "->".to_owned(), moved.new.clone()]);
-        }
-        page.table(&table);
-        page.line("");
-        page.line("The old tree was left as it is. To serve the new one in its place, and then to remove the old:");
-        self.next.iter().for_each(|command| page.line(format!("  {command}")));
     }
+    Err(failure.hint("keep the trees of these snapshots: nobody else has what is in them"))
 }

@@ -11,6 +11,7 @@ pub(super) mod gc;
 pub(super) mod help;
 pub(super) mod import;
 pub(super) mod migrate;
+mod migrate_report;
 pub(super) mod mount;
 mod moves;
 pub(super) mod snapshot_create;

@@ -28,6 +28,8 @@ struct Report {
     mirrors: Vec<Mirror>,
     fetch_files: u64,
     fetch_bytes: u64,
+    made_files: u64,
+    made_bytes: u64,
     free_bytes: u64,
     free_bytes_after: i128,
     fits: bool,
@@ -40,6 +42,8 @@ struct Mirror {
     releases: Vec<Release>,
     fetch_files: u64,
     fetch_bytes: u64,
+    made_files: u64,
+    made_bytes: u64,
     reused_files: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<serde_json::Value>,
@@ -116,13 +120,19 @@ pub(super) fn look(context: &Context) -> Result<Option<Known>, Failure> {
 impl Report {
     fn of(mirrors: Vec<Mirror>, previews: &[Preview], room: &Room) -> Self {
         // What two mirrors share is fetched once.
-        let each: HashMap<&Checksum, &u64> = previews.iter().flat_map(|preview| &preview.fetch).collect();
-        let load = Load::of(each.into_values().copied(), room);
+        let fetch: HashMap<&Checksum, &u64> = previews.iter().flat_map(|preview| &preview.fetch).collect();
+        let made: HashMap<&Checksum, &u64> = previews.iter().flat_map(|preview| &preview.make).collect();
+        let (fetch_files, made_files) = (fetch.len() as u64, made.len() as u64);
+        let (fetch_bytes, made_bytes) = (fetch.values().copied().sum(), made.values().copied().sum());
+        // What is made takes room as what is fetched does.
+        let load = Load::of(fetch.into_values().chain(made.into_values()).copied(), room);
         Self {
             dry_run: true,
             mirrors,
-            fetch_files: load.files,
-            fetch_bytes: load.bytes,
+            fetch_files,
+            fetch_bytes,
+            made_files,
+            made_bytes,
             free_bytes: room.free,
             free_bytes_after: i128::from(room.free) - i128::from(load.occupied),
             fits: load.files == 0 || load.fits(room),
@@ -138,6 +148,8 @@ impl Mirror {
             releases: Release::each(&preview.releases),
             fetch_files: preview.fetch.len() as u64,
             fetch_bytes: preview.fetch.values().sum(),
+            made_files: preview.make.len() as u64,
+            made_bytes: preview.make.values().sum(),
             reused_files: preview.reused,
             error: None,
         }
@@ -150,6 +162,8 @@ impl Mirror {
             releases: Vec::new(),
             fetch_files: 0,
             fetch_bytes: 0,
+            made_files: 0,
+            made_bytes: 0,
             reused_files: 0,
             error: Some(failure.json()),
         }
@@ -161,10 +175,16 @@ impl Human for Report {
         for mirror in &self.mirrors {
             let (files, bytes, reused) = (mirror.fetch_files, size(mirror.fetch_bytes), mirror.reused_files);
             page.line(match mirror.outcome {
-                "changed" => format!(
-                    "{}: {files} files to fetch ({bytes}), {reused} are there",
-                    mirror.mirror
-                ),
+                "changed" => {
+                    let made = match mirror.made_files {
+                        0 => String::new(),
+                        n => format!(", {n} to make here ({})", size(mirror.made_bytes)),
+                    };
+                    format!(
+                        "{}: {files} files to fetch ({bytes}){made}, {reused} are there",
+                        mirror.mirror
+                    )
+                }
                 outcome => format!("{}: {outcome}", mirror.mirror),
             });
         }
