@@ -95,16 +95,21 @@ impl Inbox {
     }
 
     /// Begins a file of `size` bytes that is expected to have this checksum, or goes on with what is left of an earlier
-    /// attempt at it, which is read whole for that.
+    /// attempt at it, which is read whole for that, for as long as `wanted` says so.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn begin_or_continue(&self, checksum: Checksum, size: u64) -> Result<Incoming, BlobError> {
+    /// When it cannot be made, or [`BlobError::Unwanted`]; what is left stays then.
+    pub fn begin_or_continue(
+        &self,
+        checksum: Checksum,
+        size: u64,
+        wanted: impl Fn() -> bool,
+    ) -> Result<Incoming, BlobError> {
         if size < LEAST_CONTINUED {
             return self.begin(size, Some(checksum));
         }
         let name = name_of_part(checksum);
-        if let Some(incoming) = self.continued(&name, checksum, size) {
+        if let Some(incoming) = self.continued(&name, checksum, size, &wanted)? {
             return Ok(incoming);
         }
         let place = self.place(name);
@@ -123,11 +128,24 @@ impl Inbox {
     }
 
     /// What is left of the file `name`; removed when it cannot be the beginning of one of `size` bytes.
-    fn continued(&self, name: &str, checksum: Checksum, size: u64) -> Option<Incoming> {
+    fn continued(
+        &self,
+        name: &str,
+        checksum: Checksum,
+        size: u64,
+        wanted: &impl Fn() -> bool,
+    ) -> Result<Option<Incoming>, BlobError> {
         let open = || -> io::Result<Incoming> {
             let mut file = self.directory.reopen(name)?;
             let mut hasher = ContentHasher::comparing_with(Some(checksum));
-            let written = read_all(&mut file, |bytes| hasher.update(bytes))?;
+            let written = read_all(&mut file, |bytes| {
+                hasher.update(bytes);
+                if wanted() {
+                    Ok(())
+                } else {
+                    Err(io::Error::other("nobody waits for it"))
+                }
+            })?;
             if written > size {
                 return Err(io::ErrorKind::InvalidData.into());
             }
@@ -141,12 +159,14 @@ impl Inbox {
             })
         };
         match open() {
-            Ok(incoming) => Some(incoming),
+            Ok(incoming) => Ok(Some(incoming)),
+            // It was not read whole, so nothing speaks against it.
+            Err(_) if !wanted() => Err(BlobError::Unwanted),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     drop(self.directory.remove(name));
                 }
-                None
+                Ok(None)
             }
         }
     }

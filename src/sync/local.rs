@@ -5,7 +5,6 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task;
 
@@ -13,6 +12,7 @@ use super::error::FileError;
 use super::plan::Want;
 use super::report::Progress;
 use super::store::{Dated, Store};
+use super::wanted::Wanted;
 use super::{Job, SyncError};
 use crate::blobs::{Expected, Inbox, Sharing};
 use crate::model::{BaseUrl, Timestamp};
@@ -47,8 +47,8 @@ pub(super) async fn take(
     want: &Want,
     file: LocalFile,
 ) -> Result<Result<Option<Dated>, FileError>, SyncError> {
-    let wanted = Wanted(Arc::new(AtomicBool::new(true)));
-    let still = Arc::clone(&wanted.0);
+    let wanted = Wanted::new();
+    let still = wanted.asked();
     let mtime = file.modified().min(taking.now);
     let expected = Expected {
         size: want.size,
@@ -58,7 +58,7 @@ pub(super) async fn take(
     let taken = task::spawn_blocking(move || {
         let heard = |bytes| {
             taking.progress.bytes(bytes);
-            still.load(Ordering::Relaxed)
+            still()
         };
         taking.inbox.take(file.file(), expected, taking.sharing, heard)
     });
@@ -66,14 +66,5 @@ pub(super) async fn take(
         Ok(arrived) => Ok(Ok(Some((arrived, mtime)))),
         Err(error) if error.is_local() => Err(error.into()),
         Err(error) => Ok(Err(FileError::Content(error))),
-    }
-}
-
-/// Becomes false with its end, so that a thread stops whose sync was interrupted.
-struct Wanted(Arc<AtomicBool>);
-
-impl Drop for Wanted {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
     }
 }
