@@ -287,7 +287,7 @@ impl Incoming {
 
     /// Puts the open file `source` in the place of this one, which is empty. When that cannot be, this one stays.
     pub(super) fn become_link(&mut self, source: &File) -> io::Result<()> {
-        let link = format!("{}-link", self.place.name);
+        let link = format!("{}{LINK}", self.place.name);
         self.place.directory.link_open(source, &link)?;
         let replaced = self.place.directory.read(&link).and_then(|file| {
             self.place
@@ -416,6 +416,21 @@ fn name_of_part(checksum: Checksum) -> String {
         Checksum::Sha256(digest) => format!("{digest}{PART}"),
         Checksum::Sha512(hash) => format!("{hash}{PART}"),
     }
+}
+
+/// What the name of a link ends with that is about to take the place of a file.
+const LINK: &str = "-link";
+
+/// Whether `name` is one that an inbox gives.
+pub(super) fn is_ours(name: &str) -> bool {
+    let plain = name.strip_suffix(LINK).unwrap_or(name);
+    let is_number = plain.parse::<u64>().is_ok_and(|number| number.to_string() == plain);
+    is_number || is_digest(name) || is_part(name)
+}
+
+/// Whether `name` is one that a finished file has.
+fn is_digest(name: &str) -> bool {
+    name.parse::<Digest>().is_ok_and(|digest| digest.to_string() == name)
 }
 
 /// Whether `name` is one that an incomplete file has.

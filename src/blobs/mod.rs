@@ -8,6 +8,7 @@
 mod directory;
 mod incoming;
 mod layout;
+mod leftovers;
 mod taking;
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 pub use incoming::{Arrived, Inbox, Incoming, LEAST_CONTINUED};
+pub use leftovers::{Leftover, Leftovers};
 pub use taking::{Expected, Sharing};
 
 use directory::{Directory, Owner};
