@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::{BLOB_MODE, BlobError, DIRECTORY_MODE};
+use crate::model::Timestamp;
 
 /// How directories are opened: themselves, never what a link leads to.
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -125,9 +126,15 @@ impl Directory {
 
     /// Length of the regular file `name`; `None` when it is none.
     pub(super) fn length(&self, name: &str) -> io::Result<Option<u64>> {
+        Ok(self.regular(name)?.map(|(length, _)| length))
+    }
+
+    /// Length of the regular file `name`, and when it was last changed in any way; `None` when it is none.
+    pub(super) fn regular(&self, name: impl rustix::path::Arg) -> io::Result<Option<(u64, Timestamp)>> {
         let found = rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let regular = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
-        Ok(u64::try_from(found.st_size).ok().filter(|_| regular))
+        let length = u64::try_from(found.st_size).ok().filter(|_| regular);
+        Ok(length.map(|length| (length, Timestamp::from_unix(found.st_ctime))))
     }
 
     /// Gives the file `name` the name `new` in `to` as well; an error when that exists.

@@ -95,16 +95,21 @@ impl Inbox {
     }
 
     /// Begins a file of `size` bytes that is expected to have this checksum, or goes on with what is left of an earlier
-    /// attempt at it, which is read whole for that.
+    /// attempt at it, which is read whole for that, for as long as `wanted` says so.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn begin_or_continue(&self, checksum: Checksum, size: u64) -> Result<Incoming, BlobError> {
+    /// When it cannot be made, or [`BlobError::Unwanted`]; what is left stays then.
+    pub fn begin_or_continue(
+        &self,
+        checksum: Checksum,
+        size: u64,
+        wanted: impl Fn() -> bool,
+    ) -> Result<Incoming, BlobError> {
         if size < LEAST_CONTINUED {
             return self.begin(size, Some(checksum));
         }
         let name = name_of_part(checksum);
-        if let Some(incoming) = self.continued(&name, checksum, size) {
+        if let Some(incoming) = self.continued(&name, checksum, size, &wanted)? {
             return Ok(incoming);
         }
         let place = self.place(name);
@@ -123,11 +128,24 @@ impl Inbox {
     }
 
     /// What is left of the file `name`; removed when it cannot be the beginning of one of `size` bytes.
-    fn continued(&self, name: &str, checksum: Checksum, size: u64) -> Option<Incoming> {
+    fn continued(
+        &self,
+        name: &str,
+        checksum: Checksum,
+        size: u64,
+        wanted: &impl Fn() -> bool,
+    ) -> Result<Option<Incoming>, BlobError> {
         let open = || -> io::Result<Incoming> {
             let mut file = self.directory.reopen(name)?;
             let mut hasher = ContentHasher::comparing_with(Some(checksum));
-            let written = read_all(&mut file, |bytes| hasher.update(bytes))?;
+            let written = read_all(&mut file, |bytes| {
+                hasher.update(bytes);
+                if wanted() {
+                    Ok(())
+                } else {
+                    Err(io::Error::other("nobody waits for it"))
+                }
+            })?;
             if written > size {
                 return Err(io::ErrorKind::InvalidData.into());
             }
@@ -141,12 +159,14 @@ impl Inbox {
             })
         };
         match open() {
-            Ok(incoming) => Some(incoming),
+            Ok(incoming) => Ok(Some(incoming)),
+            // It was not read whole, so nothing speaks against it.
+            Err(_) if !wanted() => Err(BlobError::Unwanted),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     drop(self.directory.remove(name));
                 }
-                None
+                Ok(None)
             }
         }
     }
@@ -267,7 +287,7 @@ impl Incoming {
 
     /// Puts the open file `source` in the place of this one, which is empty. When that cannot be, this one stays.
     pub(super) fn become_link(&mut self, source: &File) -> io::Result<()> {
-        let link = format!("{}-link", self.place.name);
+        let link = format!("{}{LINK}", self.place.name);
         self.place.directory.link_open(source, &link)?;
         let replaced = self.place.directory.read(&link).and_then(|file| {
             self.place
@@ -396,6 +416,21 @@ fn name_of_part(checksum: Checksum) -> String {
         Checksum::Sha256(digest) => format!("{digest}{PART}"),
         Checksum::Sha512(hash) => format!("{hash}{PART}"),
     }
+}
+
+/// What the name of a link ends with that is about to take the place of a file.
+const LINK: &str = "-link";
+
+/// Whether `name` is one that an inbox gives.
+pub(super) fn is_ours(name: &str) -> bool {
+    let plain = name.strip_suffix(LINK).unwrap_or(name);
+    let is_number = plain.parse::<u64>().is_ok_and(|number| number.to_string() == plain);
+    is_number || is_digest(name) || is_part(name)
+}
+
+/// Whether `name` is one that a finished file has.
+fn is_digest(name: &str) -> bool {
+    name.parse::<Digest>().is_ok_and(|digest| digest.to_string() == name)
 }
 
 /// Whether `name` is one that an incomplete file has.

@@ -8,6 +8,7 @@
 mod directory;
 mod incoming;
 mod layout;
+mod leftovers;
 mod sys;
 mod taking;
 
@@ -17,6 +18,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 pub use incoming::{Arrived, Inbox, Incoming, LEAST_CONTINUED};
+pub use leftovers::{Leftover, Leftovers};
 pub use taking::{Expected, Sharable, Sharing};
 
 use directory::{Directory, Owner};
@@ -63,6 +65,9 @@ pub enum BlobError {
     /// Other bytes came than were announced.
     #[error("the bytes have {}, not {}", .0.got, .0.expected)]
     Different(Box<Mismatch>),
+    /// Nobody waits for the file any more.
+    #[error("nobody waits for the file any more")]
+    Unwanted,
 }
 
 /// Two hashes of the same type that should be one.
@@ -80,7 +85,7 @@ impl BlobError {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Io { .. } => true,
-            Self::Source(_) | Self::TooLong(_) | Self::TooShort { .. } | Self::Different(_) => false,
+            Self::Source(_) | Self::TooLong(_) | Self::TooShort { .. } | Self::Different(_) | Self::Unwanted => false,
         }
     }
 
@@ -248,18 +253,22 @@ impl BlobStore {
 
 /// The digest of everything that is left to read of `file`.
 fn hash(file: &mut File, mut hasher: ContentHasher) -> io::Result<ContentHashes> {
-    read_all(file, |bytes| hasher.update(bytes))?;
+    read_all(file, |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })?;
     Ok(hasher.finish())
 }
 
-/// Hands everything that is left to read of `file` to `each`, and answers how many bytes that was.
-fn read_all(file: &mut File, mut each: impl FnMut(&[u8])) -> io::Result<u64> {
+/// Hands everything that is left to read of `file` to `each`, and answers how many bytes that was. Ends early with the
+/// error of `each`.
+fn read_all(file: &mut File, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
     let (mut buffer, mut length) = (vec![0; CHUNK], 0);
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(length),
             Ok(n) => {
-                each(&buffer[..n]);
+                each(&buffer[..n])?;
                 length += n as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -440,7 +449,9 @@ mod tests {
         let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
         let begin = || {
             let inbox = store.inbox(&tmp).expect("opens");
-            inbox.begin_or_continue(Checksum::Sha256(digest), size).expect("begins")
+            inbox
+                .begin_or_continue(Checksum::Sha256(digest), size, || true)
+                .expect("begins")
         };
         let mut incoming = begin();
         assert_eq!(incoming.written(), 0);
@@ -464,13 +475,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_is_read_no_longer_than_somebody_waits_and_stays() {
+        let (place, store) = store();
+        let tmp = place.path().join("tmp");
+        let bytes = large().repeat(2);
+        let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+        let inbox = store.inbox(&tmp).expect("opens");
+        let checksum = Checksum::Sha256(digest);
+        let mut incoming = inbox.begin_or_continue(checksum, size, || true).expect("begins");
+        incoming.write(&bytes[1..]).expect("fits");
+        drop(incoming);
+        let asked = std::cell::Cell::new(0);
+        let ended = inbox.begin_or_continue(checksum, size, || {
+            asked.set(asked.get() + 1);
+            false
+        });
+        assert!(matches!(ended, Err(BlobError::Unwanted)), "{ended:?}");
+        assert_eq!(asked.get(), 2, "once in the file, and once why");
+        assert_eq!(names(&tmp), [format!("{digest}.part")]);
+        let incoming = inbox.begin_or_continue(checksum, size, || true).expect("begins");
+        assert_eq!(incoming.written(), size - 1);
+    }
+
+    #[test]
     fn wrong_bytes_are_not_continued() {
         let (place, store) = store();
         let tmp = place.path().join("tmp");
         let bytes = large();
         let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
         let inbox = store.inbox(&tmp).expect("opens");
-        let mut incoming = inbox.begin_or_continue(Checksum::Sha256(digest), size).expect("begins");
+        let mut incoming = inbox
+            .begin_or_continue(Checksum::Sha256(digest), size, || true)
+            .expect("begins");
         incoming.write(b"wrong").expect("fits");
         incoming.restart().expect("empties");
         incoming.write(&bytes[1..]).expect("fits");
@@ -478,19 +514,25 @@ mod tests {
         assert!(incoming.finish(Some(size), MTIME).is_err());
         assert_eq!(names(&tmp), [""; 0]);
 
-        let mut incoming = inbox.begin_or_continue(Checksum::Sha256(digest), size).expect("begins");
+        let mut incoming = inbox
+            .begin_or_continue(Checksum::Sha256(digest), size, || true)
+            .expect("begins");
         incoming.write(b"some").expect("fits");
         drop(incoming);
         assert_eq!(names(&tmp), [format!("{digest}.part")]);
         let shorter = inbox
-            .begin_or_continue(Checksum::Sha256(digest), LEAST_CONTINUED)
+            .begin_or_continue(Checksum::Sha256(digest), LEAST_CONTINUED, || true)
             .expect("begins");
         assert_eq!(shorter.written(), 4);
         shorter.discard();
         assert_eq!(names(&tmp), [""; 0]);
 
         fs::write(tmp.join(format!("{digest}.part")), "xxxxxxxxx").expect("writes");
-        drop(inbox.begin_or_continue(Checksum::Sha256(digest), size).expect("begins"));
+        drop(
+            inbox
+                .begin_or_continue(Checksum::Sha256(digest), size, || true)
+                .expect("begins"),
+        );
         inbox.discard_incomplete();
         assert_eq!(names(&tmp), [""; 0]);
     }
@@ -511,7 +553,7 @@ mod tests {
         ] {
             plant().expect("plants");
             let mut incoming = inbox
-                .begin_or_continue(Checksum::Sha256(digest), bytes.len() as u64)
+                .begin_or_continue(Checksum::Sha256(digest), bytes.len() as u64, || true)
                 .expect("begins");
             assert_eq!(incoming.written(), 0);
             incoming.write(&bytes).expect("fits");

@@ -87,9 +87,11 @@ impl From<BlobError> for Failure {
         let failure = Self::caused(Kind::Failed, &error);
         match &error {
             BlobError::Io { source, .. } => with_space_hint(failure, source),
-            BlobError::Source(_) | BlobError::TooLong(_) | BlobError::TooShort { .. } | BlobError::Different { .. } => {
-                failure
-            }
+            BlobError::Source(_)
+            | BlobError::TooLong(_)
+            | BlobError::TooShort { .. }
+            | BlobError::Different { .. }
+            | BlobError::Unwanted => failure,
         }
     }
 }

@@ -29,8 +29,15 @@ impl Context {
     /// # Errors
     /// When nothing was synced yet, or it cannot be read.
     pub(super) fn reader(&self) -> Result<CatalogReader, Failure> {
-        let state = StateDir::open_to_read(&self.settings.state)?;
-        Ok(CatalogReader::open(&state.catalog())?)
+        Ok(CatalogReader::open(&self.state_to_read()?.catalog())?)
+    }
+
+    /// The state directory, for a command that only reads.
+    ///
+    /// # Errors
+    /// When nothing was synced yet, or it cannot be read.
+    pub(super) fn state_to_read(&self) -> Result<StateDir, Failure> {
+        Ok(StateDir::open_to_read(&self.settings.state)?)
     }
 
     /// The state directory, for a command that changes it.
@@ -47,7 +54,7 @@ impl Context {
     /// # Errors
     /// When nothing was synced yet, or the user may not change it.
     pub(super) fn existing_state(&self) -> Result<StateDir, Failure> {
-        StateDir::open_to_read(&self.settings.state)?;
+        self.state_to_read()?;
         self.state()
     }
 

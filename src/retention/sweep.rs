@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::leftovers::{self, Unfinished};
 use super::policy::{Candidate, PrunePlan, PrunePolicy, plan};
 use crate::blobs::{BlobError, BlobStore};
 use crate::catalog::{BlobRow, Catalog, CatalogError, CatalogReader, Condemned, Marked, SnapshotRecord};
@@ -23,8 +24,8 @@ pub enum RetentionError {
     /// The catalog failed.
     #[error("the catalog failed")]
     Catalog(#[from] CatalogError),
-    /// A blob could not be removed.
-    #[error("a blob could not be removed")]
+    /// A blob or an unfinished file could not be removed.
+    #[error("a file could not be removed")]
     Blobs(#[from] BlobError),
     /// The state directory failed.
     #[error("the state directory failed")]
@@ -125,9 +126,30 @@ pub struct Collected {
     pub waiting: Marked,
     /// What stays because a mount has it open.
     pub held: Marked,
+    /// Files of failed syncs that were removed, or would be; never in the cache, and so not among the swept.
+    pub discarded: Marked,
+    /// Files of failed syncs that stay for the next one of their mirror, and those of syncs that run.
+    pub unfinished: Marked,
 }
 
-/// Condemns what nothing needs and removes what was condemned a grace period ago.
+impl Collected {
+    /// All that was removed, or would be.
+    #[must_use]
+    pub fn removed(&self) -> Marked {
+        sum(self.swept, self.discarded)
+    }
+
+    fn with(self, unfinished: Unfinished) -> Self {
+        Self {
+            discarded: unfinished.removed,
+            unfinished: unfinished.kept,
+            ..self
+        }
+    }
+}
+
+/// Condemns what nothing needs and removes what was condemned a grace period ago, and what failed syncs left and no sync
+/// has touched for as long as such files are kept.
 ///
 /// # Errors
 /// When something fails; what was removed until then is gone, and everything still needed is there.
@@ -168,22 +190,29 @@ pub fn collect(
         })?;
         collected.swept = sum(collected.swept, swept);
     }
-    finish(catalog, until, held.as_ref(), collected)
+    let collected = finish(catalog, until, held.as_ref(), collected)?;
+    Ok(collected.with(leftovers::discard(state, now.plus(-policy.keep_partial))?))
 }
 
 /// What [`collect`] would remove now; changes nothing.
 ///
 /// # Errors
-/// When the catalog cannot be read.
-pub fn plan_collect(reader: &CatalogReader, policy: &GcPolicy, now: Timestamp) -> Result<Collected, CatalogError> {
-    reader.at_once(|reader| {
+/// When the catalog or the state directory cannot be read.
+pub fn plan_collect(
+    state: &StateDir,
+    reader: &CatalogReader,
+    policy: &GcPolicy,
+    now: Timestamp,
+) -> Result<Collected, RetentionError> {
+    let collected = reader.at_once(|reader| -> Result<_, CatalogError> {
         let swept = total(&reader.condemned(now.plus(-policy.grace), u32::MAX)?);
         Ok(Collected {
             swept,
             waiting: minus(reader.unused()?, swept),
-            held: Marked::default(),
+            ..Collected::default()
         })
-    })
+    })?;
+    Ok(collected.with(leftovers::plan(state, now.plus(-policy.keep_partial))?))
 }
 
 /// Gives rows to files that a killed sync placed and did not record, so that they can be condemned one day.

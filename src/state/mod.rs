@@ -3,9 +3,9 @@
 //! Owns the layout (`docs/formats.md`), the owner and mode of everything in it, and the two kinds of lock. It knows
 //! nothing of what the catalog or the blobs contain.
 //!
-//! Lock order: a mirror's sync lock before the gc lock; the catalog's own transactions last. Pointer moves take no
-//! lock but their transaction. Locks are the kernel's (write locks of open files) on files that are never removed, so a dead
-//! holder never blocks anybody.
+//! Lock order: a mirror's sync lock before the gc lock; the catalog's own transactions last. Nobody waits for a lock, so
+//! a collection may ask for sync locks while it has the gc lock. Pointer moves take no lock but their transaction. Locks
+//! are the kernel's (write locks of open files) on files that are never removed, so a dead holder never blocks anybody.
 //!
 //! The directories are writable for a group and root works in them, so nothing below the root is reached through a
 //! symbolic link. The root itself may lie behind links: it is the operator who named it.
@@ -146,6 +146,35 @@ impl StateDir {
     #[must_use]
     pub fn incoming_root(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// The mirrors that have such a directory, whether they are configured or not.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    pub fn with_incoming(&self) -> Result<Vec<MirrorId>, StateError> {
+        let root = self.incoming_root();
+        let io = |source| StateError::Io {
+            action: "read",
+            path: root.clone(),
+            source,
+        };
+        let entries = match fs::read_dir(&root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(io)?,
+        };
+        let mut mirrors = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(io)?;
+            let mirror = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(mirror) = mirror
+                && entry.file_type().map_err(io)?.is_dir()
+            {
+                mirrors.push(mirror);
+            }
+        }
+        mirrors.sort_unstable();
+        Ok(mirrors)
     }
 
     fn locks(&self) -> PathBuf {

@@ -15,6 +15,7 @@ use super::local::{self, Taking};
 use super::plan::Want;
 use super::report::Progress;
 use super::store::Dated;
+use super::wanted::Wanted;
 use crate::blobs::{BlobError, Inbox, Incoming, LEAST_CONTINUED, Sharing};
 use crate::model::Timestamp;
 use crate::upstream::{Answer, Archive, Ask, Body, Place, UpstreamError, Validators};
@@ -118,9 +119,10 @@ impl Downloads {
     async fn begin(&self, want: &Want) -> Result<Growing, Trouble> {
         let checksum = want.checksum;
         let incoming = if let Some(size) = want.size.filter(|size| *size >= LEAST_CONTINUED) {
-            // What is left of an earlier attempt is read whole.
-            let inbox = Arc::clone(&self.inbox);
-            let begun = task::spawn_blocking(move || inbox.begin_or_continue(checksum, size));
+            // What is left of an earlier attempt is read whole, unless this future ends before.
+            let wanted = Wanted::new();
+            let (inbox, still) = (Arc::clone(&self.inbox), wanted.asked());
+            let begun = task::spawn_blocking(move || inbox.begin_or_continue(checksum, size, still));
             begun.await.map_err(|_| Trouble::Local(SyncError::Worker))??
         } else {
             self.inbox.begin(want.size.unwrap_or(LONGEST_UNSIZED), Some(checksum))?

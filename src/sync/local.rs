@@ -5,7 +5,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task;
 
@@ -13,6 +12,7 @@ use super::error::FileError;
 use super::plan::Want;
 use super::report::Progress;
 use super::store::Dated;
+use super::wanted::Wanted;
 use super::{Job, SyncError};
 use crate::blobs::{Expected, Inbox, Sharable, Sharing};
 use crate::model::{BaseUrl, Timestamp};
@@ -53,8 +53,8 @@ pub(super) async fn take(
     want: &Want,
     file: LocalFile,
 ) -> Result<Result<Option<Dated>, FileError>, SyncError> {
-    let wanted = Wanted(Arc::new(AtomicBool::new(true)));
-    let still = Arc::clone(&wanted.0);
+    let wanted = Wanted::new();
+    let still = wanted.asked();
     let mtime = file.modified().min(taking.now);
     let expected = Expected {
         size: want.size,
@@ -64,7 +64,7 @@ pub(super) async fn take(
     let taken = task::spawn_blocking(move || {
         let heard = |bytes| {
             taking.progress.bytes(bytes);
-            still.load(Ordering::Relaxed)
+            still()
         };
         taking.inbox.take(file.file(), expected, taking.sharing, heard)
     });
@@ -72,15 +72,6 @@ pub(super) async fn take(
         Ok(arrived) => Ok(Ok(Some((arrived, mtime)))),
         Err(error) if error.is_local() => Err(error.into()),
         Err(error) => Ok(Err(FileError::Content(error))),
-    }
-}
-
-/// Becomes false with its end, so that a thread stops whose sync was interrupted.
-struct Wanted(Arc<AtomicBool>);
-
-impl Drop for Wanted {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
     }
 }
 

@@ -21,6 +21,7 @@ mod release;
 mod report;
 mod store;
 mod transfer;
+mod wanted;
 
 use std::sync::Arc;
 

@@ -18,8 +18,12 @@ use super::{Job, SyncError};
 use crate::apt::Compression;
 use crate::apt::rebuild::{self, Listed};
 use crate::catalog::MirrorRow;
-use crate::model::{RepoPath, Suite, VerifiedText};
+use crate::model::{IndexHash, RepoPath, Suite, Timestamp, VerifiedText};
 use crate::signature::{self, Signer};
+
+/// Bytes of rebuilt indices that wait in memory until they are kept together: claiming and committing costs the same for
+/// one as for all, and those of a whole archive with all its architectures can be larger than memory.
+const TOGETHER: usize = 64 << 20;
 
 /// Puts rebuilt indices in the place of those that list too much, and answers signed Release files that list what there
 /// is.
@@ -33,6 +37,7 @@ pub(super) async fn reindex(
     transfer: &Transfer,
 ) -> Result<Vec<Made<'static>>, SyncError> {
     let mut listed: BTreeMap<Suite, Vec<Listed>> = BTreeMap::new();
+    let mut waiting = Waiting::default();
     for (index, kept) in indices_kept {
         // An index of which nothing is left out is still true.
         if kept.iter().all(|kept| *kept) {
@@ -47,23 +52,15 @@ pub(super) async fn reindex(
         let is_replaced = |index: &mut ObtainedIndex| is_variant(&index.path, &replaced);
         indices.replaced.extend(indices.obtained.extract_if(.., is_replaced));
         of_suite.push(rebuilt.plain);
-        let mut made = Vec::new();
-        for (file, bytes) in &rebuilt.served {
-            made.push(Made {
-                path: path_of(&suite, file.path.as_str())?,
-                bytes: bytes.into(),
-                mtime: job.now,
-                fetched: false,
-            });
-        }
-        let kept = transfer.keep_made(&made).await?;
-        for ((path, blob), (file, _)) in kept.into_iter().zip(rebuilt.served) {
-            let hashes = file.hashes.clone();
-            indices.made.insert(blob.digest);
-            indices.obtained.push(ObtainedIndex { path, blob, hashes });
+        for (file, bytes) in rebuilt.served {
+            waiting.add(path_of(&suite, file.path.as_str())?, bytes, &file, job.now);
             of_suite.push(file);
         }
+        if waiting.bytes >= TOGETHER {
+            std::mem::take(&mut waiting).keep(transfer, indices).await?;
+        }
     }
+    waiting.keep(transfer, indices).await?;
     let mut made = Vec::new();
     for release in releases {
         let mut files = listed.remove(&release.suite).unwrap_or_default();
@@ -84,6 +81,40 @@ pub(super) async fn reindex(
         }
     }
     Ok(made)
+}
+
+/// Rebuilt indices on their way to the cache.
+#[derive(Default)]
+struct Waiting {
+    made: Vec<Made<'static>>,
+    hashes: Vec<Vec<IndexHash>>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, path: RepoPath, bytes: Vec<u8>, listed: &Listed, mtime: Timestamp) {
+        self.bytes += bytes.len();
+        self.hashes.push(listed.hashes.clone());
+        self.made.push(Made {
+            path,
+            bytes: bytes.into(),
+            mtime,
+            fetched: false,
+        });
+    }
+
+    /// Keeps all of them, as indices that there are.
+    async fn keep(self, transfer: &Transfer, indices: &mut Indices) -> Result<(), SyncError> {
+        if self.made.is_empty() {
+            return Ok(());
+        }
+        let kept = transfer.keep_made(&self.made).await?.into_iter().zip(self.hashes);
+        for ((path, blob), hashes) in kept {
+            indices.made.insert(blob.digest);
+            indices.obtained.push(ObtainedIndex { path, blob, hashes });
+        }
+        Ok(())
+    }
 }
 
 /// Whether `path` is a form of the index `plain`.

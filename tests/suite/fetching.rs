@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mirrorctl_testkit::{Config, Deb, Fault, Mirror, Proxy, Ran, Recorded, Signal, SuiteSpec, Upstream};
 
@@ -250,6 +251,71 @@ fn a_part_that_nobody_wants_any_more_is_removed() {
     site.sync();
     assert_eq!(partial(&site), None);
     site.assert_whole();
+}
+
+#[test]
+fn what_a_mirror_left_that_is_configured_no_more_is_collected_in_time() {
+    let site = large();
+    let part = stop_halfway(&site, Signal::Kill);
+    let (size, blobs) = (fs::metadata(&part).expect("exists").len(), site.blobs().len());
+    assert!(blobs > 0, "the indices came before");
+    let other = || Config::new().mirror(site.mirror("other"));
+    site.configure_all(other());
+    let foreign = part.with_file_name("notes");
+    fs::write(&foreign, "the operator's").expect("own directory");
+
+    let report = site.json("gc --now");
+    assert_eq!(
+        (&report["removed"]["files"], &report["unfinished"]["files"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(report["unfinished"]["bytes"], size, "{report}");
+    site.run("gc --now").success().stdout_has("1 files (");
+    assert!(part.exists(), "it is kept for the next sync");
+    let cache = &site.json("status")["cache"];
+    assert_eq!(
+        (&cache["unfinished_files"], &cache["unfinished_bytes"]),
+        (&1.into(), &size.into())
+    );
+
+    site.configure_all(other().set_in("gc", "keep_partial", "\"1s\""));
+    std::thread::sleep(Duration::from_millis(2_100));
+    let planned = site.json("gc --now --dry-run");
+    assert_eq!(
+        (&planned["removed"]["bytes"], &planned["unfinished"]["files"]),
+        (&size.into(), &0.into())
+    );
+    assert!(part.exists());
+    let report = site.json("gc --now");
+    // Its leases have ended as well.
+    assert_eq!(report["removed"]["files"], 1 + blobs, "{report}");
+    assert!(!part.exists() && foreign.exists() && site.blobs().is_empty());
+    assert_eq!(site.json("status")["cache"]["unfinished_files"], 0);
+}
+
+#[test]
+fn the_part_of_a_file_that_is_being_fetched_is_never_collected() {
+    let site = large();
+    let config = Config::new().mirror(site.mirror("debian"));
+    site.configure_all(config.set_in("gc", "keep_partial", "\"0s\""));
+    site.upstream.fault("pool/*", Fault::Stalled(4_000_000));
+    let mut sync = site.env.spawn(&["sync"]);
+    sync.wait_until("a part of the file", |_| !site.leftovers().is_empty());
+    std::thread::sleep(Duration::from_millis(1_100));
+    for command in ["gc --now --dry-run", "gc --now"] {
+        let report = site.json(command);
+        assert_eq!(
+            (&report["removed"]["files"], &report["unfinished"]["files"]),
+            (&0.into(), &1.into()),
+            "{command}"
+        );
+    }
+    assert!(partial(&site).is_some());
+    sync.signal(Signal::Kill);
+    sync.wait();
+    std::thread::sleep(Duration::from_millis(1_100));
+    site.run("gc --now").success();
+    assert_eq!(partial(&site), None);
 }
 
 // ---- Several URLs ---------------------------------------------------------------------------------------------------

@@ -499,7 +499,7 @@ fn nothing_that_upstream_wrote_reaches_a_terminal_as_a_command() {
         (
             "an allowed name",
             |site, index| index.replacen(&site.pool("aa"), "pool/aa\u{200b}.deb", 1),
-            5,
+            1,
         ),
     ];
     for (what, attack, code) in attacks {

@@ -21,8 +21,12 @@ struct Report {
     removed: Amount,
     waiting: Amount,
     held_open: Amount,
+    /// Of failed syncs, or of syncs that run.
+    unfinished: Amount,
     #[serde(skip)]
     grace: Duration,
+    #[serde(skip)]
+    keep_partial: Duration,
 }
 
 #[derive(Serialize)]
@@ -38,7 +42,7 @@ pub(in crate::cli) fn run(arguments: &GcArgs, context: &Context, output: &mut Ou
         policy.grace = 0;
     }
     let collected = if arguments.dry_run {
-        retention::plan_collect(&context.reader()?, &policy, context.now)?
+        retention::plan_collect(&context.state_to_read()?, &context.reader()?, &policy, context.now)?
     } else {
         let state = context.existing_state()?;
         let lock = state.lock_gc()?;
@@ -53,7 +57,7 @@ pub(in crate::cli) fn run(arguments: &GcArgs, context: &Context, output: &mut Ou
             &lock,
         )?
     };
-    output.done(&Report::of(&collected, arguments.dry_run, context.settings.gc.grace));
+    output.done(&Report::of(&collected, arguments.dry_run, &context.settings.gc));
     Ok(())
 }
 
@@ -68,17 +72,19 @@ pub(in crate::cli) fn policy(settings: &GcSettings, at_most: u64) -> GcPolicy {
 }
 
 impl Report {
-    fn of(collected: &Collected, dry_run: bool, grace: Duration) -> Self {
+    fn of(collected: &Collected, dry_run: bool, settings: &GcSettings) -> Self {
         let amount = |marked: Marked| Amount {
             files: marked.blobs,
             bytes: marked.bytes,
         };
         Self {
             dry_run,
-            removed: amount(collected.swept),
+            removed: amount(collected.removed()),
             waiting: amount(collected.waiting),
             held_open: amount(collected.held),
-            grace,
+            unfinished: amount(collected.unfinished),
+            grace: settings.grace,
+            keep_partial: settings.keep_partial,
         }
     }
 }
@@ -97,6 +103,13 @@ impl Human for Report {
         }
         if self.held_open.files > 0 {
             page.line(format!("{} unused but open at a mount", said(&self.held_open)));
+        }
+        if self.unfinished.files > 0 {
+            page.line(format!(
+                "{} of unfinished syncs, kept {} for the next one",
+                said(&self.unfinished),
+                span(self.keep_partial)
+            ));
         }
     }
 }

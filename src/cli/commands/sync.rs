@@ -313,8 +313,8 @@ impl<'a> Run<'a> {
             )?)
         };
         match sweep() {
-            Ok(collected) if collected.swept.blobs > 0 => {
-                let (files, bytes) = (collected.swept.blobs, size(collected.swept.bytes));
+            Ok(collected) if collected.removed().blobs > 0 => {
+                let (files, bytes) = (collected.removed().blobs, size(collected.removed().bytes));
                 tracing::info!("Removed {files} files ({bytes}) that nothing needed any more");
             }
             Ok(_) => {}

@@ -13,6 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::text::size;
+use crate::retention;
 use mirrors::{Mirror, Suite};
 use mounts::Mount;
 
@@ -30,6 +31,9 @@ struct Cache {
     bytes: u64,
     unused_files: u64,
     unused_bytes: u64,
+    /// On their way into the cache, by syncs that run or have failed.
+    unfinished_files: u64,
+    unfinished_bytes: u64,
 }
 
 /// Says what is mounted, what each pointer names, and how old upstream is.
@@ -61,6 +65,7 @@ impl Content {
                 cache: None,
             });
         }
+        let unfinished = retention::unfinished(&context.state_to_read()?)?;
         Ok(context.reader()?.at_once(|reader| {
             let mirrors = mirrors.map(|mirror| Mirror::read(reader, mirror, context.now));
             let mirrors = mirrors.collect::<Result<_, _>>()?;
@@ -70,6 +75,8 @@ impl Content {
                 bytes,
                 unused_files: unused.blobs,
                 unused_bytes: unused.bytes,
+                unfinished_files: unfinished.blobs,
+                unfinished_bytes: unfinished.bytes,
             };
             Ok(Self {
                 mirrors,
@@ -125,6 +132,13 @@ impl Human for Report {
                 cache.unused_files,
                 size(cache.unused_bytes)
             ));
+            if cache.unfinished_files > 0 {
+                page.line(format!(
+                    "on their way into the cache, by syncs that run or have failed: {} files, {}",
+                    cache.unfinished_files,
+                    size(cache.unfinished_bytes)
+                ));
+            }
         }
     }
 }
