@@ -78,7 +78,8 @@ pub struct Client {
     http: reqwest::Client,
     options: Arc<ClientOptions>,
     hosts: Arc<Hosts>,
-    tls: ClientConfig,
+    /// As connections are secured, but telling nobody who the client is.
+    anonymous: ClientConfig,
     authorities: SystemAuthorities,
     /// For hosts that are asked under another name.
     aliased: Arc<Vec<Aliased>>,
@@ -146,7 +147,7 @@ impl Client {
             http: build(options, &tls, None::<RedirectResolver>).map_err(UpstreamError::Setup)?,
             hosts: Arc::new(Hosts::new(options.connections, options.retry)),
             options: Arc::new(options.clone()),
-            tls,
+            anonymous: tls,
             authorities,
             aliased: Arc::default(),
             elsewhere: Arc::default(),
@@ -175,9 +176,13 @@ impl Client {
                 aliased.push(Aliased { base, alias, http });
             }
         }
+        let anonymous = TlsSettings {
+            identity: None,
+            ..tls.clone()
+        };
         Ok(Self {
             http: build(&self.options, &config, None::<RedirectResolver>)?,
-            tls: config,
+            anonymous: client_config(&anonymous, &self.authorities)?,
             aliased: Arc::new(aliased),
             elsewhere: Arc::default(),
             ..self.clone()
@@ -261,7 +266,8 @@ impl Client {
         })
     }
 
-    /// What connections to elsewhere are made with, when a server of scope `from` redirects there.
+    /// What connections to elsewhere are made with, when a server of scope `from` redirects there. Like the mirror's
+    /// password, its client certificate is none of their business.
     fn elsewhere(&self, from: Scope) -> Result<reqwest::Client, SetupError> {
         // A panic elsewhere cannot leave the map half changed.
         let mut known = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
@@ -269,7 +275,7 @@ impl Client {
             return Ok(http.clone());
         }
         let proxies = self.options.proxies.hosts();
-        let http = build(&self.options, &self.tls, Some(RedirectResolver { from, proxies }))?;
+        let http = build(&self.options, &self.anonymous, Some(RedirectResolver { from, proxies }))?;
         known.insert(from, http.clone());
         Ok(http)
     }
