@@ -135,6 +135,13 @@ struct Hop<'a> {
     http: reqwest::Client,
 }
 
+impl Hop<'_> {
+    /// Whether the mirror's own server is asked: no other is told credentials.
+    fn is_at_home(&self) -> bool {
+        self.url.origin() == self.base.with_credentials().origin()
+    }
+}
+
 impl Client {
     /// A client that trusts the system's certificate authorities.
     ///
@@ -229,6 +236,7 @@ impl Client {
                     return Err(UpstreamError::Status {
                         url: ShownUrl::of(&hop.url),
                         status: status.as_u16(),
+                        elsewhere: !hop.is_at_home(),
                     });
                 }
             }
@@ -311,7 +319,7 @@ impl Client {
         let configured = hop.base.with_credentials();
         if configured.username().is_empty()
             && configured.password().is_none()
-            && hop.url.origin() == configured.origin()
+            && hop.is_at_home()
             && let Some(login) = self.options.credentials.find(&hop.url)
         {
             request = request.basic_auth(&login.user, Some(&login.password));
@@ -322,7 +330,7 @@ impl Client {
                 url: ShownUrl::of(&hop.url),
                 after,
             }),
-            Ok(outcome) => outcome.map_err(|source| UpstreamError::transport(&hop.url, source)),
+            Ok(outcome) => outcome.map_err(|source| UpstreamError::transport(&hop.url, &self.options.proxies, source)),
         }
     }
 
