@@ -41,6 +41,7 @@ const POWERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["src/cli"]),
     ("fuser", &["mount"]),
     ("mirrorctl_mount", &["src/view", "src/daemon", "src/cli", "mount"]),
+    ("hyper_util", &["src/upstream"]),
     ("reqwest", &["src/upstream"]),
     // The test kit has servers and certificates for tests.
     ("rcgen", &["tests/support"]),

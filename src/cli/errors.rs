@@ -136,10 +136,19 @@ fn upstream(error: &UpstreamError, told: impl Fn(Kind) -> Failure) -> Failure {
                 told(Kind::Failed).hint("mirrorctl check tls <mirror> shows what upstream offers")
             }
         },
+        UpstreamError::Status { status: 401 | 403, elsewhere: true, .. } => told(Kind::Failed).hint(
+            "upstream redirects there, and credentials go to the mirror's own host only: if that server wants them, make it the mirror's url; what was fetched is kept",
+        ),
         UpstreamError::Status { status: 401 | 403, .. } => told(Kind::Failed).hint(
             "put user name and password for this host into /etc/apt/auth.conf.d/, or correct those there; what was fetched is kept",
         ),
         UpstreamError::Setup(_) | UpstreamError::Worker => told(Kind::Failed),
+        UpstreamError::NoDirectory { .. }
+        | UpstreamError::OutsideDirectory { .. }
+        | UpstreamError::NotAFile { .. }
+        | UpstreamError::Unreadable { .. }
+        | UpstreamError::FileTooLong { .. } => told(Kind::Failed)
+            .hint("correct the mirror's url, or what lies there on this machine (is its disk mounted?); what was fetched is kept"),
         UpstreamError::Transport { .. }
         | UpstreamError::Stalled { .. }
         | UpstreamError::TooSlow { .. }
@@ -149,12 +158,7 @@ fn upstream(error: &UpstreamError, told: impl Fn(Kind) -> Failure) -> Failure {
         | UpstreamError::Status { .. }
         | UpstreamError::Redirect { .. }
         | UpstreamError::Encoded { .. }
-        | UpstreamError::TooLong { .. }
-        | UpstreamError::NoDirectory { .. }
-        | UpstreamError::OutsideDirectory { .. }
-        | UpstreamError::NotAFile { .. }
-        | UpstreamError::Unreadable { .. }
-        | UpstreamError::FileTooLong { .. } => told(Kind::Failed)
+        | UpstreamError::TooLong { .. } => told(Kind::Failed)
             .hint("correct the mirror's url, or ask who runs that server; what was fetched is kept"),
     }
 }

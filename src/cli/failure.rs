@@ -206,7 +206,7 @@ impl Failure {
     }
 
     /// The object for programs.
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::cli) fn json(&self) -> Value {
         let mut object = json!({
             "kind": self.kind.name(),
             "exit_code": self.kind.exit_code(),

@@ -86,8 +86,8 @@ struct From<'a> {
     go_elsewhere: bool,
 }
 
-/// Fetches and verifies the Release files of every suite of `job`, all of them from one place: the first that has them.
-/// What cannot be verified is final, whatever another place might say.
+/// Fetches and verifies the Release files of every suite of `job`, all of them from one place: the first that has them
+/// and does not lag behind. What cannot be verified is final, whatever another place might say.
 pub(super) async fn fetch_all(
     job: &Job,
     archive: &Archive,
@@ -116,6 +116,7 @@ async fn first_place(
     last: Option<Last<'_>>,
 ) -> Result<Releases, SyncError> {
     let places = archive.places();
+    let mut why_not = None;
     for (at, place) in places.iter().enumerate() {
         let go_elsewhere = at + 1 < places.len();
         let from = From {
@@ -124,10 +125,17 @@ async fn first_place(
             go_elsewhere,
         };
         match fetch_from(job, from, before, last).await {
-            Err(error @ (SyncError::Upstream(_) | SyncError::NoRelease(_))) if go_elsewhere => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "Release files could not be fetched: going to the next URL");
-                archive.put_last(*place);
+            Err(error) if is_of_one_place(&error) => {
+                if go_elsewhere {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "{} is of no use now: going to the next URL", archive.url(*place));
+                    archive.put_last(*place);
+                }
+                why_not = Some(match why_not {
+                    // That a place lags is of interest only where nothing worse keeps the others from helping out.
+                    Some(worse) if is_lagging(&error) => worse,
+                    Some(_) | None => error,
+                });
             }
             outcome => {
                 archive.put_first(*place);
@@ -139,7 +147,17 @@ async fn first_place(
             }
         }
     }
-    unreachable!("the last place is returned from")
+    Err(why_not.expect("an archive has a place"))
+}
+
+/// Whether another place may well do better.
+fn is_of_one_place(error: &SyncError) -> bool {
+    matches!(error, SyncError::Upstream(_) | SyncError::NoRelease(_)) || is_lagging(error)
+}
+
+/// Whether a place has good Release files, but old ones, as a mirror that is behind the others does.
+fn is_lagging(error: &SyncError) -> bool {
+    matches!(error, SyncError::Rollback { .. } | SyncError::Expired { .. })
 }
 
 async fn fetch_from(

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::Proxies;
 use super::scope::Forbidden;
 use super::tls::{TlsFailure, TlsFileError};
+use crate::model::ProxyUrl;
 
 /// Why an upstream did not give a file.
 #[derive(Debug, thiserror::Error)]
@@ -20,10 +22,12 @@ pub enum UpstreamError {
     #[error("cannot set up connections")]
     Setup(#[source] SetupError),
     /// No connection, or it broke.
-    #[error("cannot fetch {url}")]
+    #[error("cannot fetch {url}{}", through(via.as_deref()))]
     Transport {
         /// What was fetched.
         url: ShownUrl,
+        /// The proxy on the way there.
+        via: Option<Box<ProxyUrl>>,
         /// What went wrong.
         source: reqwest::Error,
     },
@@ -84,6 +88,8 @@ pub enum UpstreamError {
         url: ShownUrl,
         /// The HTTP status.
         status: u16,
+        /// Whether a redirection led there, to another server than the mirror's: it is told no credentials.
+        elsewhere: bool,
     },
     /// A redirection leads where it must not.
     #[error("{url} {why}")]
@@ -177,6 +183,12 @@ impl UpstreamError {
     }
 }
 
+fn through(proxy: Option<&ProxyUrl>) -> String {
+    proxy
+        .map(|proxy| format!(" through the proxy {proxy}"))
+        .unwrap_or_default()
+}
+
 /// Whether `error` is or wraps an `E`. What an I/O error carries inside is no source of it, only the source of that is.
 fn goes_back_to<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
@@ -220,19 +232,21 @@ impl fmt::Display for ShownUrl {
 }
 
 impl UpstreamError {
-    pub(super) fn transport(url: &Url, source: reqwest::Error) -> Self {
+    pub(super) fn transport(url: &Url, proxies: &Proxies, source: reqwest::Error) -> Self {
         if goes_back_to::<Forbidden>(&source) {
             return Self::Redirect {
                 url: ShownUrl::of(url),
                 why: "is where a redirection led, but its name belongs to an address of this machine or site",
             };
         }
+        let via = proxies.on_the_way_to(url).cloned().map(Box::new);
         let url = ShownUrl::of(url);
         match TlsFailure::among_causes(&source) {
             Some(source) => Self::Tls { url, source },
             // The library's own text would repeat the URL, credentials included.
             None => Self::Transport {
                 url,
+                via,
                 source: source.without_url(),
             },
         }

@@ -3,7 +3,9 @@
 //! Owns which proxy is used for which scheme. That a host is reached directly in spite of a proxy is decided by the
 //! list in the form of `NO_PROXY`.
 
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{ClientBuilder, NoProxy, Proxy};
+use url::Url;
 
 use crate::model::ProxyUrl;
 
@@ -21,10 +23,25 @@ pub struct Proxies {
 impl Proxies {
     /// Whether URLs of `scheme` may go through a proxy: then it is the proxy who looks their names up.
     pub(super) fn may_cover(&self, scheme: &str) -> bool {
+        self.for_scheme(scheme).is_some()
+    }
+
+    fn for_scheme(&self, scheme: &str) -> Option<&ProxyUrl> {
         match scheme {
-            "https" => self.https.is_some(),
-            _ => self.http.is_some(),
+            "https" => self.https.as_ref(),
+            _ => self.http.as_ref(),
         }
+    }
+
+    /// The proxy that `url` is fetched through.
+    pub(super) fn on_the_way_to(&self, url: &Url) -> Option<&ProxyUrl> {
+        let proxy = self.for_scheme(url.scheme())?;
+        // The rules of the HTTP client, which does not tell what came of them.
+        let rules = Matcher::builder()
+            .all("http://any")
+            .no(self.except.clone().unwrap_or_default());
+        let asked = url.as_str().parse().ok()?;
+        rules.build().intercept(&asked).map(|_| proxy)
     }
 
     /// The hosts of the proxies.
@@ -47,5 +64,33 @@ impl Proxies {
             builder = builder.proxy(proxy.no_proxy(except));
         }
         Ok(builder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_on_the_way_is_known() {
+        let proxies = Proxies {
+            http: Some("socks5h://bob:secret@h".parse().expect("a proxy")),
+            https: Some("http://s:3128".parse().expect("a proxy")),
+            except: Some("intern.example, 10.0.0.0/8".to_owned()),
+        };
+        let way = |proxies: &Proxies, url: &str| {
+            let url = url.parse().expect("a URL");
+            proxies.on_the_way_to(&url).map(ToString::to_string)
+        };
+        for (url, proxy) in [
+            ("http://archive.example/a?b#c", Some("socks5h://h:1080")),
+            ("https://archive.example/", Some("http://s:3128")),
+            ("https://[2001:db8::1]/", Some("http://s:3128")),
+            ("http://mirror.intern.example/", None),
+            ("https://10.1.2.3:8443/", None),
+        ] {
+            assert_eq!(way(&proxies, url).as_deref(), proxy, "{url}");
+            assert_eq!(way(&Proxies::default(), url), None);
+        }
     }
 }

@@ -10,10 +10,27 @@ use serde_json::Value;
 use crate::site::text;
 use crate::tls::{GOOD, Secured};
 
-/// The report on the mirror `debian`, which ends with `code`.
+/// The report on the mirror `debian`, which ends with `code`: that on its only URL, with what is said of the mirror.
 #[track_caller]
 fn check(secured: &Secured, code: i32) -> Value {
-    secured.site.run("--json check tls debian").code(code).json()
+    let mut report = secured.site.run("--json check tls debian").code(code).json();
+    let seen = report.pointer_mut("/urls/0").map(Value::take);
+    let mut url = seen.unwrap_or_else(|| serde_json::json!({}));
+    for member in ["mirror", "error"] {
+        if let Some(value) = report.get(member) {
+            url[member] = value.clone();
+        }
+    }
+    let of_settings = report.get("warnings").and_then(Value::as_array);
+    let of_settings = of_settings.into_iter().flatten().cloned();
+    let of_url = url
+        .get("warnings")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .cloned();
+    url["warnings"] = of_settings.chain(of_url).collect();
+    url
 }
 
 /// The report on a mirror behind `front` that trusts the test's authority.
@@ -332,4 +349,55 @@ fn only_the_named_mirror_is_looked_at() {
         .site
         .configure_all(config.set_in("tls", "ca_cert_file", &secured.trusted()));
     secured.site.run("check tls good").success();
+}
+
+#[test]
+fn every_https_url_is_looked_at() {
+    let secured = Secured::new();
+    let good = secured.front();
+    let expired = secured.authority.issue(&["127.0.0.1"], Validity::ExpiredDaysAgo(3));
+    let expired = TlsFront::new(&secured.site.upstream, &expired);
+    let plain = secured.site.upstream.url();
+    let closed = format!("https://127.0.0.1:{}", free_port());
+    let configure = |urls: &[&str]| {
+        let mirror = secured.site.mirror("debian").without("url");
+        let mirror = mirror.set("urls", &format!("{urls:?}"));
+        let config = Config::new().mirror(mirror);
+        secured
+            .site
+            .configure_all(config.set_in("tls", "ca_cert_file", &secured.trusted()));
+    };
+    let run = |code| secured.site.run("--json check tls debian").code(code).json();
+    let looked_at = |report: &Value| -> Vec<String> {
+        let urls = report["urls"].as_array().expect("a list").iter();
+        urls.map(|seen| text(&seen["url"]).trim_end_matches('/').to_owned())
+            .collect()
+    };
+
+    configure(&[&plain, &good.url()]);
+    let report = run(0);
+    assert_eq!(looked_at(&report), [good.url()]);
+    assert_eq!(report["without_tls"], serde_json::json!([format!("{plain}/")]));
+    let human = secured.site.run("check tls debian").success();
+    human
+        .stdout_has(&good.url())
+        .stdout_has(&format!("{plain}/ is fetched without TLS"));
+
+    configure(&[&good.url(), &expired.url()]);
+    let report = run(5);
+    assert_eq!(looked_at(&report), [good.url(), expired.url()]);
+    assert_eq!(
+        (&report["urls"][0]["verified"], &report["urls"][1]["verified"]),
+        (&true.into(), &false.into())
+    );
+    assert!(text(&report["error"]["message"]).contains(&expired.url()), "{report}");
+    assert!(report["error"].get("problems").is_none(), "{report}");
+
+    configure(&[&closed, &good.url(), &expired.url()]);
+    let report = run(1);
+    assert_eq!(looked_at(&report), [good.url(), expired.url()]);
+    assert!(text(&report["error"]["message"]).contains("cannot connect"), "{report}");
+    let problem = &report["error"]["problems"][0];
+    assert_eq!(problem["kind"], "unverifiable", "{report}");
+    assert!(text(&problem["message"]).contains(&expired.url()), "{report}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mirrorctl_testkit::{Config, Deb, Fault, Mirror, Proxy, Ran, Recorded, Signal, SuiteSpec, Upstream};
@@ -427,6 +427,90 @@ fn a_url_that_cannot_be_verified_is_not_passed_over() {
         .fault("dists/*/InRelease", Fault::Body(b"<html>Log in</html>".to_vec()));
     site.run("sync").code(5).stderr_has("web page");
     assert_eq!(other.hits("*"), 0);
+}
+
+/// A site whose upstream has published since the last sync, and another upstream that still has what was there before.
+fn with_a_lagging_upstream() -> (Site, Upstream) {
+    let mut site = Site::small();
+    let old = site.env.root().join("lagging");
+    copy(site.archive.root(), &old);
+    let lagging = Upstream::serve(&old);
+    site.add(&deb("dd", "1", 1_000));
+    site.sync();
+    site.upstream.take_requests();
+    (site, lagging)
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).expect("a file");
+        }
+    }
+}
+
+#[test]
+fn a_url_that_lags_behind_is_passed_over() {
+    let (mut site, lagging) = with_a_lagging_upstream();
+    let both = urls(&[&lagging.url(), &site.upstream.url()]);
+    site.add(&deb("ee", "1", 1_000));
+    with_http(&site, &[], |mirror| mirror.without("url").set("urls", &both));
+    let ran = site.run("--json sync").success().stderr_has("older than the last one");
+    assert_eq!(ran.json()["mirrors"][0]["outcome"], "recorded");
+    assert!(site.newest().keys().any(|path| path.contains("/ee_")));
+    assert!(lagging.hits("dists/*") > 0);
+    site.assert_whole();
+}
+
+#[test]
+fn lagging_is_told_only_where_no_url_fails_otherwise() {
+    let (site, lagging) = with_a_lagging_upstream();
+    let before = site.visible();
+    for (pattern, fault, code, said) in [
+        ("dists/*Release*", Some(Fault::Status(404)), 1, "has no Release file"),
+        ("*", Some(Fault::Status(503)), 8, "status 503"),
+        ("", None, 5, "older than the last one"),
+    ] {
+        for first in [true, false] {
+            let (here, there) = (site.upstream.url(), lagging.url());
+            let both = match (&fault, first) {
+                (None, _) => vec![there.as_str()],
+                (Some(_), true) => vec![here.as_str(), &there],
+                (Some(_), false) => vec![there.as_str(), &here],
+            };
+            let both = urls(&both);
+            with_http(&site, &[("retries", "1")], |mirror| {
+                mirror.without("url").set("urls", &both)
+            });
+            if let Some(fault) = &fault {
+                site.upstream.fault(pattern, fault.clone());
+            }
+            let error = site.run("--json sync").code(code).json()["error"].take();
+            assert!(error.to_string().contains(said), "{both}: {error}");
+            assert_eq!(site.visible(), before);
+            site.upstream.clear_faults();
+        }
+    }
+}
+
+#[test]
+fn an_expired_url_is_passed_over() {
+    let (site, expired) = (Site::small(), Site::new([three().valid_for(60)]));
+    let keys = [&site, &expired].map(|site| site.archive.key().public_armored().expect("a key"));
+    let keys = site.env.key("both.asc", &keys.concat());
+    let both = urls(&[&expired.upstream.url(), &site.upstream.url()]);
+    with_http(&site, &[], |mirror| mirror.without("url").set("urls", &both).key(&keys));
+    site.run("sync").success().stderr_has("expired: it was valid until");
+    assert!(expired.upstream.hits("dists/*") > 0);
+    with_http(&site, &[], |mirror| {
+        mirror.set("url", &format!("{:?}", expired.upstream.url())).key(&keys)
+    });
+    site.run("sync").code(5).stderr_has("expired: it was valid until");
 }
 
 // ---- Proxies --------------------------------------------------------------------------------------------------------

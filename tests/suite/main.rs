@@ -8,6 +8,7 @@ mod corpora;
 mod crash;
 mod fetching;
 mod filters;
+mod hints;
 mod kinds;
 mod output;
 mod regressions;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use mirrorctl_testkit::{Authority, Certified, Config, TlsFront, TlsVersions, Validity};
+use mirrorctl_testkit::{Authority, Certified, Config, Fault, TlsFront, TlsVersions, Upstream, Validity};
 use serde_json::Value;
 
 use crate::site::{Site, text};
@@ -301,11 +301,10 @@ fn redirects_to_https_are_verified_too() {
     let front = secured.front();
     let plain = secured.site.upstream.url();
     let to = format!("{}/dists/bookworm/InRelease", front.url());
-    secured.site.upstream.fault_times(
-        "dists/bookworm/InRelease",
-        1,
-        mirrorctl_testkit::Fault::Redirect(to.clone()),
-    );
+    secured
+        .site
+        .upstream
+        .fault_times("dists/bookworm/InRelease", 1, Fault::Redirect(to.clone()));
     secured.configure(&plain, &[]);
     secured
         .site
@@ -315,10 +314,41 @@ fn redirects_to_https_are_verified_too() {
     secured
         .site
         .upstream
-        .fault_times("dists/bookworm/InRelease", 1, mirrorctl_testkit::Fault::Redirect(to));
+        .fault_times("dists/bookworm/InRelease", 1, Fault::Redirect(to));
     secured.configure(&plain, &[("ca_cert_file", &secured.trusted())]);
     assert_eq!(secured.site.sync()["outcome"], "recorded");
     assert_eq!(front.asked().len(), 1);
+}
+
+#[test]
+fn redirects_do_not_lead_the_client_certificate_elsewhere() {
+    let secured = Secured::new();
+    let clients = Authority::new("Clients");
+    let certified = secured.authority.issue(&["127.0.0.1", "localhost"], GOOD);
+    let own = TlsFront::start(&secured.site.upstream, &certified, TlsVersions::Both, Some(&clients));
+    let beside = Upstream::serve(secured.site.archive.root());
+    let elsewhere = TlsFront::curious(&beside, &certified, &clients);
+    let to = format!("{}/dists/bookworm/InRelease", elsewhere.url_of("localhost"));
+    secured
+        .site
+        .upstream
+        .fault("dists/bookworm/InRelease", Fault::Redirect(to));
+    let (certificate, key) = secured.files("client", &clients.issue(&["this-client"], GOOD));
+    let trusted = secured.trusted();
+    let keys = [
+        ("ca_cert_file", trusted.as_str()),
+        ("client_cert_file", &certificate),
+        ("client_key_file", &key),
+    ];
+    secured.configure(&own.url(), &keys);
+    assert_eq!(secured.site.sync()["outcome"], "recorded");
+    assert!(own.shown().len() > 5 && own.shown().iter().all(|shown| *shown));
+    assert_eq!(elsewhere.shown(), [false]);
+    // One that is asked as the mirror's own host gets it.
+    secured.configure(&elsewhere.url(), &keys);
+    secured.site.run("sync --force").success();
+    let shown = elsewhere.shown();
+    assert!(shown.len() > 1 && shown[1..].iter().all(|shown| *shown), "{shown:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The command `mirrorctl check tls`.
 //!
-//! Owns the report of how a mirror's upstream secures its connections, what of it is dubious, and the exit code: that of a
-//! sync which meets the same.
+//! Owns the report of how each https URL of a mirror secures its connections, what of it is dubious, and the exit code: that
+//! of a sync which meets the same, and of the first URL with which something is wrong.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::security;
 use crate::cli::text::utc;
 use crate::config::MirrorSettings;
-use crate::model::{Timestamp, TlsSettings};
+use crate::model::{BaseUrl, Timestamp, TlsSettings};
 use crate::upstream::{
     Certificate, Connection, ConnectionFailure, InspectError, Inspection, Offer, Protocol, TlsFailure, inspect,
 };
@@ -25,6 +25,16 @@ const SOON_DAYS: i64 = 30;
 #[derive(Serialize)]
 struct Report {
     mirror: String,
+    /// What was seen of each https URL that could be looked at.
+    urls: Vec<Seen>,
+    /// The URLs that are fetched without TLS.
+    without_tls: Vec<String>,
+    /// What is dubious of the mirror's settings.
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Seen {
     url: String,
     address: String,
     server_name: String,
@@ -67,11 +77,46 @@ struct Link {
 pub(in crate::cli) fn run(arguments: &CheckTlsArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let mirrors = context.mirrors(std::slice::from_ref(&arguments.mirror))?;
     for mirror in mirrors {
-        let seen = inspect(&mirror.urls[0], &mirror.tls).map_err(|error| unseen(&error))?;
-        output.answer(&Report::of(mirror, &seen, context.now));
-        conclude(mirror, seen.connection)?;
+        let (secured, plain): (Vec<_>, Vec<_>) = mirror.urls.iter().partition(|url| is_https(url));
+        if secured.is_empty() {
+            inspect(&mirror.urls[0], &mirror.tls).map_err(|error| unseen(&error))?;
+        }
+        let (mut seen, mut failures) = (Vec::new(), Vec::new());
+        for url in secured {
+            match inspect(url, &mirror.tls) {
+                Ok(inspection) => {
+                    seen.push(Seen::of(mirror, url, &inspection, context.now));
+                    failures.extend(conclude(mirror, url, inspection.connection).err());
+                }
+                Err(error) => failures.push(unseen(&error)),
+            }
+        }
+        if !seen.is_empty() {
+            output.answer(&Report {
+                mirror: mirror.id.to_string(),
+                urls: seen,
+                without_tls: plain.into_iter().map(ToString::to_string).collect(),
+                warnings: security::warnings(mirror),
+            });
+        }
+        first(failures)?;
     }
     Ok(())
+}
+
+fn is_https(url: &BaseUrl) -> bool {
+    url.with_credentials().scheme() == "https"
+}
+
+/// The first failure, with what else went wrong.
+fn first(failures: Vec<Failure>) -> Result<(), Failure> {
+    let mut failures = failures.into_iter();
+    let Some(first) = failures.next() else {
+        return Ok(());
+    };
+    Err(failures.fold(first, |first, further| {
+        first.problem(further.in_one_line(), further.json())
+    }))
 }
 
 fn unseen(error: &InspectError) -> Failure {
@@ -84,11 +129,13 @@ fn unseen(error: &InspectError) -> Failure {
 }
 
 /// What a sync would make of the connection.
-fn conclude(mirror: &MirrorSettings, connection: Connection) -> Result<(), Failure> {
-    let of = |what: &str| format!("{what} of {}", mirror.urls[0]);
+fn conclude(mirror: &MirrorSettings, url: &BaseUrl, connection: Connection) -> Result<(), Failure> {
     match (connection.failure, connection.distrust) {
         (Some(failure), _) => {
-            let message = format!("a sync of {} would get no secure connection: {failure}", mirror.id);
+            let message = format!(
+                "a sync of {} would get no secure connection to {url}: {failure}",
+                mirror.id
+            );
             let told = Failure::new(Kind::Failed, message);
             Err(match failure {
                 ConnectionFailure::Tls(TlsFailure::ClientCertificate) => {
@@ -101,7 +148,7 @@ fn conclude(mirror: &MirrorSettings, connection: Connection) -> Result<(), Failu
             })
         }
         (None, Some(failure)) if !mirror.tls.insecure_skip_verify => {
-            let message = format!("{} cannot be trusted: {}", of("the certificate"), reason(&failure));
+            let message = format!("the certificate of {url} cannot be trusted: {}", reason(&failure));
             let hint = "a sync refuses it; if it is right, name its authority with ca_cert_file";
             Err(Failure::new(Kind::Unverifiable, message).hint(hint))
         }
@@ -118,13 +165,12 @@ fn reason(failure: &TlsFailure) -> String {
     }
 }
 
-impl Report {
-    fn of(mirror: &MirrorSettings, seen: &Inspection, now: Timestamp) -> Self {
+impl Seen {
+    fn of(mirror: &MirrorSettings, url: &BaseUrl, seen: &Inspection, now: Timestamp) -> Self {
         let connection = &seen.connection;
         let shown = !connection.chain.is_empty();
         Self {
-            mirror: mirror.id.to_string(),
-            url: mirror.urls[0].to_string(),
+            url: url.to_string(),
             address: seen.address.to_string(),
             server_name: seen.name.clone(),
             versions: seen.versions.iter().map(Version::of).collect(),
@@ -142,7 +188,7 @@ impl Report {
                 .iter()
                 .map(|link| link.as_ref().map(|link| Link::of(link, now)))
                 .collect(),
-            warnings: warnings(mirror, seen, now),
+            warnings: warnings(seen, now),
         }
     }
 }
@@ -155,8 +201,8 @@ fn trusting(tls: &TlsSettings) -> String {
 }
 
 /// Everything that should be looked at, though a sync would go on.
-fn warnings(mirror: &MirrorSettings, seen: &Inspection, now: Timestamp) -> Vec<String> {
-    let mut warnings = security::warnings(mirror);
+fn warnings(seen: &Inspection, now: Timestamp) -> Vec<String> {
+    let mut warnings = Vec::new();
     for (version, offer) in &seen.versions {
         if version.is_broken() && matches!(offer, Offer::Taken(_)) {
             warnings.push(format!("Upstream accepts TLS {}, which is broken", version.name()));
@@ -233,9 +279,26 @@ impl Link {
 
 impl Human for Report {
     fn human(&self, page: &mut Page) {
+        for (number, seen) in self.urls.iter().enumerate() {
+            if number > 0 {
+                page.line("");
+            }
+            seen.tell(&self.mirror, page);
+        }
+        for url in &self.without_tls {
+            page.line(format!("{}: {url} is fetched without TLS", self.mirror));
+        }
+        for warning in &self.warnings {
+            page.line(format!("warning: {warning}"));
+        }
+    }
+}
+
+impl Seen {
+    fn tell(&self, mirror: &str, page: &mut Page) {
         page.line(format!(
-            "{}: {} at {}, as {}",
-            self.mirror, self.url, self.address, self.server_name
+            "{mirror}: {} at {}, as {}",
+            self.url, self.address, self.server_name
         ));
         page.line("");
         let mut table = Table::bare(&[Align::Left, Align::Left, Align::Left]);

@@ -114,8 +114,10 @@ impl Body {
                 });
             }
             Ok(Err(source)) => {
+                let via = self.options.proxies.on_the_way_to(self.response.url());
                 return Err(UpstreamError::Transport {
                     url: self.url.clone(),
+                    via: via.cloned().map(Box::new),
                     source: source.without_url(),
                 });
             }

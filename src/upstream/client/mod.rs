@@ -78,7 +78,8 @@ pub struct Client {
     http: reqwest::Client,
     options: Arc<ClientOptions>,
     hosts: Arc<Hosts>,
-    tls: ClientConfig,
+    /// As connections are secured, but telling nobody who the client is.
+    anonymous: ClientConfig,
     authorities: SystemAuthorities,
     /// For hosts that are asked under another name.
     aliased: Arc<Vec<Aliased>>,
@@ -134,6 +135,13 @@ struct Hop<'a> {
     http: reqwest::Client,
 }
 
+impl Hop<'_> {
+    /// Whether the mirror's own server is asked: no other is told credentials.
+    fn is_at_home(&self) -> bool {
+        self.url.origin() == self.base.with_credentials().origin()
+    }
+}
+
 impl Client {
     /// A client that trusts the system's certificate authorities.
     ///
@@ -146,7 +154,7 @@ impl Client {
             http: build(options, &tls, None::<RedirectResolver>).map_err(UpstreamError::Setup)?,
             hosts: Arc::new(Hosts::new(options.connections, options.retry)),
             options: Arc::new(options.clone()),
-            tls,
+            anonymous: tls,
             authorities,
             aliased: Arc::default(),
             elsewhere: Arc::default(),
@@ -175,9 +183,13 @@ impl Client {
                 aliased.push(Aliased { base, alias, http });
             }
         }
+        let anonymous = TlsSettings {
+            identity: None,
+            ..tls.clone()
+        };
         Ok(Self {
             http: build(&self.options, &config, None::<RedirectResolver>)?,
-            tls: config,
+            anonymous: client_config(&anonymous, &self.authorities)?,
             aliased: Arc::new(aliased),
             elsewhere: Arc::default(),
             ..self.clone()
@@ -224,6 +236,7 @@ impl Client {
                     return Err(UpstreamError::Status {
                         url: ShownUrl::of(&hop.url),
                         status: status.as_u16(),
+                        elsewhere: !hop.is_at_home(),
                     });
                 }
             }
@@ -261,7 +274,8 @@ impl Client {
         })
     }
 
-    /// What connections to elsewhere are made with, when a server of scope `from` redirects there.
+    /// What connections to elsewhere are made with, when a server of scope `from` redirects there. Like the mirror's
+    /// password, its client certificate is none of their business.
     fn elsewhere(&self, from: Scope) -> Result<reqwest::Client, SetupError> {
         // A panic elsewhere cannot leave the map half changed.
         let mut known = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
@@ -269,7 +283,7 @@ impl Client {
             return Ok(http.clone());
         }
         let proxies = self.options.proxies.hosts();
-        let http = build(&self.options, &self.tls, Some(RedirectResolver { from, proxies }))?;
+        let http = build(&self.options, &self.anonymous, Some(RedirectResolver { from, proxies }))?;
         known.insert(from, http.clone());
         Ok(http)
     }
@@ -305,7 +319,7 @@ impl Client {
         let configured = hop.base.with_credentials();
         if configured.username().is_empty()
             && configured.password().is_none()
-            && hop.url.origin() == configured.origin()
+            && hop.is_at_home()
             && let Some(login) = self.options.credentials.find(&hop.url)
         {
             request = request.basic_auth(&login.user, Some(&login.password));
@@ -316,7 +330,7 @@ impl Client {
                 url: ShownUrl::of(&hop.url),
                 after,
             }),
-            Ok(outcome) => outcome.map_err(|source| UpstreamError::transport(&hop.url, source)),
+            Ok(outcome) => outcome.map_err(|source| UpstreamError::transport(&hop.url, &self.options.proxies, source)),
         }
     }
 

@@ -320,7 +320,7 @@ async fn a_name_that_leads_to_this_machine_is_not_followed_from_outside() {
         http.get(url.clone()).send().await
     };
     for from in [Scope::Public, Scope::Private, Scope::Link] {
-        let error = UpstreamError::transport(&url, reach(from).await.expect_err("refused"));
+        let error = UpstreamError::transport(&url, &Proxies::default(), reach(from).await.expect_err("refused"));
         assert!(matches!(&error, UpstreamError::Redirect { .. }), "{error:?}");
         assert!(!error.is_temporary());
     }

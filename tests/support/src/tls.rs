@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientCertVerifierBuilder, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion, version};
 
 use crate::{Authority, Certified, Upstream};
@@ -45,6 +46,8 @@ struct Shared {
     stopping: AtomicBool,
     /// What clients of completed handshakes asked for: the name, and the header `Host`.
     asked: Mutex<Vec<(Option<String>, String)>>,
+    /// Whether each of them showed a certificate.
+    shown: Mutex<Vec<bool>>,
 }
 
 impl TlsFront {
@@ -60,14 +63,28 @@ impl TlsFront {
         versions: TlsVersions,
         clients: Option<&Authority>,
     ) -> Self {
+        let judge = clients.map(|clients| client_judge(clients).build().expect("an authority"));
+        Self::run(upstream, config(certified, versions, judge))
+    }
+
+    /// As [`TlsFront::new`], asking every client for a certificate that `clients` vouches for, and letting in also those
+    /// that show none.
+    pub fn curious(upstream: &Upstream, certified: &Certified, clients: &Authority) -> Self {
+        let judge = client_judge(clients).allow_unauthenticated().build();
+        let judge = judge.expect("an authority");
+        Self::run(upstream, config(certified, TlsVersions::Both, Some(judge)))
+    }
+
+    fn run(upstream: &Upstream, config: ServerConfig) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of 127.0.0.1");
         let address = listener.local_addr().expect("a bound socket");
         let plain = upstream.url();
         let shared = Arc::new(Shared {
-            config: Arc::new(config(certified, versions, clients)),
+            config: Arc::new(config),
             upstream: plain.trim_start_matches("http://").parse().expect("an address"),
             stopping: AtomicBool::new(false),
             asked: Mutex::default(),
+            shown: Mutex::default(),
         });
         let own = Arc::clone(&shared);
         let acceptor = thread::spawn(move || accept(&listener, &own));
@@ -92,6 +109,11 @@ impl TlsFront {
     pub fn asked(&self) -> Vec<(Option<String>, String)> {
         self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// For each request so far, whether the client showed a certificate.
+    pub fn shown(&self) -> Vec<bool> {
+        self.shared.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Drop for TlsFront {
@@ -105,19 +127,19 @@ impl Drop for TlsFront {
     }
 }
 
-fn config(certified: &Certified, versions: TlsVersions, clients: Option<&Authority>) -> ServerConfig {
+fn config(certified: &Certified, versions: TlsVersions, judge: Option<Arc<dyn ClientCertVerifier>>) -> ServerConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let versions: &[&SupportedProtocolVersion] = match versions {
         TlsVersions::Both => &[&version::TLS12, &version::TLS13],
         TlsVersions::Only12 => &[&version::TLS12],
         TlsVersions::Only13 => &[&version::TLS13],
     };
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .expect("versions that the provider has");
-    let builder = match clients {
+    let builder = match judge {
         None => builder.with_no_client_auth(),
-        Some(authority) => builder.with_client_cert_verifier(client_judge(authority, provider)),
+        Some(judge) => builder.with_client_cert_verifier(judge),
     };
     let chain = CertificateDer::pem_slice_iter(certified.certificate.as_bytes());
     let chain = chain.collect::<Result<Vec<_>, _>>().expect("PEM");
@@ -125,16 +147,11 @@ fn config(certified: &Certified, versions: TlsVersions, clients: Option<&Authori
     builder.with_single_cert(chain, key).expect("a certificate and its key")
 }
 
-fn client_judge(
-    authority: &Authority,
-    provider: Arc<CryptoProvider>,
-) -> Arc<dyn rustls::server::danger::ClientCertVerifier> {
+fn client_judge(authority: &Authority) -> ClientCertVerifierBuilder {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("PEM");
     roots.add(certificate).expect("an authority");
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .expect("an authority")
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider()))
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -182,6 +199,10 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut asked = shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
     asked.push((name, host.unwrap_or_default()));
     drop(asked);
+    let shown = client.conn.peer_certificates().is_some();
+    let mut known = shared.shown.lock().unwrap_or_else(PoisonError::into_inner);
+    known.push(shown);
+    drop(known);
 
     let mut upstream = TcpStream::connect(shared.upstream)?;
     let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
