@@ -9,6 +9,7 @@ mod crash;
 mod fetching;
 mod filters;
 mod hints;
+mod hostile;
 mod kinds;
 mod output;
 mod regressions;
