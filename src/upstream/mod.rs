@@ -34,5 +34,5 @@ pub use local::LocalFile;
 pub use proxies::Proxies;
 pub use rate::Throttle;
 pub use retry::Retry;
-pub use tls::{CertificateFault, TlsFailure, TlsFileError, check_tls_files, exposed_key};
+pub use tls::{CertificateFault, SystemAuthorities, TlsFailure, TlsFileError, check_tls_files, exposed_key};
 pub use validators::Validators;

@@ -19,6 +19,7 @@ use crate::cli::text::size;
 use crate::config::MirrorSettings;
 use crate::model::{BaseUrl, MirrorId, SnapshotName};
 use crate::sync::{self, Absent, Adoption, Incomplete, Job, Outcome, SyncError, SyncReport};
+use crate::upstream::Client;
 
 /// Most missing files that are named to people; programs get all.
 const NAMED: usize = 20;
@@ -67,10 +68,11 @@ pub(in crate::cli) fn run(arguments: &ImportArgs, context: &Context, output: &mu
     };
     let run = Run::begin(&as_sync, context, output)?;
     let lock = Arc::new(run.state.lock_sync(&mirror.id)?);
-    let job = job(&run, mirror, url, arguments)?;
+    let client = run.client_of_trees()?;
+    let job = job(&run, &client, mirror, url, arguments)?;
     tracing::info!("Starting import for mirror: {}", mirror.id);
     let stop = run.interrupt.receiver();
-    let done = sync::run(&job, &lock, &run.client, &run.store, &run.progress, stop);
+    let done = sync::run(&job, &lock, &client, &run.store, &run.progress, stop);
     match run.runtime.block_on(done) {
         Ok(done) => {
             output.done(&Report::of(&done));
@@ -101,7 +103,13 @@ pub(super) fn tree(dir: &Path) -> Result<BaseUrl, Failure> {
     BaseUrl::of_directory(&dir).map_err(|error| cannot(&error))
 }
 
-fn job(run: &Run<'_>, mirror: &MirrorSettings, url: BaseUrl, arguments: &ImportArgs) -> Result<Job, Failure> {
+fn job(
+    run: &Run<'_>,
+    client: &Client,
+    mirror: &MirrorSettings,
+    url: BaseUrl,
+    arguments: &ImportArgs,
+) -> Result<Job, Failure> {
     let mut job = run.job(mirror)?;
     job.urls = vec![url];
     job.adoption = Some(Adoption {
@@ -110,7 +118,7 @@ fn job(run: &Run<'_>, mirror: &MirrorSettings, url: BaseUrl, arguments: &ImportA
     });
     let dates = run
         .runtime
-        .block_on(sync::release_dates(&job, &run.client))
+        .block_on(sync::release_dates(&job, client))
         .map_err(explained)?;
     let date = dates
         .iter()

@@ -24,6 +24,7 @@ use crate::model::{Pointer, SnapshotName};
 use crate::publish;
 use crate::state::{StateDir, SyncLock};
 use crate::sync::{self, Adoption, Job, Outcome, SyncError};
+use crate::upstream::Client;
 
 /// Takes the snapshots of the earlier mirrorctl over.
 pub(in crate::cli) fn run(arguments: &MigrateArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
@@ -41,10 +42,12 @@ pub(in crate::cli) fn run(arguments: &MigrateArgs, context: &Context, output: &m
         Some(place) => StateDir::open_to_change(place.path())?,
         None => context.state()?,
     };
+    let run = Run::on(state, &as_sync, context, output)?;
     let migration = Migration {
         arguments,
         context,
-        run: Run::on(state, &as_sync, context, output)?,
+        client: run.client_of_trees()?,
+        run,
     };
     let (mut mirrors, mut failures) = (Vec::new(), Vec::new());
     for old in &old {
@@ -85,6 +88,7 @@ type Failed = (String, Failure);
 struct Migration<'a> {
     arguments: &'a MigrateArgs,
     context: &'a Context,
+    client: Client,
     run: Run<'a>,
 }
 
@@ -158,18 +162,17 @@ impl Migration<'_> {
         }
         let job = self.job(settings, old, &name)?;
         if self.arguments.dry_run {
-            let dates = sync::release_dates(&job, &self.run.client);
+            let dates = sync::release_dates(&job, &self.client);
             self.run.runtime.block_on(dates).map_err(explained)?;
             return Ok((name, "would be taken"));
         }
         let Run {
-            client,
             store,
             progress,
             interrupt,
             ..
         } = &self.run;
-        let done = sync::run(&job, lock, client, store, progress, interrupt.receiver());
+        let done = sync::run(&job, lock, &self.client, store, progress, interrupt.receiver());
         match self.run.runtime.block_on(done) {
             Err(SyncError::Interrupted) => Err(interrupt.failure(&settings.id)),
             Err(error) => Err(explained(error)),

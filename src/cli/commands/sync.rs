@@ -25,7 +25,7 @@ use crate::retention;
 use crate::signature::{Keyring, Signer};
 use crate::state::StateDir;
 use crate::sync::{self, Acceptance, Filtering, Job, Outcome, Progress, Store, SyncReport, Trust};
-use crate::upstream::{Client, ClientOptions, Credentials, Proxies, Retry, Throttle};
+use crate::upstream::{Client, ClientOptions, Credentials, Proxies, Retry, SystemAuthorities, Throttle};
 
 /// Where APT keeps the keyrings that it trusts itself.
 const APT_CONFIGURATION: &str = "/etc/apt";
@@ -86,8 +86,7 @@ pub(super) struct Run<'a> {
     context: &'a Context,
     pub(super) state: StateDir,
     pub(super) store: Arc<Store>,
-    /// For directories of this machine; upstreams have [`Run::client_of`].
-    pub(super) client: Client,
+    authorities: SystemAuthorities,
     rate: Option<Arc<Throttle>>,
     pub(super) runtime: Runtime,
     pub(super) progress: Arc<dyn Progress>,
@@ -147,12 +146,17 @@ impl<'a> Run<'a> {
             context,
             state,
             store: Arc::new(store),
-            client: Client::new(&ClientOptions::new(context.settings.max_conns))?,
+            authorities: SystemAuthorities::default(),
             rate: context.settings.http.max_rate.map(|rate| Arc::new(Throttle::new(rate))),
             interrupt: interrupt::listen(&runtime),
             runtime,
             progress: progress::of(output),
         })
+    }
+
+    /// A client for trees that are directories of this machine.
+    pub(super) fn client_of_trees(&self) -> Result<Client, Failure> {
+        Ok(Client::new(&ClientOptions::new(self.context.settings.max_conns))?)
     }
 
     /// The client for a mirror's upstream, which secures its connections as the mirror's settings ask for.
@@ -252,6 +256,7 @@ impl<'a> Run<'a> {
                 except: http.proxy.except.clone(),
             },
             credentials: Arc::new(Credentials::load(http.auth_conf.as_deref(), netrc.as_deref())?),
+            authorities: self.authorities.clone(),
             ..options
         })
     }

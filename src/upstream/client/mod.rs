@@ -52,6 +52,8 @@ pub struct ClientOptions {
     pub proxies: Proxies,
     /// What servers are told where the URL says nothing.
     pub credentials: Arc<Credentials>,
+    /// Whom connections are judged by where the mirror names nobody.
+    pub authorities: SystemAuthorities,
 }
 
 impl ClientOptions {
@@ -68,6 +70,7 @@ impl ClientOptions {
             throttles: Vec::new(),
             proxies: Proxies::default(),
             credentials: Arc::default(),
+            authorities: SystemAuthorities::default(),
         }
     }
 }
@@ -80,7 +83,6 @@ pub struct Client {
     hosts: Arc<Hosts>,
     /// As connections are secured, but telling nobody who the client is.
     anonymous: ClientConfig,
-    authorities: SystemAuthorities,
     /// For hosts that are asked under another name.
     aliased: Arc<Vec<Aliased>>,
     /// For what redirections lead to, by the scope of the server that redirects.
@@ -148,14 +150,12 @@ impl Client {
     /// # Errors
     /// [`UpstreamError::Setup`].
     pub fn new(options: &ClientOptions) -> Result<Self, UpstreamError> {
-        let authorities = SystemAuthorities::default();
-        let tls = client_config(&TlsSettings::DEFAULT, &authorities).map_err(UpstreamError::Setup)?;
+        let tls = client_config(&TlsSettings::DEFAULT, &options.authorities).map_err(UpstreamError::Setup)?;
         Ok(Self {
             http: build(options, &tls, None::<RedirectResolver>).map_err(UpstreamError::Setup)?,
             hosts: Arc::new(Hosts::new(options.connections, options.retry)),
             options: Arc::new(options.clone()),
             anonymous: tls,
-            authorities,
             aliased: Arc::default(),
             elsewhere: Arc::default(),
         })
@@ -173,7 +173,7 @@ impl Client {
     }
 
     fn try_secured(&self, places: &[BaseUrl], tls: &TlsSettings) -> Result<Self, SetupError> {
-        let config = client_config(tls, &self.authorities)?;
+        let config = client_config(tls, &self.options.authorities)?;
         let mut aliased = Vec::new();
         if let Some(name) = &tls.server_name {
             for base in places.iter().filter(|base| base.directory().is_none()) {
@@ -189,7 +189,7 @@ impl Client {
         };
         Ok(Self {
             http: build(&self.options, &config, None::<RedirectResolver>)?,
-            anonymous: client_config(&anonymous, &self.authorities)?,
+            anonymous: client_config(&anonymous, &self.options.authorities)?,
             aliased: Arc::new(aliased),
             elsewhere: Arc::default(),
             ..self.clone()

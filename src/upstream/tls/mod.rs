@@ -22,7 +22,8 @@ pub(super) use alias::Alias;
 pub use failure::{CertificateFault, TlsFailure};
 pub(super) use files::identity;
 pub use files::{TlsFileError, check_tls_files, exposed_key};
-pub(super) use trust::{SystemAuthorities, Trust};
+pub use trust::SystemAuthorities;
+pub(super) use trust::Trust;
 
 /// The configuration for connections that `tls` secures.
 pub(super) fn client_config(tls: &TlsSettings, system: &SystemAuthorities) -> Result<ClientConfig, SetupError> {

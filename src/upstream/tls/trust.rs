@@ -18,9 +18,9 @@ use super::files;
 use crate::model::TlsSettings;
 use crate::upstream::certificate::Certificate;
 
-/// The system's authorities, read at most once by all who share them.
+/// The system's certificate authorities, read when the first certificate is judged by them, and once by all clones.
 #[derive(Debug, Clone, Default)]
-pub(in crate::upstream) struct SystemAuthorities(Arc<OnceLock<Arc<RootCertStore>>>);
+pub struct SystemAuthorities(Arc<OnceLock<Arc<RootCertStore>>>);
 
 impl SystemAuthorities {
     fn get(&self) -> Arc<RootCertStore> {
