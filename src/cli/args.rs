@@ -90,7 +90,7 @@ pub enum Command {
 }
 
 /// `sync`
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub struct SyncArgs {
     /// Mirrors to sync [default: all]
     #[arg(value_name = "MIRROR")]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::moves::{Move, Moves};
-use super::sync::{Release, Run, held};
+use super::sync::{Release, Run, Terms, held};
 use crate::blobs::Sharing;
-use crate::cli::args::{ImportArgs, SyncArgs};
+use crate::cli::args::ImportArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
@@ -18,7 +18,7 @@ use crate::cli::stores::synced;
 use crate::cli::text::size;
 use crate::config::MirrorSettings;
 use crate::model::{BaseUrl, MirrorId, SnapshotName};
-use crate::sync::{self, Absent, Adoption, Incomplete, Job, Outcome, SyncError, SyncReport};
+use crate::sync::{self, Absent, Acceptance, Adoption, Incomplete, Job, Outcome, SyncError, SyncReport};
 use crate::upstream::Client;
 
 /// Most missing files that are named to people; programs get all.
@@ -59,14 +59,15 @@ pub(in crate::cli) fn run(arguments: &ImportArgs, context: &Context, output: &mu
     let mirrors = context.mirrors(std::slice::from_ref(&arguments.mirror))?;
     let mirror = mirrors.first().expect("one is named and known");
     let url = tree(&arguments.dir)?;
-    let as_sync = SyncArgs {
+    let terms = Terms {
         force: arguments.name.is_some(),
+        accept: Acceptance {
+            rollback: arguments.accept_rollback,
+            release_info: arguments.accept_release_info,
+        },
         no_pgp_check: arguments.no_pgp_check,
-        accept_rollback: arguments.accept_rollback,
-        accept_release_info: arguments.accept_release_info,
-        ..SyncArgs::default()
     };
-    let run = Run::begin(&as_sync, context, output)?;
+    let run = Run::begin(terms, context, output)?;
     let lock = Arc::new(run.state.lock_sync(&mirror.id)?);
     let client = run.client_of_trees()?;
     let job = job(&run, &client, mirror, url, arguments)?;

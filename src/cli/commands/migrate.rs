@@ -10,10 +10,10 @@ use std::sync::Arc;
 use super::import::{sharing, tree};
 use super::migrate_report::{self as report, Mirror, Report, Snapshot, Unset};
 use super::moves::{Move, Moves};
-use super::sync::Run;
+use super::sync::{Run, Terms};
 use super::sync_dry_run::{look, scratch};
 use crate::catalog::{CatalogReader, SnapshotRecord};
-use crate::cli::args::{MigrateArgs, SyncArgs};
+use crate::cli::args::MigrateArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::Output;
@@ -23,26 +23,27 @@ use crate::legacy::{self, OldMirror, OldTree};
 use crate::model::{Pointer, SnapshotName};
 use crate::publish;
 use crate::state::{StateDir, SyncLock};
-use crate::sync::{self, Adoption, Job, Outcome, SyncError};
+use crate::sync::{self, Acceptance, Adoption, Job, Outcome, SyncError};
 use crate::upstream::Client;
 
 /// Takes the snapshots of the earlier mirrorctl over.
 pub(in crate::cli) fn run(arguments: &MigrateArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let old = find(context)?;
-    let as_sync = SyncArgs {
+    let terms = Terms {
         force: true,
-        no_pgp_check: arguments.no_pgp_check,
         // These are states of the past, whatever was synced since.
-        accept_rollback: true,
-        accept_release_info: true,
-        ..SyncArgs::default()
+        accept: Acceptance {
+            rollback: true,
+            release_info: true,
+        },
+        no_pgp_check: arguments.no_pgp_check,
     };
     let scratch = arguments.dry_run.then(scratch).transpose()?;
     let state = match &scratch {
         Some(place) => StateDir::open_to_change(place.path())?,
         None => context.state()?,
     };
-    let run = Run::on(state, &as_sync, context, output)?;
+    let run = Run::on(state, terms, context, output)?;
     let migration = Migration {
         arguments,
         context,

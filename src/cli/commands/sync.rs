@@ -80,9 +80,34 @@ pub(super) struct Release {
     date: Option<String>,
 }
 
+/// What the operator takes that is refused otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terms {
+    /// A snapshot although nothing is new, and one that shrank.
+    pub(super) force: bool,
+    /// Release files that are implausible.
+    pub(super) accept: Acceptance,
+    /// Metadata without a good signature.
+    pub(super) no_pgp_check: bool,
+}
+
+impl Terms {
+    /// Those of `sync`.
+    pub(super) fn of(arguments: &SyncArgs) -> Self {
+        Self {
+            force: arguments.force,
+            accept: Acceptance {
+                rollback: arguments.accept_rollback,
+                release_info: arguments.accept_release_info,
+            },
+            no_pgp_check: arguments.no_pgp_check,
+        }
+    }
+}
+
 /// What every mirror's sync in this run shares.
 pub(super) struct Run<'a> {
-    arguments: &'a SyncArgs,
+    terms: Terms,
     context: &'a Context,
     pub(super) state: StateDir,
     pub(super) store: Arc<Store>,
@@ -96,7 +121,7 @@ pub(super) struct Run<'a> {
 /// Syncs the named mirrors, or all.
 pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let mirrors = context.mirrors(&arguments.mirrors)?;
-    let run = Run::begin(arguments, context, output)?;
+    let run = Run::begin(Terms::of(arguments), context, output)?;
     let (mut report, mut failures) = (Report { mirrors: Vec::new() }, Vec::new());
     for mirror in &mirrors {
         match run.sync(mirror) {
@@ -123,17 +148,12 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn begin(arguments: &'a SyncArgs, context: &'a Context, output: &Output) -> Result<Self, Failure> {
-        Self::on(context.state()?, arguments, context, output)
+    pub(super) fn begin(terms: Terms, context: &'a Context, output: &Output) -> Result<Self, Failure> {
+        Self::on(context.state()?, terms, context, output)
     }
 
     /// A run that works in `state`.
-    pub(super) fn on(
-        state: StateDir,
-        arguments: &'a SyncArgs,
-        context: &'a Context,
-        output: &Output,
-    ) -> Result<Self, Failure> {
+    pub(super) fn on(state: StateDir, terms: Terms, context: &'a Context, output: &Output) -> Result<Self, Failure> {
         let catalog = Catalog::open(&state.catalog())?;
         let store = Store::new(catalog, Context::blobs(&state)?, state.incoming_root());
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -142,7 +162,7 @@ impl<'a> Run<'a> {
             .build();
         let runtime = runtime.map_err(|error| Failure::new(Kind::Failed, format!("cannot start threads: {error}")))?;
         Ok(Self {
-            arguments,
+            terms,
             context,
             state,
             store: Arc::new(store),
@@ -221,11 +241,8 @@ impl<'a> Run<'a> {
                 .into_iter()
                 .filter_map(|(wanted, pointer)| wanted.then_some(pointer))
                 .collect(),
-            force: self.arguments.force,
-            accept: Acceptance {
-                rollback: self.arguments.accept_rollback,
-                release_info: self.arguments.accept_release_info,
-            },
+            force: self.terms.force,
+            accept: self.terms.accept,
             max_shrink: mirror.max_shrink,
             max_size: mirror.max_size,
             adoption: None,
@@ -273,7 +290,7 @@ impl<'a> Run<'a> {
     }
 
     fn trust(&self, mirror: &MirrorSettings) -> Result<Trust, Failure> {
-        if mirror.no_pgp_check || self.arguments.no_pgp_check {
+        if mirror.no_pgp_check || self.terms.no_pgp_check {
             tracing::warn!("Signatures of {} are not checked", mirror.id);
             return Ok(Trust::Unchecked);
         }

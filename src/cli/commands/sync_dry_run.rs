@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::sync::{Release, Run, conclude};
+use super::sync::{Release, Run, Terms, conclude};
 use crate::blobs::BlobStore;
 use crate::catalog::{CatalogError, CatalogReader};
 use crate::cli::args::SyncArgs;
@@ -54,7 +54,12 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
     let mirrors = context.mirrors(&arguments.mirrors)?;
     let known = look(context)?;
     let place = scratch()?;
-    let run = Run::on(StateDir::open_to_change(place.path())?, arguments, context, output)?;
+    let run = Run::on(
+        StateDir::open_to_change(place.path())?,
+        Terms::of(arguments),
+        context,
+        output,
+    )?;
     let (mut previews, mut reports, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for mirror in &mirrors {
         match preview(&run, mirror, known.as_ref()) {
