@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 
-use mirrorctl_testkit::{Authority, Certified, Config, TlsFront, TlsVersions, Validity, free_port};
+use mirrorctl_testkit::{Authority, Config, TlsFront, TlsVersions, Validity, free_port};
 use serde_json::Value;
 
 use crate::site::text;
@@ -113,23 +113,7 @@ fn a_good_upstream_is_described() {
 #[test]
 fn certificates_that_a_sync_refuses_are_code_5() {
     let secured = Secured::new();
-    let issue = |hosts: &[&str], validity| secured.authority.issue(hosts, validity);
-    for (certified, why) in [
-        (issue(&["127.0.0.1"], Validity::ExpiredDaysAgo(3)), "it expired on"),
-        (issue(&["127.0.0.1"], Validity::FromTomorrow), "it is not valid yet"),
-        (
-            issue(&["mirror.example"], GOOD),
-            "it is not for the host that was asked, but for mirror.example",
-        ),
-        (
-            Certified::self_signed(&["127.0.0.1"], GOOD, false),
-            "no trusted authority issued it",
-        ),
-        (
-            Certified::self_signed(&["127.0.0.1"], GOOD, true),
-            "no trusted authority issued it",
-        ),
-    ] {
+    for (certified, why) in secured.bad_certificates() {
         let front = TlsFront::new(&secured.site.upstream, &certified);
         let report = check_front(&secured, &front, 5);
         assert_eq!(report["verified"], false);

@@ -61,6 +61,27 @@ impl Secured {
         (quoted(&certificate), quoted(&key))
     }
 
+    /// Certificates that nobody may accept, with what is said of each.
+    pub(crate) fn bad_certificates(&self) -> [(Certified, &'static str); 5] {
+        let issue = |hosts: &[&str], validity| self.authority.issue(hosts, validity);
+        [
+            (issue(&["127.0.0.1"], Validity::ExpiredDaysAgo(3)), "it expired on"),
+            (issue(&["127.0.0.1"], Validity::FromTomorrow), "it is not valid yet"),
+            (
+                issue(&["mirror.example"], GOOD),
+                "it is not for the host that was asked, but for mirror.example",
+            ),
+            (
+                Certified::self_signed(&["127.0.0.1"], GOOD, false),
+                "no trusted authority issued it",
+            ),
+            (
+                Certified::self_signed(&["127.0.0.1"], GOOD, true),
+                "no trusted authority issued it",
+            ),
+        ]
+    }
+
     /// Asserts that a sync fails with `code` and says `why`, that it asked upstream for nothing, and changed nothing.
     #[track_caller]
     fn refused(&self, code: i32, why: &str) {
@@ -126,23 +147,7 @@ fn the_systems_authorities_do_not_vouch_for_everybody_nor_do_those_of_a_file() {
 #[test]
 fn bad_certificates_are_refused() {
     let secured = Secured::new();
-    let issue = |hosts: &[&str], validity| secured.authority.issue(hosts, validity);
-    for (certified, why) in [
-        (issue(&["127.0.0.1"], Validity::ExpiredDaysAgo(3)), "it expired on"),
-        (issue(&["127.0.0.1"], Validity::FromTomorrow), "it is not valid yet"),
-        (
-            issue(&["mirror.example"], GOOD),
-            "it is not for the host that was asked",
-        ),
-        (
-            Certified::self_signed(&["127.0.0.1"], GOOD, false),
-            "no trusted authority issued it",
-        ),
-        (
-            Certified::self_signed(&["127.0.0.1"], GOOD, true),
-            "no trusted authority issued it",
-        ),
-    ] {
+    for (certified, why) in secured.bad_certificates() {
         let front = TlsFront::new(&secured.site.upstream, &certified);
         secured.configure(&front.url(), &[("ca_cert_file", &secured.trusted())]);
         secured.refused(5, why);
