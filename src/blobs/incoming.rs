@@ -1,10 +1,11 @@
 //! Bytes on their way into the store.
 //!
 //! Owns the files in `tmp/<mirror>/`: each is written once, hashed while it is written, never longer than announced,
-//! and removed unless the process dies. A file that is being written has a number for its name, a finished one its
-//! digest: so that whoever comes after a dead process knows what need not be fetched again. A large file that is being
-//! written has the digest it is expected to have, with `.part` behind it, and stays when it is given up: whoever wants
-//! it next goes on where it ended. It never gives a file its final name: the store does, after the bytes are durable.
+//! and removed unless the process dies. A finished file has its digest for its name, so that whoever comes after a dead
+//! process knows what need not be fetched again, and reads it to make sure. A file that is being written has the digest
+//! it is expected to have, which saves a renaming, or a number where none is known. A large one has `.part` behind it and
+//! stays when it is given up: whoever wants it next goes on where it ended. It never gives a file its final name: the
+//! store does, after the bytes are durable.
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
@@ -86,12 +87,29 @@ impl Inbox {
     /// # Errors
     /// When it cannot be made.
     pub fn begin(&self, longest: u64, checksum: Option<Checksum>) -> Result<Incoming, BlobError> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
-        let file = self
-            .directory
-            .create(&number)
-            .map_err(BlobError::io("create", &self.directory.path().join(&number)))?;
-        Ok(Incoming::new(file, self.place(number), self.owner, (longest, checksum)))
+        let expected = match checksum {
+            Some(Checksum::Sha256(digest)) => self.create(digest.to_string()),
+            Some(Checksum::Sha512(_)) | None => self.create_numbered(),
+        };
+        let created = match expected {
+            // Somebody else is at it, or an earlier process was and it has not been adopted.
+            Err((_, error)) if error.kind() == io::ErrorKind::AlreadyExists => self.create_numbered(),
+            created => created,
+        };
+        let (file, name) =
+            created.map_err(|(name, error)| BlobError::io("create", &self.directory.path().join(name))(error))?;
+        Ok(Incoming::new(file, self.place(name), self.owner, (longest, checksum)))
+    }
+
+    fn create_numbered(&self) -> Result<(File, String), (String, io::Error)> {
+        self.create(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    fn create(&self, name: String) -> Result<(File, String), (String, io::Error)> {
+        match self.directory.create(&name) {
+            Ok(file) => Ok((file, name)),
+            Err(error) => Err((name, error)),
+        }
     }
 
     /// Begins a file of `size` bytes that is expected to have this checksum, or goes on with what is left of an earlier
@@ -390,11 +408,11 @@ impl Place {
         self.directory.path().join(&self.name)
     }
 
-    /// Renames the file to its digest, so that it outlives this process. Best effort: where a file with the same bytes
+    /// Gives the file its digest for a name, so that it outlives this process. Best effort: where a file with the same bytes
     /// has that name, the number stays and the file is as good as any.
     fn take_name_of(&mut self, digest: Digest) {
         let name = digest.to_string();
-        if self.directory.rename_new(&self.name, &self.directory, &name).is_ok() {
+        if name != self.name && self.directory.rename_new(&self.name, &self.directory, &name).is_ok() {
             self.name = name;
         }
     }

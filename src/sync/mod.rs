@@ -6,6 +6,7 @@
 //! pointers lead beyond what the job says, and prints nothing.
 
 mod adopt;
+mod batch;
 mod download;
 mod error;
 mod filtering;

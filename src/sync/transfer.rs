@@ -7,14 +7,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
 use tokio::task::{self, JoinSet};
 
 use super::adopt::Damage;
+use super::batch::Batches;
 use super::download::{Downloaded, Downloads, Trouble};
 use super::error::FileError;
 use super::fit;
@@ -30,24 +28,23 @@ use crate::model::{BlobFacts, Checksum, Digest, RepoPath, Timestamp};
 use crate::state::SyncLock;
 use crate::upstream::Archive;
 
-/// A batch is committed when it has this many files …
-const BATCH_FILES: usize = 2_048;
-/// … or this many bytes …
-const BATCH_BYTES: u64 = 256 << 20;
-/// … or is this old: so that a kill loses little, and a sync of small files few flushes.
-const BATCH_AGE: Duration = Duration::from_secs(2);
-
 /// After so many files have failed, no further ones are begun: the rest would most likely fail alike.
 const ENOUGH_FAILURES: usize = 10;
 
 /// The way of one sync's files into the store.
 pub(super) struct Transfer {
     shared: Arc<Shared>,
-    to_committer: mpsc::Sender<Message>,
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.shared.batches.end();
+    }
 }
 
 struct Shared {
     downloads: Downloads,
+    batches: Batches,
     store: Arc<Store>,
     mirror: MirrorRow,
     /// Keeps the inbox ours until the committer is done with it.
@@ -93,12 +90,6 @@ impl Made<'_> {
     }
 }
 
-enum Message {
-    File(Dated),
-    /// Commit what is there, and tell whether everything so far could be committed.
-    Flush(oneshot::Sender<Result<(), SyncError>>),
-}
-
 impl Transfer {
     /// Begins, once what an earlier sync of the mirror left finished is kept, so that nothing is fetched twice.
     pub(super) async fn begin(
@@ -117,6 +108,7 @@ impl Transfer {
                 sharing: job.adoption.map_or(Sharing::Never, |adoption| adoption.sharing),
                 now: job.now,
             },
+            batches: Batches::default(),
             store: Arc::clone(store),
             mirror,
             _lock: Arc::clone(lock),
@@ -129,17 +121,14 @@ impl Transfer {
             reused: AtomicU64::new(0),
             failed: AtomicBool::new(false),
         });
-        let (to_committer, messages) = mpsc::channel();
         let committer = Committer {
             shared: Arc::clone(&shared),
-            batch: Vec::new(),
-            bytes: 0,
             failure: None,
         };
         // Not joined here: the runtime waits for it when it ends, also after an interruption.
-        drop(task::spawn_blocking(move || committer.run(&messages)));
-        let transfer = Self { shared, to_committer };
-        transfer.flush().await?;
+        drop(task::spawn_blocking(move || committer.run()));
+        let transfer = Self { shared };
+        transfer.shared.batches.flush().await?;
         Ok(transfer)
     }
 
@@ -228,14 +217,16 @@ impl Transfer {
             };
             let known = known.filter(|blob| store.blobs().has(blob.digest, blob.size));
             if known.is_none() {
-                self.hand_over((arrive(&self.shared.downloads.inbox, &file.bytes, new.mtime)?, new.mtime))?;
+                self.shared
+                    .batches
+                    .add((arrive(&self.shared.downloads.inbox, &file.bytes, new.mtime)?, new.mtime))?;
                 if file.fetched {
                     self.shared.count(new.size);
                 }
             }
             kept.push((file.path.clone(), known.unwrap_or(new)));
         }
-        self.flush().await?;
+        self.shared.batches.flush().await?;
         Ok(kept)
     }
 
@@ -253,35 +244,19 @@ impl Transfer {
         });
         let mut workers = JoinSet::new();
         for _ in 0..self.shared.connections.min(round.wants.len()) {
-            let (shared, round, to_committer) =
-                (Arc::clone(&self.shared), Arc::clone(&round), self.to_committer.clone());
-            workers.spawn(async move { round.work(&shared, &to_committer).await });
+            let (shared, round) = (Arc::clone(&self.shared), Arc::clone(&round));
+            workers.spawn(async move { round.work(&shared).await });
         }
         while let Some(outcome) = workers.join_next().await {
             outcome.map_err(|_| SyncError::Worker)??;
         }
         self.shared.progress.end();
-        self.flush().await?;
+        self.shared.batches.flush().await?;
         let outcome = std::mem::take(&mut *round.outcome());
         match outcome.first_failure {
             None => Ok(outcome.blobs),
             Some((first, error)) => Err(failed(outcome.failures, round.wants.len(), first, error)),
         }
-    }
-
-    fn hand_over(&self, file: Dated) -> Result<(), SyncError> {
-        self.to_committer
-            .send(Message::File(file))
-            .map_err(|_| SyncError::Worker)
-    }
-
-    /// Waits until everything handed over is durable.
-    async fn flush(&self) -> Result<(), SyncError> {
-        let (done, outcome) = oneshot::channel();
-        self.to_committer
-            .send(Message::Flush(done))
-            .map_err(|_| SyncError::Worker)?;
-        outcome.await.map_err(|_| SyncError::Worker)?
     }
 }
 
@@ -315,7 +290,7 @@ impl Round {
     }
 
     /// Fetches one want after the other until none is left.
-    async fn work(&self, shared: &Shared, to_committer: &mpsc::Sender<Message>) -> Result<(), SyncError> {
+    async fn work(&self, shared: &Shared) -> Result<(), SyncError> {
         while let Some(want) = self.wants.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             if self.outcome().failures >= ENOUGH_FAILURES || shared.failed.load(Ordering::Relaxed) {
                 break;
@@ -329,9 +304,7 @@ impl Round {
                         mtime,
                     };
                     self.outcome().blobs.insert(want.checksum, blob);
-                    if to_committer.send(Message::File(file)).is_err() {
-                        return Err(SyncError::Worker);
-                    }
+                    shared.batches.add(file)?;
                     shared.count(bytes);
                     shared.progress.file();
                 }
@@ -359,52 +332,30 @@ impl Round {
 /// Makes arrived files durable, batch by batch, on a thread of its own.
 struct Committer {
     shared: Arc<Shared>,
-    batch: Vec<Dated>,
-    bytes: u64,
     failure: Option<SyncError>,
 }
 
 impl Committer {
-    /// Works until every sender is gone, and commits what is left then. Begins with what a dead sync left finished.
-    fn run(mut self, messages: &mpsc::Receiver<Message>) {
-        self.batch = self.shared.downloads.inbox.adopted();
-        self.commit();
-        let mut due = None;
-        loop {
-            let patience = due.map_or(Duration::MAX, |due: Instant| {
-                due.saturating_duration_since(Instant::now())
-            });
-            match messages.recv_timeout(patience) {
-                Ok(Message::File(file)) => {
-                    self.bytes += file.0.size();
-                    self.batch.push(file);
-                    due.get_or_insert_with(|| Instant::now() + BATCH_AGE);
-                    if self.batch.len() < BATCH_FILES && self.bytes < BATCH_BYTES {
-                        continue;
-                    }
-                    self.commit();
-                }
-                Ok(Message::Flush(done)) => {
-                    self.commit();
-                    // Whoever asked may have been interrupted meanwhile.
-                    let _ = done.send(self.failure.take().map_or(Ok(()), Err));
-                }
-                Err(RecvTimeoutError::Timeout) => self.commit(),
-                Err(RecvTimeoutError::Disconnected) => break self.commit(),
+    /// Works until nothing more comes. Begins with what a dead sync left finished.
+    fn run(mut self) {
+        let left = self.shared.downloads.inbox.adopted();
+        self.commit(left);
+        while let Some(batch) = self.shared.batches.next() {
+            self.commit(batch.files);
+            for answer in batch.waiting {
+                // Whoever asked may have been interrupted meanwhile.
+                let _ = answer.send(self.failure.take().map_or(Ok(()), Err));
             }
-            due = None;
         }
-        if let Some(error) = self.failure {
+        if let Some(error) = &self.failure {
             tracing::error!(
-                error = &error as &dyn std::error::Error,
+                error = error as &dyn std::error::Error,
                 "the last files could not be kept"
             );
         }
     }
 
-    fn commit(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
-        self.bytes = 0;
+    fn commit(&mut self, batch: Vec<Dated>) {
         if self.failure.is_some() {
             return batch.into_iter().for_each(|(arrived, _)| arrived.leave());
         }
@@ -414,6 +365,12 @@ impl Committer {
         let Shared { store, mirror, now, .. } = &*self.shared;
         self.failure = store.commit(*mirror, batch, *now).err();
         self.shared.failed.store(self.failure.is_some(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.shared.batches.abandon();
     }
 }
 
