@@ -8,13 +8,15 @@ use std::path::Path;
 
 use crate::catalog::{Act, Catalog, CatalogError, Moved, PointerTarget, RequestedMove};
 use crate::control::{self, ControlError, LiveMount, Request};
-use crate::model::{MirrorId, Pointer, SnapshotName, Timestamp};
+use crate::model::{MirrorId, MoveTerms, Pointer, SnapshotName, Timestamp};
 
 /// Who moves pointers, and when.
 #[derive(Debug, Clone, Copy)]
 pub struct By<'a> {
     /// The user's name, for the history.
     pub actor: &'a str,
+    /// Why, in their words.
+    pub message: Option<&'a str>,
     /// The time of day.
     pub now: Timestamp,
     /// Whether rules that stand against it are overridden.
@@ -29,19 +31,12 @@ pub fn stage(
     catalog: &mut Catalog,
     mirror: &MirrorId,
     name: &SnapshotName,
+    terms: MoveTerms,
     by: By<'_>,
 ) -> Result<Vec<Moved>, CatalogError> {
     let target = PointerTarget::Snapshot(name.clone());
-    move_pointers(
-        catalog,
-        &[RequestedMove {
-            mirror: mirror.clone(),
-            pointer: Pointer::Staging,
-            target,
-        }],
-        "stage",
-        by,
-    )
+    let wish = wish(mirror, Pointer::Staging, target, terms);
+    move_pointers(catalog, &[wish], "stage", by)
 }
 
 /// Points `current` of `mirror` at the snapshot `name`, past `staging`.
@@ -52,32 +47,28 @@ pub fn publish(
     catalog: &mut Catalog,
     mirror: &MirrorId,
     name: &SnapshotName,
+    terms: MoveTerms,
     by: By<'_>,
 ) -> Result<Vec<Moved>, CatalogError> {
     let target = PointerTarget::Snapshot(name.clone());
-    move_pointers(
-        catalog,
-        &[RequestedMove {
-            mirror: mirror.clone(),
-            pointer: Pointer::Current,
-            target,
-        }],
-        "publish",
-        by,
-    )
+    let wish = wish(mirror, Pointer::Current, target, terms);
+    move_pointers(catalog, &[wish], "publish", by)
 }
 
 /// Points `current` of every one of `mirrors` where its `staging` leads: all of them in one transaction, or none.
 ///
 /// # Errors
 /// When one has nothing staged, or what is staged is held, or the catalog cannot be written.
-pub fn promote(catalog: &mut Catalog, mirrors: &[MirrorId], by: By<'_>) -> Result<Vec<Moved>, CatalogError> {
-    let wish = |mirror: &MirrorId| RequestedMove {
-        mirror: mirror.clone(),
-        pointer: Pointer::Current,
-        target: PointerTarget::SameAs(Pointer::Staging),
-    };
-    let wishes: Vec<_> = mirrors.iter().map(wish).collect();
+pub fn promote(
+    catalog: &mut Catalog,
+    mirrors: &[(MirrorId, MoveTerms)],
+    by: By<'_>,
+) -> Result<Vec<Moved>, CatalogError> {
+    let staged = || PointerTarget::SameAs(Pointer::Staging);
+    let wishes = mirrors
+        .iter()
+        .map(|(mirror, terms)| wish(mirror, Pointer::Current, staged(), *terms));
+    let wishes: Vec<_> = wishes.collect();
     move_pointers(catalog, &wishes, "promote", by)
 }
 
@@ -94,15 +85,22 @@ pub fn adopt(
     let mut wishes = Vec::new();
     for (mirror, pointer, name) in targets {
         let row = catalog.reader().mirror(mirror)?;
-        if catalog.reader().pointer(row, *pointer)?.is_none() {
-            wishes.push(RequestedMove {
-                mirror: mirror.clone(),
-                pointer: *pointer,
-                target: PointerTarget::Snapshot(name.clone()),
-            });
+        if catalog.reader().pointer(row, pointer)?.is_none() {
+            let target = PointerTarget::Snapshot(name.clone());
+            wishes.push(wish(mirror, pointer.clone(), target, MoveTerms::default()));
         }
     }
     move_pointers(catalog, &wishes, "migrate", by)
+}
+
+fn wish(mirror: &MirrorId, pointer: Pointer, target: PointerTarget, terms: MoveTerms) -> RequestedMove {
+    RequestedMove {
+        mirror: mirror.clone(),
+        pointer,
+        target,
+        expect: None,
+        terms,
+    }
 }
 
 fn move_pointers(
@@ -114,8 +112,10 @@ fn move_pointers(
     let act = Act {
         command,
         actor: by.actor,
+        message: by.message,
         now: by.now,
         force: by.force,
+        retracts: false,
     };
     match catalog.move_pointers(wishes, act) {
         // Wishing again is safe: what was recorded is found in place, what was not is recorded now.

@@ -13,6 +13,7 @@
 #![expect(clippy::disallowed_types, reason = "the one room with SQL")]
 
 mod computed;
+mod generations;
 mod leases;
 mod live;
 mod manifest;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 pub use computed::Uncompressed;
+pub use generations::Generation;
 pub use leases::Claim;
 pub use live::{Condemned, Marked};
 pub use manifest::{Manifest, ManifestError, ManifestFile};
@@ -171,6 +173,36 @@ pub enum CatalogError {
         mirror: MirrorId,
         /// The pointer.
         pointer: Pointer,
+    },
+    /// The pointer leads elsewhere than was expected.
+    #[error("{mirror}/{pointer} leads to {}, not to {expected}", found.as_ref().map_or("nowhere", SnapshotName::as_str))]
+    Unexpected {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The pointer.
+        pointer: Pointer,
+        /// Where it was expected to lead.
+        expected: SnapshotName,
+        /// Where it leads.
+        found: Option<SnapshotName>,
+    },
+    /// The pointer has only ever led to where it leads.
+    #[error("{mirror}/{pointer} was nowhere before")]
+    NoPrevious {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The pointer.
+        pointer: Pointer,
+    },
+    /// The snapshot must pass its checks before a pointer moves to it.
+    #[error("snapshot {name} of {mirror} {}", if *failed { "has failed its checks" } else { "has not been checked" })]
+    Untested {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The snapshot.
+        name: SnapshotName,
+        /// Whether its checks were run.
+        failed: bool,
     },
     /// A generated name and all its numbered forms are taken.
     #[error("no free snapshot name like {name} is left")]
@@ -367,6 +399,7 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, CatalogError> {
 mod opening_tests {
     use super::tests::{House, SAME, at, listing, mirror_id};
     use super::*;
+    use crate::model::MoveTerms;
 
     #[test]
     fn the_log_stays_when_the_last_writer_leaves() {
@@ -463,6 +496,7 @@ mod opening_tests {
                 &tests::snapshot_name("x"),
                 false,
                 &[],
+                MoveTerms::default(),
                 tests::act("stage", at(0)),
             )
             .expect_err("was never synced");
@@ -484,7 +518,7 @@ mod opening_tests {
             .expect("records");
         let row = house.row("debian");
         let reader = house.catalog.another_reader().expect("opens");
-        let newest = |reader: &CatalogReader| Ok(reader.pointer(row, Pointer::Current)?.map(|moved| moved.snapshot));
+        let newest = |reader: &CatalogReader| Ok(reader.pointer(row, &Pointer::Current)?.map(|moved| moved.snapshot));
         let (before, after) = reader
             .at_once(|reader| {
                 let before = newest(reader)?;

@@ -1,13 +1,14 @@
 //! Where the pointers lead: the appended moves, and the one act that adds to them.
 //!
-//! Owns table `move`. Rows are only ever added; the newest row of a pointer is where it leads. All moves of one act
-//! become visible in one transaction. It does not judge whether a move is wise: `publish` does.
+//! Owns tables `pointer` and `move`. Rows are only ever added; the newest row of a pointer is where it leads. All moves of
+//! one act become visible in one transaction. It knows the conditions that a wish can make; whether a move is wise,
+//! `publish` judges.
 
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::sql_types::Sql;
-use super::{Catalog, CatalogError, CatalogReader, MirrorRow, MoveRow, Seq, SnapshotRow, snapshots};
-use crate::model::{MirrorId, Pointer, SnapshotName, Timestamp};
+use super::{Catalog, CatalogError, CatalogReader, MirrorRow, MoveRow, Seq, SnapshotRow, generations, snapshots};
+use crate::model::{Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Timestamp};
 
 /// One move of a pointer, as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,25 +32,37 @@ pub struct MoveRecord {
     /// Modification time of plain index names below the pointer from this move on: it grows by at least a second
     /// with every move, whatever the clock does.
     pub serial_mtime: Timestamp,
-    /// The command that moved it: `stage`, `publish`, `promote`, `sync` or `migrate`.
+    /// The command that moved it: `stage`, `publish`, `promote`, `rollback`, `sync` or `migrate`.
     pub act: String,
     /// Who did it.
     pub actor: String,
+    /// Why, in their words.
+    pub message: Option<String>,
     /// Whether a rule was against it.
     pub forced: bool,
+    /// Whether the snapshot had passed its checks; `None` where they had not been run.
+    pub passed: Option<bool>,
+    /// What of the publications before stays reachable from this move on.
+    pub lending: Lending,
+    /// Whether it takes back what was published after its target.
+    pub retracts: bool,
 }
 
-/// What moves pointers: the command, on whose behalf, and when.
+/// What moves pointers: the command, on whose behalf, when, and why.
 #[derive(Debug, Clone, Copy)]
 pub struct Act<'a> {
-    /// The command's name: `stage`, `publish`, `promote` or `sync`.
+    /// The command's name: `stage`, `publish`, `promote`, `rollback`, `sync` or `migrate`.
     pub command: &'a str,
     /// Who acts.
     pub actor: &'a str,
+    /// Why, in their words.
+    pub message: Option<&'a str>,
     /// The time of day.
     pub now: Timestamp,
     /// Whether rules that stand against it are overridden.
     pub force: bool,
+    /// Whether what was published after the targets is taken back, so that nothing of it stays reachable.
+    pub retracts: bool,
 }
 
 /// Where a pointer shall lead.
@@ -59,6 +72,8 @@ pub enum PointerTarget {
     Snapshot(SnapshotName),
     /// To wherever this other pointer of the same mirror leads at that moment.
     SameAs(Pointer),
+    /// To where it led before it was moved to where it leads: going back twice goes back two steps.
+    Previous,
 }
 
 /// A wish to move one pointer.
@@ -70,18 +85,31 @@ pub struct RequestedMove {
     pub pointer: Pointer,
     /// Where to.
     pub target: PointerTarget,
+    /// Where the pointer must lead at that moment; `None` for anywhere.
+    pub expect: Option<SnapshotName>,
+    /// On which terms.
+    pub terms: MoveTerms,
 }
 
-const COLUMNS: &str = "move.id, act_id, mirror.name, pointer, snapshot_id, snapshot_name, seq, moved_at, \
-                       serial_mtime, act, actor, forced";
+const COLUMNS: &str = "move.id, act_id, mirror.name, pointer.name, snapshot_id, snapshot_name, seq, moved_at, \
+                       serial_mtime, act, actor, message, forced, passed, keep_generations, keep_for, retracts";
+const FROM: &str = "move JOIN mirror ON mirror.id = mirror_id JOIN pointer ON pointer.id = move.pointer";
 
 impl CatalogReader {
     /// Where `pointer` leads now; `None` when it was never set.
     ///
     /// # Errors
     /// When the catalog cannot be read.
-    pub fn pointer(&self, mirror: MirrorRow, pointer: Pointer) -> Result<Option<MoveRecord>, CatalogError> {
+    pub fn pointer(&self, mirror: MirrorRow, pointer: &Pointer) -> Result<Option<MoveRecord>, CatalogError> {
         newest(&self.connection, mirror, pointer)
+    }
+
+    /// Where each pointer of a mirror leads that was ever set, sorted by their names.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn pointers(&self, mirror: MirrorRow) -> Result<Vec<MoveRecord>, CatalogError> {
+        pointers(&self.connection, mirror)
     }
 
     /// The move of this row.
@@ -89,7 +117,7 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn pointer_move(&self, row: MoveRow) -> Result<Option<MoveRecord>, CatalogError> {
-        let sql = format!("SELECT {COLUMNS} FROM move JOIN mirror ON mirror.id = mirror_id WHERE move.id = ?");
+        let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE move.id = ?");
         Ok(self
             .connection
             .prepare_cached(&sql)?
@@ -102,9 +130,7 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn history(&self, mirror: MirrorRow) -> Result<Vec<MoveRecord>, CatalogError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM move JOIN mirror ON mirror.id = mirror_id WHERE mirror_id = ? ORDER BY move.id DESC"
-        );
+        let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE mirror_id = ? ORDER BY move.id DESC");
         let mut query = self.connection.prepare_cached(&sql)?;
         let rows = query.query_map([mirror], read_move)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -117,8 +143,8 @@ impl Catalog {
     /// order of the wishes, with the move that it replaced.
     ///
     /// # Errors
-    /// When a mirror, snapshot or source pointer does not exist, a target is held and the act has no force, or the
-    /// catalog cannot be written.
+    /// When a mirror, snapshot or source pointer does not exist, a pointer does not lead where it is expected to, a
+    /// target is held or has not passed its checks and the act has no force, or the catalog cannot be written.
     pub fn move_pointers(&mut self, wishes: &[RequestedMove], act: Act<'_>) -> Result<Vec<Moved>, CatalogError> {
         self.write(|transaction| {
             let mut append = Appender::begin(transaction, act);
@@ -162,21 +188,61 @@ impl<'a> Appender<'a> {
 
     fn fulfil(&mut self, wish: &RequestedMove) -> Result<Moved, CatalogError> {
         let mirror = super::tree::mirror_row(self.transaction, &wish.mirror)?;
+        self.expect(mirror, wish)?;
         let target = match &wish.target {
             PointerTarget::Snapshot(name) => snapshots::find(self.transaction, mirror, &wish.mirror, name)?,
-            PointerTarget::SameAs(pointer) => {
-                let source = newest(self.transaction, mirror, *pointer)?.ok_or_else(|| CatalogError::NotSet {
-                    mirror: wish.mirror.clone(),
-                    pointer: *pointer,
-                })?;
-                snapshots::Target {
-                    row: source.snapshot_row,
-                    name: source.snapshot,
-                    seq: source.seq,
-                }
-            }
+            PointerTarget::SameAs(pointer) => self.target_of(mirror, &wish.mirror, pointer)?,
+            PointerTarget::Previous => self.previous(mirror, wish)?,
         };
-        self.lead(mirror, &wish.mirror, wish.pointer, &target)
+        self.lead(mirror, &wish.mirror, &wish.pointer, &target, wish.terms)
+    }
+
+    /// Makes sure that the pointer leads where the wish expects it to.
+    fn expect(&self, mirror: MirrorRow, wish: &RequestedMove) -> Result<(), CatalogError> {
+        let Some(expected) = &wish.expect else { return Ok(()) };
+        let found = newest(self.transaction, mirror, &wish.pointer)?.map(|there| there.snapshot);
+        if found.as_ref() == Some(expected) {
+            return Ok(());
+        }
+        Err(CatalogError::Unexpected {
+            mirror: wish.mirror.clone(),
+            pointer: wish.pointer.clone(),
+            expected: expected.clone(),
+            found,
+        })
+    }
+
+    fn target_of(
+        &self,
+        mirror: MirrorRow,
+        id: &MirrorId,
+        pointer: &Pointer,
+    ) -> Result<snapshots::Target, CatalogError> {
+        match newest(self.transaction, mirror, pointer)? {
+            Some(there) => Ok(snapshots::Target {
+                row: there.snapshot_row,
+                name: there.snapshot,
+                seq: there.seq,
+            }),
+            None => Err(CatalogError::NotSet {
+                mirror: id.clone(),
+                pointer: pointer.clone(),
+            }),
+        }
+    }
+
+    fn previous(&self, mirror: MirrorRow, wish: &RequestedMove) -> Result<snapshots::Target, CatalogError> {
+        // Refuses a pointer that is not set.
+        self.target_of(mirror, &wish.mirror, &wish.pointer)?;
+        let moves = moves_of(self.transaction, mirror, &wish.pointer)?;
+        let before = generations::before(&moves).ok_or_else(|| CatalogError::NoPrevious {
+            mirror: wish.mirror.clone(),
+            pointer: wish.pointer.clone(),
+        })?;
+        snapshots::of_row(self.transaction, before.snapshot_row)?.ok_or_else(|| CatalogError::UnknownSnapshot {
+            mirror: wish.mirror.clone(),
+            name: before.snapshot.clone(),
+        })
     }
 
     /// Makes `pointer` lead to `target`.
@@ -184,8 +250,9 @@ impl<'a> Appender<'a> {
         &mut self,
         mirror: MirrorRow,
         id: &MirrorId,
-        pointer: Pointer,
+        pointer: &Pointer,
         target: &snapshots::Target,
+        terms: MoveTerms,
     ) -> Result<Moved, CatalogError> {
         let before = newest(self.transaction, mirror, pointer)?;
         if let Some(there) = before.as_ref().filter(|before| before.snapshot_row == target.row) {
@@ -194,9 +261,17 @@ impl<'a> Appender<'a> {
                 before,
             });
         }
-        let forced = self.release(mirror, id, target)?;
+        let passed = snapshots::has_passed(self.transaction, target.row)?;
+        let mut forced = self.release(mirror, id, target)?;
+        forced |= self.check(id, target, terms.must_have_passed && passed != Some(true), passed)?;
+        let number = intern(self.transaction, pointer)?;
         let Act {
-            command, actor, now, ..
+            command,
+            actor,
+            message,
+            now,
+            retracts,
+            ..
         } = self.act;
         let serial = before
             .as_ref()
@@ -204,13 +279,14 @@ impl<'a> Appender<'a> {
         self.transaction
             .prepare_cached(
                 "INSERT INTO move (act_id, mirror_id, pointer, snapshot_id, snapshot_name, seq, moved_at,
-                                   serial_mtime, act, actor, forced)
-                 VALUES (coalesce(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                   serial_mtime, act, actor, message, forced, passed, keep_generations, keep_for,
+                                   retracts)
+                 VALUES (coalesce(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 self.act_row,
                 mirror,
-                Sql(pointer),
+                number,
                 target.row,
                 Sql(&target.name),
                 target.seq,
@@ -218,7 +294,12 @@ impl<'a> Appender<'a> {
                 Sql(serial),
                 command,
                 actor,
-                forced
+                message,
+                forced,
+                passed,
+                terms.lending.generations,
+                i64::try_from(terms.lending.within.as_secs()).unwrap_or(i64::MAX),
+                retracts
             ])?;
         let row = MoveRow(self.transaction.last_insert_rowid());
         if self.act_row.is_none() {
@@ -230,7 +311,7 @@ impl<'a> Appender<'a> {
         Ok(Moved { before, now })
     }
 
-    /// Makes sure that nothing stands against a move to `target`, and answers whether that took force.
+    /// Makes sure that `target` is not held, and answers whether that took force.
     fn release(&self, mirror: MirrorRow, id: &MirrorId, target: &snapshots::Target) -> Result<bool, CatalogError> {
         let Some(shrink) = snapshots::held(self.transaction, mirror, target.seq)? else {
             return Ok(false);
@@ -246,19 +327,79 @@ impl<'a> Appender<'a> {
         self.transaction.execute(end, params![mirror, target.seq])?;
         Ok(true)
     }
+
+    /// Refuses a target that lacks the checks it needs, and answers whether that took force.
+    fn check(
+        &self,
+        id: &MirrorId,
+        target: &snapshots::Target,
+        lacking: bool,
+        passed: Option<bool>,
+    ) -> Result<bool, CatalogError> {
+        if lacking && !self.act.force {
+            return Err(CatalogError::Untested {
+                mirror: id.clone(),
+                name: target.name.clone(),
+                failed: passed.is_some(),
+            });
+        }
+        Ok(lacking)
+    }
+}
+
+/// The number of a pointer, which gets one with its first move.
+fn intern(transaction: &Transaction<'_>, pointer: &Pointer) -> Result<i64, CatalogError> {
+    let number = |transaction: &Transaction<'_>| {
+        transaction
+            .prepare_cached("SELECT id FROM pointer WHERE name = ?")?
+            .query_row([pointer.name()], |row| row.get(0))
+            .optional()
+    };
+    if let Some(number) = number(transaction)? {
+        return Ok(number);
+    }
+    transaction.execute("INSERT INTO pointer (name) VALUES (?)", [pointer.name()])?;
+    Ok(transaction.last_insert_rowid())
 }
 
 pub(super) fn newest(
-    connection: &rusqlite::Connection,
+    connection: &Connection,
     mirror: MirrorRow,
-    pointer: Pointer,
+    pointer: &Pointer,
 ) -> Result<Option<MoveRecord>, CatalogError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM move JOIN mirror ON mirror.id = mirror_id
-         WHERE mirror_id = ? AND pointer = ? ORDER BY move.id DESC LIMIT 1"
+        "SELECT {COLUMNS} FROM {FROM}
+         WHERE mirror_id = ? AND move.pointer = (SELECT id FROM pointer WHERE name = ?)
+         ORDER BY move.id DESC LIMIT 1"
     );
     let mut query = connection.prepare_cached(&sql)?;
-    Ok(query.query_row(params![mirror, Sql(pointer)], read_move).optional()?)
+    Ok(query.query_row(params![mirror, pointer.name()], read_move).optional()?)
+}
+
+/// Where each pointer of a mirror leads that was ever set, sorted by their names.
+pub(super) fn pointers(connection: &Connection, mirror: MirrorRow) -> Result<Vec<MoveRecord>, CatalogError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {FROM}
+         WHERE move.id IN (SELECT max(id) FROM move WHERE mirror_id = ? GROUP BY pointer) ORDER BY pointer.name"
+    );
+    let mut query = connection.prepare_cached(&sql)?;
+    let rows = query.query_map([mirror], read_move)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Every move of one pointer, newest first.
+pub(super) fn moves_of(
+    connection: &Connection,
+    mirror: MirrorRow,
+    pointer: &Pointer,
+) -> Result<Vec<MoveRecord>, CatalogError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {FROM}
+         WHERE mirror_id = ? AND move.pointer = (SELECT id FROM pointer WHERE name = ?) ORDER BY move.id DESC"
+    );
+    let mut query = connection.prepare_cached(&sql)?;
+    let rows = query.query_map(params![mirror, pointer.name()], read_move)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
@@ -276,7 +417,14 @@ fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
         serial_mtime,
         act: row.get(9)?,
         actor: row.get(10)?,
-        forced: row.get(11)?,
+        message: row.get(11)?,
+        forced: row.get(12)?,
+        passed: row.get(13)?,
+        lending: Lending {
+            generations: row.get(14)?,
+            within: std::time::Duration::from_secs(row.get::<_, i64>(15)?.max(0).cast_unsigned()),
+        },
+        retracts: row.get(16)?,
     })
 }
 
@@ -303,6 +451,8 @@ mod tests {
             mirror: mirror_id(mirror),
             pointer,
             target: PointerTarget::Snapshot(snapshot_name(name)),
+            expect: None,
+            terms: MoveTerms::default(),
         }
     }
 
@@ -311,6 +461,8 @@ mod tests {
             mirror: mirror_id(mirror),
             pointer: Pointer::Current,
             target: PointerTarget::SameAs(Pointer::Staging),
+            expect: None,
+            terms: MoveTerms::default(),
         }
     }
 

@@ -17,7 +17,8 @@ use super::snapshots::{self, drop_unneeded};
 use super::sql_types::{OPEN, Sql, stored};
 use super::{BlobRow, Catalog, CatalogError, DirRow, MirrorRow, ROOT_DIR, Seq, SnapshotRow};
 use crate::model::{
-    Digest, Entry, HashType, HashTypes, Listing, MirrorId, Pointer, RepoPath, Role, Shrink, SnapshotName, Timestamp,
+    Digest, Entry, HashType, HashTypes, Listing, MirrorId, MoveTerms, Pointer, RepoPath, Role, Shrink, SnapshotName,
+    Timestamp,
 };
 
 /// Longest chain of manifests that only hold changes: bounds what reading the oldest one costs.
@@ -80,6 +81,8 @@ pub struct Recording<'a> {
     pub absent: u64,
     /// Pointers that move to the snapshot in the same transaction, unless it is held.
     pub pointers: &'a [Pointer],
+    /// On which terms they move.
+    pub terms: MoveTerms,
     /// Who syncs.
     pub actor: &'a str,
     /// The date of the snapshot.
@@ -195,13 +198,15 @@ impl Catalog {
             let act = Act {
                 command: "sync",
                 actor: what.actor,
+                message: None,
                 now: what.now,
                 force: false,
+                retracts: false,
             };
             let mut append = Appender::begin(transaction, act);
             let pointers = what.pointers.iter().filter(|_| what.held.is_none());
             let moves = pointers
-                .map(|pointer| append.lead(mirror, &prepared.mirror, *pointer, &target))
+                .map(|pointer| append.lead(mirror, &prepared.mirror, pointer, &target, what.terms))
                 .collect::<Result<_, _>>()?;
             transaction.execute("DELETE FROM lease WHERE mirror_id = ?", [mirror])?;
             transaction.execute(
@@ -668,6 +673,7 @@ mod tests {
             held: None,
             absent: 0,
             pointers: &[],
+            terms: MoveTerms::default(),
             actor: "tester",
             created_at: at(0),
             now: at(0),
@@ -737,6 +743,7 @@ mod tests {
             held: None,
             absent: 0,
             pointers: &[],
+            terms: MoveTerms::default(),
             actor: "tester",
             created_at: at(0),
             now: at(0),

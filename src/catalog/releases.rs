@@ -240,6 +240,7 @@ mod tests {
     use super::super::Recording;
     use super::super::tests::{House, at, facts, listing, mirror_id, snapshot_name};
     use super::*;
+    use crate::model::MoveTerms;
 
     fn release(suite: &str) -> ReleaseFacts {
         ReleaseFacts {
@@ -290,6 +291,7 @@ mod tests {
             held: None,
             absent: 0,
             pointers: &[],
+            terms: MoveTerms::default(),
             actor: "tester",
             created_at: at(7),
             now: at(7),

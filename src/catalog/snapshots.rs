@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
-use super::pointers::{Act, Appender, Moved, newest};
+use super::pointers::{self, Act, Appender, Moved};
 use super::sql_types::Sql;
 use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq, SnapshotRow, tree};
-use crate::model::{MirrorId, Pointer, Shrink, SnapshotName, Timestamp};
+use crate::model::{MirrorId, MoveTerms, Pointer, Shrink, SnapshotName, Timestamp};
 
 /// A snapshot and what there is to know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +35,22 @@ pub struct SnapshotRecord {
     pub absent: u64,
     /// Whether only force deletes it.
     pub protected: bool,
+    /// The pointers that lead to it, sorted by their names.
+    pub pointers: Vec<Pointer>,
+}
+
+impl SnapshotRecord {
     /// Whether `staging` leads to it.
-    pub staged: bool,
+    #[must_use]
+    pub fn is_staged(&self) -> bool {
+        self.pointers.contains(&Pointer::Staging)
+    }
+
     /// Whether `current` leads to it.
-    pub current: bool,
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.pointers.contains(&Pointer::Current)
+    }
 }
 
 /// What a pointer can lead to.
@@ -56,19 +68,21 @@ impl CatalogReader {
     pub fn snapshots(&self, mirror: MirrorRow) -> Result<Vec<SnapshotRecord>, CatalogError> {
         let mut query = self.connection.prepare_cached(
             "SELECT snapshot.id, mirror.name, snapshot.name, snapshot.seq, created_at, files, bytes, protected,
-                    pool_files, held_against,
-                    snapshot.id IS (SELECT snapshot_id FROM move WHERE mirror_id = ?1 AND pointer = 0
-                                    ORDER BY id DESC LIMIT 1),
-                    snapshot.id IS (SELECT snapshot_id FROM move WHERE mirror_id = ?1 AND pointer = 1
-                                    ORDER BY id DESC LIMIT 1),
-                    absent
+                    pool_files, held_against, absent
              FROM snapshot
              JOIN mirror ON mirror.id = snapshot.mirror_id
              JOIN listing ON listing.mirror_id = snapshot.mirror_id AND listing.seq = snapshot.seq
              WHERE snapshot.mirror_id = ?1 ORDER BY snapshot.id DESC",
         )?;
         let rows = query.query_map([mirror], read_snapshot)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let mut snapshots: Vec<SnapshotRecord> = rows.collect::<rusqlite::Result<_>>()?;
+        for there in pointers::pointers(&self.connection, mirror)? {
+            let led_to = snapshots.iter_mut().find(|snapshot| snapshot.row == there.snapshot_row);
+            if let Some(snapshot) = led_to {
+                snapshot.pointers.push(there.pointer);
+            }
+        }
+        Ok(snapshots)
     }
 
     /// The first of `wanted`, `wanted-2`, `wanted-3` … that is not taken.
@@ -106,6 +120,7 @@ impl Catalog {
         name: &SnapshotName,
         replace: bool,
         pointers: &[Pointer],
+        terms: MoveTerms,
         act: Act<'_>,
     ) -> Result<Vec<Moved>, CatalogError> {
         self.write(|transaction| {
@@ -129,7 +144,7 @@ impl Catalog {
             let mut append = Appender::begin(transaction, act);
             pointers
                 .iter()
-                .map(|pointer| append.lead(row, mirror, *pointer, &target))
+                .map(|pointer| append.lead(row, mirror, pointer, &target, terms))
                 .collect()
         })
     }
@@ -179,6 +194,29 @@ pub(super) fn find(
         })
 }
 
+/// What the snapshot of this row is now; `None` when it is gone.
+pub(super) fn of_row(connection: &rusqlite::Connection, row: SnapshotRow) -> Result<Option<Target>, CatalogError> {
+    let mut query = connection.prepare_cached("SELECT name, seq FROM snapshot WHERE id = ?")?;
+    let found = query.query_row([row], |found| {
+        let Sql(name) = found.get(0)?;
+        Ok(Target {
+            row,
+            name,
+            seq: found.get(1)?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// Whether the newest run of a snapshot's checks passed; `None` when there was none.
+pub(super) fn has_passed(connection: &rusqlite::Connection, row: SnapshotRow) -> Result<Option<bool>, CatalogError> {
+    let sql = "SELECT passed FROM test_run WHERE snapshot_id = ? ORDER BY id DESC LIMIT 1";
+    Ok(connection
+        .prepare_cached(sql)?
+        .query_row([row], |found| found.get(0))
+        .optional()?)
+}
+
 pub(super) fn insert(
     transaction: &Transaction<'_>,
     mirror: MirrorRow,
@@ -203,14 +241,15 @@ fn remove(
     target: &Target,
     force: bool,
 ) -> Result<(), CatalogError> {
-    for pointer in Pointer::ALL {
-        if newest(transaction, row, pointer)?.is_some_and(|there| there.snapshot_row == target.row) {
-            return Err(CatalogError::Pointed {
-                mirror: mirror.clone(),
-                pointer,
-                name: target.name.clone(),
-            });
-        }
+    let leading = pointers::pointers(transaction, row)?
+        .into_iter()
+        .find(|there| there.snapshot_row == target.row);
+    if let Some(there) = leading {
+        return Err(CatalogError::Pointed {
+            mirror: mirror.clone(),
+            pointer: there.pointer,
+            name: target.name.clone(),
+        });
     }
     let is_protected = "SELECT protected FROM snapshot WHERE id = ?";
     if !force && transaction.query_row(is_protected, [target.row], |found| found.get(0))? {
@@ -277,11 +316,10 @@ fn read_snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
         created_at,
         files: row.get::<_, i64>(5)?.cast_unsigned(),
         bytes: row.get::<_, i64>(6)?.cast_unsigned(),
-        absent: row.get::<_, i64>(12)?.cast_unsigned(),
+        absent: row.get::<_, i64>(10)?.cast_unsigned(),
         protected: row.get(7)?,
         held: read_shrink(row, 8)?,
-        staged: row.get(10)?,
-        current: row.get(11)?,
+        pointers: Vec::new(),
     })
 }
 
@@ -311,6 +349,7 @@ mod tests {
             &snapshot_name(name),
             replace,
             pointers,
+            MoveTerms::default(),
             act("stage", at(1)),
         )
     }

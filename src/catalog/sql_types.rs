@@ -124,6 +124,12 @@ macro_rules! text_type {
 }
 text_type!(MirrorId, SnapshotName);
 
+impl FromSql for Sql<Pointer> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Pointer::from_str(value.as_str()?).map(Self).map_err(damaged)
+    }
+}
+
 impl ToSql for Sql<Role> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         let number: i64 = match self.0 {
@@ -141,26 +147,6 @@ impl FromSql for Sql<Role> {
             0 => Ok(Self(Role::Release)),
             1 => Ok(Self(Role::Index)),
             2 => Ok(Self(Role::Pool)),
-            other => Err(FromSqlError::OutOfRange(other)),
-        }
-    }
-}
-
-impl ToSql for Sql<Pointer> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let number: i64 = match self.0 {
-            Pointer::Staging => 0,
-            Pointer::Current => 1,
-        };
-        Ok(number.into())
-    }
-}
-
-impl FromSql for Sql<Pointer> {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            0 => Ok(Self(Pointer::Staging)),
-            1 => Ok(Self(Pointer::Current)),
             other => Err(FromSqlError::OutOfRange(other)),
         }
     }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{
-    BlobFacts, Entry, HashType, HashTypes, IndexHash, Listing, ListingBuilder, RepoPath, Role, Timestamp,
+    BlobFacts, Entry, HashType, HashTypes, IndexHash, Listing, ListingBuilder, MoveTerms, RepoPath, Role, Timestamp,
 };
 
 /// A catalog in a directory of its own, with the "files" of its blobs.
@@ -95,8 +95,10 @@ pub(super) fn act(command: &'static str, now: Timestamp) -> Act<'static> {
     Act {
         command,
         actor: "tester",
+        message: None,
         now,
         force: false,
+        retracts: false,
     }
 }
 
@@ -167,6 +169,7 @@ impl House {
             held: None,
             absent: 0,
             pointers,
+            terms: MoveTerms::default(),
             actor: "tester",
             created_at: now,
             now,
@@ -439,11 +442,11 @@ struct Edit {
 }
 
 fn pointer() -> impl Strategy<Value = Pointer> {
-    prop::sample::select(&Pointer::ALL[..])
+    prop::sample::select(&Pointer::ALWAYS[..])
 }
 
 fn pointers() -> impl Strategy<Value = Vec<Pointer>> {
-    prop::sample::subsequence(&Pointer::ALL[..], 0..=2)
+    prop::sample::subsequence(&Pointer::ALWAYS[..], 0..=2)
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -713,7 +716,7 @@ impl History {
         theirs.listings.insert(theirs.seq, (listing.clone(), prepared));
         theirs.snapshots.insert(name, (recorded.row, theirs.seq));
         for (pointer, moved) in pointers.iter().zip(&recorded.moves) {
-            assert_eq!(moved.changed(), theirs.lead(*pointer, recorded.row, self.now));
+            assert_eq!(moved.changed(), theirs.lead(pointer.clone(), recorded.row, self.now));
         }
         theirs.drop_unneeded();
         let base = Manifest::decode(&self.house.manifests[&prepared])
@@ -765,10 +768,14 @@ impl History {
 
     fn create(&mut self, mirror: usize, name: &'static str, replace: bool, pointers: &[Pointer]) {
         let (id, name_value) = (mirror_id(MIRRORS[mirror]), snapshot_name(name));
-        let outcome = self
-            .house
-            .catalog
-            .create_snapshot(&id, &name_value, replace, pointers, act("stage", self.now));
+        let outcome = self.house.catalog.create_snapshot(
+            &id,
+            &name_value,
+            replace,
+            pointers,
+            MoveTerms::default(),
+            act("stage", self.now),
+        );
         let theirs = &mut self.model.mirrors[mirror];
         let old = theirs.snapshots.get(name).copied();
         if theirs.seq == 0 {
@@ -791,7 +798,7 @@ impl History {
             theirs.snapshots.insert(name, (row, theirs.seq));
             theirs.drop_unneeded();
             for (pointer, moved) in pointers.iter().zip(&moves) {
-                assert_eq!(moved.changed(), theirs.lead(*pointer, row, self.now));
+                assert_eq!(moved.changed(), theirs.lead(pointer.clone(), row, self.now));
             }
         }
     }
@@ -822,11 +829,13 @@ impl History {
             .iter()
             .map(|(mirror, pointer, target)| RequestedMove {
                 mirror: mirror_id(MIRRORS.get(*mirror).unwrap_or(&"unknown")),
-                pointer: *pointer,
+                pointer: pointer.clone(),
                 target: match target {
                     Ok(name) => PointerTarget::Snapshot(snapshot_name(SNAPSHOTS[*name])),
-                    Err(pointer) => PointerTarget::SameAs(*pointer),
+                    Err(pointer) => PointerTarget::SameAs(pointer.clone()),
                 },
+                expect: None,
+                terms: MoveTerms::default(),
             })
             .collect();
         let before = self.house.number("SELECT count(*) FROM move");
@@ -868,7 +877,7 @@ impl History {
                     Ok(name) => theirs.snapshots.get(SNAPSHOTS[*name])?.0,
                     Err(source) => theirs.pointers.get(source)?.0,
                 };
-                Some(theirs.lead(*pointer, row, self.now))
+                Some(theirs.lead(pointer.clone(), row, self.now))
             })
             .collect();
         if outcome.is_none() {
@@ -1014,7 +1023,7 @@ impl History {
             assert_eq!((found.row, found.seq.number()), (expected, seq));
             assert_eq!((found.files, found.bytes), (listing.len() as u64, listing.size()));
             assert_eq!(
-                (found.staged, found.current),
+                (found.is_staged(), found.is_current()),
                 (staging == Some(expected), current == Some(expected))
             );
         }
@@ -1067,10 +1076,10 @@ fn check_history(reader: &CatalogReader, row: MirrorRow, theirs: &mut ModelMirro
     let mut history = reader.history(row).expect("reads");
     history.reverse();
     assert!(history.starts_with(&theirs.history), "moves are only appended");
-    for pointer in Pointer::ALL {
+    for pointer in Pointer::ALWAYS {
         let moves: Vec<_> = history.iter().filter(|moved| moved.pointer == pointer).collect();
         assert!(moves.is_sorted_by(|a, b| a.serial_mtime < b.serial_mtime && a.snapshot_row != b.snapshot_row));
-        let newest = reader.pointer(row, pointer).expect("reads");
+        let newest = reader.pointer(row, &pointer).expect("reads");
         assert_eq!(newest.as_ref(), moves.last().copied());
         let expected = theirs.pointers.get(&pointer).copied();
         assert_eq!(newest.map(|moved| (moved.snapshot_row, moved.serial_mtime)), expected);

@@ -149,12 +149,30 @@ impl Context {
         })
     }
 
-    /// The named mirrors, each once, in the order of the configuration; all of them when none is named.
+    /// The one mirror that is named.
+    ///
+    /// # Errors
+    /// A [`Failure`] when it is not configured, or the name is that of a group.
+    pub fn mirror(&self, named: &MirrorId) -> Result<&MirrorSettings, Failure> {
+        if self.settings.groups.contains_key(named) {
+            let message = format!("{named} is a group, and this command takes one mirror");
+            return Err(Failure::new(Kind::Usage, message).hint("name one of its mirrors"));
+        }
+        Ok(self.mirrors(std::slice::from_ref(named))?[0])
+    }
+
+    /// The named mirrors and those of the named groups, each once, in the order of the configuration; all of them when
+    /// none is named.
     ///
     /// # Errors
     /// A [`Failure`] that names every mirror which is not configured.
     pub fn mirrors(&self, named: &[MirrorId]) -> Result<Vec<&MirrorSettings>, Failure> {
         let configured = &self.settings.mirrors;
+        let members = |name: &MirrorId| match self.settings.groups.get(name) {
+            Some(members) => members.clone(),
+            None => vec![name.clone()],
+        };
+        let named: Vec<MirrorId> = named.iter().flat_map(members).collect();
         let unknown: Vec<_> = named.iter().filter(|id| !configured.contains_key(*id)).collect();
         if let Some(first) = unknown.first() {
             let message = match unknown.len() {
@@ -171,7 +189,8 @@ impl Context {
     }
 
     fn unknown(&self, failure: Failure, id: &MirrorId) -> Failure {
-        let near = nearest(id.as_str(), self.settings.mirrors.keys().map(MirrorId::as_str));
+        let names = self.settings.mirrors.keys().chain(self.settings.groups.keys());
+        let near = nearest(id.as_str(), names.map(MirrorId::as_str));
         let text = match near {
             Some(near) => format!("{id} is not configured; did you mean {near:?}?"),
             None => format!("{id} is not configured"),

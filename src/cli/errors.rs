@@ -56,6 +56,14 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::NotSet { mirror, .. } => {
             told(Kind::Refused, error).hint(format!("run mirrorctl snapshot stage {mirror} <name> first"))
         }
+        CatalogError::Unexpected { .. } => told(Kind::Refused, error)
+            .hint("somebody else moved it: look again with mirrorctl snapshot history, then decide"),
+        CatalogError::NoPrevious { mirror, .. } => told(Kind::Refused, error).hint(format!(
+            "name the snapshot with --to; mirrorctl snapshot list {mirror} shows what there is"
+        )),
+        CatalogError::Untested { mirror, name, .. } => told(Kind::Refused, error).hint(format!(
+            "run mirrorctl snapshot test {mirror} {name}; --force moves there all the same, and history shows it"
+        )),
         CatalogError::Overtaken(_) => told(Kind::Busy, error).hint("run the command again"),
         CatalogError::Newer { .. } => told(Kind::Failed, error).hint("use the newer mirrorctl that wrote it"),
         CatalogError::CommitUnknown(_) => {

@@ -78,6 +78,7 @@ impl Context {
     pub(super) fn by(&self, force: bool) -> By<'_> {
         By {
             actor: &self.actor,
+            message: None,
             now: self.now,
             force,
         }

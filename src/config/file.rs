@@ -20,9 +20,21 @@ pub(super) struct RawFile {
     pub(super) http: RawHttp,
     pub(super) tls: RawTls,
     pub(super) snapshot: RawSnapshot,
+    pub(super) publish: RawPublish,
     pub(super) gc: RawGc,
+    pub(super) groups: Vec<RawGroup>,
     pub(super) mirrors: Vec<RawMirror>,
 }
+
+/// `[publish]`, and `[mirrors.ID.publish]`
+#[derive(Debug)]
+pub(super) struct RawPublish {
+    pub(super) keep_generations: Option<Located<i64>>,
+    pub(super) keep_for: Option<Located<String>>,
+}
+
+/// One key of `[groups]`: its name, and its members.
+pub(super) type RawGroup = (Located<String>, Located<Vec<Located<String>>>);
 
 /// `[log]`
 #[derive(Debug)]
@@ -91,6 +103,8 @@ pub(super) struct RawMirror {
     pub(super) max_shrink: Option<Located<i64>>,
     pub(super) max_age: Option<Located<String>>,
     pub(super) max_size: Option<Located<String>>,
+    pub(super) environments: Option<Located<Vec<Located<String>>>>,
+    pub(super) publish: RawPublish,
     pub(super) publish_to_staging: Option<Located<bool>>,
     pub(super) publish_to_production: Option<Located<bool>>,
     pub(super) filters: RawFilters,
@@ -181,7 +195,9 @@ fn read_file(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawFile {
         http: table.table("http", walk, read_http),
         tls: table.table("tls", walk, read_tls),
         snapshot: table.table("snapshot", walk, read_snapshot),
+        publish: table.table("publish", walk, read_publish),
         gc: table.table("gc", walk, read_gc),
+        groups: table.each_texts("groups", walk),
         mirrors: table.each_table("mirrors", walk, read_mirror),
     };
     table.finish(walk);
@@ -235,6 +251,13 @@ fn read_snapshot(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawSnapshot 
     }
 }
 
+fn read_publish(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawPublish {
+    RawPublish {
+        keep_generations: table.integer("keep_generations", walk),
+        keep_for: table.text("keep_for", walk),
+    }
+}
+
 fn read_gc(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawGc {
     RawGc {
         auto: table.flag("auto", walk),
@@ -258,6 +281,8 @@ fn read_mirror(id: Located<String>, table: &mut Table<'_, '_>, walk: &mut Walk<'
         max_shrink: table.integer("max_shrink", walk),
         max_age: table.text("max_age", walk),
         max_size: table.text("max_size", walk),
+        environments: table.texts("environments", walk),
+        publish: table.table("publish", walk, read_publish),
         publish_to_staging: table.flag("publish_to_staging", walk),
         publish_to_production: table.flag("publish_to_production", walk),
         filters: table.table("filters", walk, read_filters),
@@ -444,24 +469,26 @@ impl<'t, 'i> Table<'t, 'i> {
 
     fn texts(&mut self, name: &'static str, walk: &mut Walk<'_>) -> Option<Located<Vec<Located<String>>>> {
         let found = self.value(name, walk)?;
-        let Some(items) = found.value.as_array() else {
-            walk.notes
-                .fault(&found, wrong_type("a list, such as [\"one\", \"two\"]", found.value));
-            return None;
+        as_texts(&found, walk)
+    }
+
+    /// Reads every list in the table `name`, whose keys are names that operators choose.
+    fn each_texts(&mut self, name: &'static str, walk: &mut Walk<'_>) -> Vec<RawGroup> {
+        walk.known.insert(format!("{}.NAME", dotted(&self.documented, name)));
+        let Some(entries) = self.entry(name).and_then(|found| as_table(&found, walk)) else {
+            return Vec::new();
         };
-        let texts: Vec<_> = items
-            .iter()
-            .map(|item| {
-                let located = Located {
-                    value: item.get_ref(),
-                    key: found.key.clone(),
-                    spot: Spot::Byte(item.span().start),
-                };
-                as_text(&located, walk)
-            })
-            .collect();
-        let all: Option<Vec<_>> = texts.into_iter().collect();
-        all.map(|texts| found.with(texts))
+        let key = dotted(&self.key, name);
+        let lists = entries.iter().filter_map(|(name, value)| {
+            let located = |spot| Located {
+                value: value.get_ref(),
+                key: dotted(&key, name.get_ref()),
+                spot: Spot::Byte(spot),
+            };
+            let texts = as_texts(&located(value.span().start), walk)?;
+            Some((located(name.span().start).with(name.get_ref().to_string()), texts))
+        });
+        lists.collect()
     }
 
     /// Reads the table `name` within this one.
@@ -567,6 +594,27 @@ fn as_text(found: &Located<&DeValue<'_>>, walk: &mut Walk<'_>) -> Option<Located
         walk.notes.fault(found, wrong_type("text in quotes", found.value));
     }
     text.map(|text| found.with(text.to_owned()))
+}
+
+fn as_texts(found: &Located<&DeValue<'_>>, walk: &mut Walk<'_>) -> Option<Located<Vec<Located<String>>>> {
+    let Some(items) = found.value.as_array() else {
+        walk.notes
+            .fault(found, wrong_type("a list, such as [\"one\", \"two\"]", found.value));
+        return None;
+    };
+    let texts: Vec<_> = items
+        .iter()
+        .map(|item| {
+            let located = Located {
+                value: item.get_ref(),
+                key: found.key.clone(),
+                spot: Spot::Byte(item.span().start),
+            };
+            as_text(&located, walk)
+        })
+        .collect();
+    let all: Option<Vec<_>> = texts.into_iter().collect();
+    all.map(|texts| found.with(texts))
 }
 
 fn as_table<'t, 'i>(found: &Located<&'t DeValue<'i>>, walk: &mut Walk<'_>) -> Option<&'t DeTable<'i>> {

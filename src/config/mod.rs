@@ -11,6 +11,7 @@ mod file;
 mod filters;
 mod http;
 mod name_format;
+mod publishing;
 mod resolve;
 mod settings;
 mod size;

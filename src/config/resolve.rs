@@ -16,9 +16,9 @@ use super::error::{Located, Notes, Spot};
 use super::file::{RawContent, RawFile, RawGc, RawLog, RawMirror, RawSnapshot};
 use super::{
     GcSettings, HttpSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
-    filters, http, parse_duration, parse_size, tls, urls,
+    filters, http, parse_duration, parse_size, publishing, tls, urls,
 };
-use crate::model::{BaseUrl, BaseUrlError, Content, MirrorId, Percent, Translations};
+use crate::model::{BaseUrl, BaseUrlError, Content, Lending, MirrorId, Percent, Translations};
 
 /// Where state lives when nothing is configured.
 const DEFAULT_STATE: &str = "/var/lib/mirrorctl/snapshots";
@@ -45,6 +45,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
         http: http.clone(),
         name_format: name_format(&raw.snapshot, &NameFormat::default(), notes),
         prune: prune(&raw.snapshot, PruneSettings::DEFAULT, notes),
+        lending: publishing::lending(&raw.publish, Lending::DEFAULT, notes),
         state: state.clone(),
         tls: tls::Global::new(&raw.tls, surroundings, notes),
     };
@@ -52,6 +53,8 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
     let log = log(&raw.log, notes);
     let gc = gc(&raw.gc, notes);
     let mirrors = mirrors(&raw.mirrors, &inherited, surroundings, notes);
+    let is_mirror = |name: &str| raw.mirrors.iter().any(|mirror| mirror.id.value == name);
+    let groups = publishing::groups(&raw.groups, is_mirror, notes);
     Some(Settings {
         dir: dir?,
         state: state?,
@@ -60,6 +63,8 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
         http,
         name_format: inherited.name_format,
         prune: inherited.prune,
+        lending: inherited.lending,
+        groups,
         gc,
         mirrors,
         overrides,
@@ -79,6 +84,7 @@ struct Inherited<'r> {
     http: HttpSettings,
     name_format: NameFormat,
     prune: PruneSettings,
+    lending: Lending,
     state: Option<PathBuf>,
     tls: tls::Global<'r>,
 }
@@ -382,6 +388,8 @@ fn mirror(
         max_age: duration(raw.max_age.as_ref(), notes),
         max_size,
         filters,
+        environments: publishing::environments(raw.environments.as_ref(), notes),
+        lending: publishing::lending(&raw.publish, inherited.lending, notes),
         publish_to_staging: is_set(raw.publish_to_staging.as_ref()),
         publish_to_production: is_set(raw.publish_to_production.as_ref()),
         name_format,

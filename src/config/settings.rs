@@ -10,7 +10,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{HttpSettings, NameFormat};
-use crate::model::{Architecture, BaseUrl, Component, Content, Filter, MirrorId, Percent, Suite, TlsSettings};
+use crate::model::{
+    Architecture, BaseUrl, Component, Content, Filter, Lending, MirrorId, MoveTerms, Percent, Pointer, Suite,
+    TlsSettings,
+};
 
 /// The whole configuration: the file with the environment over it and every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,11 @@ pub struct Settings {
     pub name_format: NameFormat,
     /// Which snapshots are kept, for mirrors that do not say.
     pub prune: PruneSettings,
+    /// What of earlier publications stays reachable, for mirrors that do not say.
+    pub lending: Lending,
+    /// Names under which several mirrors can be named at once; no mirror has one of them. The members in their configured
+    /// order.
+    pub groups: BTreeMap<MirrorId, Vec<MirrorId>>,
     /// What becomes of blobs that nothing needs any more.
     pub gc: GcSettings,
     /// The mirrors.
@@ -68,6 +76,11 @@ pub struct MirrorSettings {
     pub max_size: Option<u64>,
     /// Which packages are kept, and what indices say of the others.
     pub filters: FilterSettings,
+    /// Its pointers in the order in which snapshots pass through them; `staging` and `current` exist whether they are named
+    /// or not.
+    pub environments: Vec<Pointer>,
+    /// What of earlier publications stays reachable.
+    pub lending: Lending,
     /// Point `staging` at each new snapshot.
     pub publish_to_staging: bool,
     /// Point `current` at each new snapshot.
@@ -78,6 +91,17 @@ pub struct MirrorSettings {
     pub prune: PruneSettings,
     /// How connections to upstream are secured.
     pub tls: TlsSettings,
+}
+
+impl MirrorSettings {
+    /// On which terms `pointer` moves.
+    #[must_use]
+    pub fn terms(&self, _pointer: &Pointer) -> MoveTerms {
+        MoveTerms {
+            lending: self.lending,
+            must_have_passed: false,
+        }
+    }
 }
 
 /// Which packages of a mirror are kept, and what its indices say of the others. A filter that leaves anything out comes

@@ -17,6 +17,7 @@ mod pointer;
 mod proxy_url;
 mod repo_path;
 mod shrink;
+mod terms;
 mod timestamp;
 mod tls;
 mod verified;
@@ -29,11 +30,12 @@ pub use digest::{Digest, DigestError, Hasher};
 pub use filter::{Filter, NamePattern, PackageName, PackageNameError, PatternError, Priority, PriorityError};
 pub use hash_type::{HashType, HashTypes};
 pub use listing::{BlobFacts, Entry, IndexHash, Listing, ListingBuilder, ListingError, Role};
-pub use names::{Architecture, Component, Language, MirrorId, NameError, SnapshotName, Suite};
-pub use pointer::{Pointer, PointerError};
+pub use names::{Architecture, Component, EnvironmentName, Language, MirrorId, NameError, SnapshotName, Suite};
+pub use pointer::Pointer;
 pub use proxy_url::{ProxyUrl, ProxyUrlError};
 pub use repo_path::{RepoPath, RepoPathError};
 pub use shrink::{Percent, Shrink};
+pub use terms::{Lending, MoveTerms};
 pub use timestamp::Timestamp;
 pub use tls::{
     CipherSuite, CipherSuiteError, ClientIdentity, HostName, HostNameError, TlsFile, TlsSettings, TlsVersion,

@@ -29,6 +29,9 @@ pub enum NameError {
     /// A name the served tree uses itself.
     #[error("{0:?} is a name the served tree uses itself (current, staging, snapshots, at, .doors)")]
     Reserved(String),
+    /// Not an environment.
+    #[error("an environment starts with a-z or 0-9 and goes on with a-z, 0-9, \"_\" and \"-\", 128 characters at most")]
+    Environment,
     /// Not a suite.
     #[error(
         "a suite is a distribution path such as \"bookworm\" or \"bookworm/updates\", or the directory of a flat \
@@ -97,6 +100,10 @@ name_type! {
     SnapshotName, check_snapshot_name
 }
 name_type! {
+    /// The name of a further pointer beside `staging` and `current`, such as `qa`.
+    EnvironmentName, check_environment
+}
+name_type! {
     /// A distribution path: the directory below `dists/` that holds a Release file, which may contain `/`. Or the directory
     /// of a flat repository, relative to the archive root: it ends in `/`, and the root itself is `./`.
     Suite, check_suite
@@ -136,6 +143,13 @@ impl SnapshotName {
 fn check_mirror_id(text: &str) -> Result<&str, NameError> {
     let lower = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     check_shape(text, lower, |c| lower(c) || c == b'_' || c == b'-', NameError::MirrorId)
+}
+
+fn check_environment(text: &str) -> Result<&str, NameError> {
+    check_mirror_id(text).map_err(|error| match error {
+        NameError::MirrorId => NameError::Environment,
+        other => other,
+    })
 }
 
 fn check_snapshot_name(text: &str) -> Result<&str, NameError> {

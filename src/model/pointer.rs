@@ -5,47 +5,64 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::{EnvironmentName, NameError};
+
 /// A pointer of a mirror: a directory of the served tree whose target an operator moves between snapshots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pointer {
     /// `staging`: what test systems read.
     Staging,
     /// `current`: what production reads.
     Current,
+    /// A further environment that the configuration names.
+    Environment(EnvironmentName),
 }
 
-/// Text that names no pointer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no pointer; there are \"staging\" and \"current\"")]
-pub struct PointerError(pub String);
-
 impl Pointer {
-    /// Every pointer, in the order of the workflow.
-    pub const ALL: [Self; 2] = [Self::Staging, Self::Current];
+    /// The pointers that every mirror has, in the order of the workflow.
+    pub const ALWAYS: [Self; 2] = [Self::Staging, Self::Current];
 
     /// The directory's name.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Staging => "staging",
             Self::Current => "current",
+            Self::Environment(name) => name.as_str(),
         }
     }
 }
 
 impl FromStr for Pointer {
-    type Err = PointerError;
+    type Err = NameError;
 
-    fn from_str(text: &str) -> Result<Self, PointerError> {
-        Self::ALL
-            .into_iter()
-            .find(|pointer| pointer.name() == text)
-            .ok_or_else(|| PointerError(text.to_owned()))
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match Self::ALWAYS.into_iter().find(|pointer| pointer.name() == text) {
+            Some(pointer) => Ok(pointer),
+            None => text.parse().map(Self::Environment),
+        }
     }
 }
 
 impl fmt::Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_pointers_agree() {
+        for name in ["staging", "current", "qa", "dev-2"] {
+            let pointer: Pointer = name.parse().expect("valid");
+            assert_eq!((pointer.name(), pointer.to_string()), (name, name.to_owned()));
+        }
+        assert_eq!("current".parse(), Ok(Pointer::Current));
+        for name in ["snapshots", "at", ".doors", "", "QA", "a/b", "-a"] {
+            name.parse::<Pointer>().expect_err(name);
+        }
     }
 }

@@ -100,8 +100,8 @@ fn candidate(snapshot: &SnapshotRecord) -> Candidate {
         name: snapshot.name.clone(),
         seq: snapshot.row.number(),
         created: snapshot.created_at,
-        staged: snapshot.staged,
-        current: snapshot.current,
+        staged: snapshot.is_staged(),
+        current: snapshot.is_current(),
         protected: snapshot.protected,
     }
 }

@@ -39,8 +39,8 @@ pub use store::Store;
 
 use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording, ReleaseFacts, Source};
 use crate::model::{
-    Architecture, BaseUrl, Clock, Component, Content, Language, MirrorId, Percent, Pointer, Shrink, SnapshotName,
-    Suite, Timestamp, Translations,
+    Architecture, BaseUrl, Clock, Component, Content, Language, MirrorId, MoveTerms, Percent, Pointer, Shrink,
+    SnapshotName, Suite, Timestamp, Translations,
 };
 use crate::signature::Keyring;
 use crate::state::SyncLock;
@@ -75,6 +75,8 @@ pub struct Job {
     pub name: SnapshotName,
     /// Pointers that move to a new snapshot in the transaction that records it.
     pub pointers: Vec<Pointer>,
+    /// On which terms they move.
+    pub terms: MoveTerms,
     /// Record a snapshot even if upstream has nothing new, and do not hold it.
     pub force: bool,
     /// What is accepted this once.
@@ -313,6 +315,7 @@ fn record(
             held,
             absent,
             pointers: &job.pointers,
+            terms: job.terms,
             actor: &job.actor,
             created_at: job.adoption.and_then(|adoption| adoption.created_at).unwrap_or(now),
             now,

@@ -381,7 +381,7 @@ mod tests {
     use super::*;
     use crate::blobs::BlobStore;
     use crate::catalog::Catalog;
-    use crate::model::{Clock, Content, MirrorId, Percent};
+    use crate::model::{Clock, Content, MirrorId, MoveTerms, Percent};
     use crate::state::StateDir;
     use crate::sync::{Acceptance, Filtering, Trust};
     use crate::upstream::{Client, ClientOptions};
@@ -410,6 +410,7 @@ mod tests {
             trust: Trust::Unchecked,
             name: "1".parse().expect("valid"),
             pointers: Vec::new(),
+            terms: MoveTerms::default(),
             force: false,
             accept: Acceptance::default(),
             max_shrink: Percent::HALF,

@@ -16,7 +16,7 @@ use crate::blobs::BlobStore;
 use crate::catalog::{
     BlobRow, CatalogError, CatalogReader, DirRow, FileRow, Manifest, ManifestError, ManifestFile, ROOT_DIR, TreeNode,
 };
-use crate::model::{Digest, Pointer, RepoPath, Timestamp};
+use crate::model::{Digest, RepoPath, Timestamp};
 
 /// Where every pointer led when the catalog was last readable.
 #[derive(Debug, Default)]
@@ -66,16 +66,13 @@ impl LastKnown {
         for (row, id) in reader.mirrors()? {
             let Ok(mirror) = mirror_number(row) else { continue };
             state.mirrors.push((id.as_str().as_bytes().into(), mirror));
-            for pointer in Pointer::ALL {
-                let Some(found) = reader.pointer(row, pointer)? else {
-                    continue;
-                };
+            for found in reader.pointers(row)? {
                 let Ok(door) = doors::of_move(found.row) else { continue };
                 let Some(target) = doors::load(reader, door)? else {
                     continue;
                 };
                 let manifests = reader.manifest_chain(row, target.seq)?;
-                let name = pointer.name().as_bytes().into();
+                let name = found.pointer.name().as_bytes().into();
                 state.pointers.entry(mirror).or_default().push(KnownPointer {
                     name,
                     door,

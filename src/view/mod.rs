@@ -18,7 +18,7 @@ use mirrorctl_mount::tree::{
 
 use crate::blobs::BlobStore;
 use crate::catalog::{BlobRow, CatalogError, CatalogReader, DirRow, FileRow, MirrorRow, ROOT_DIR, TreeNode};
-use crate::model::{Digest, Pointer, Role, SnapshotName, Timestamp};
+use crate::model::{Digest, Role, SnapshotName, Timestamp};
 use doors::{DoorCache, DoorTarget};
 use last_known::{LastKnown, ManifestTree};
 use readers::Readers;
@@ -135,20 +135,18 @@ impl Tree for View {
     }
 
     fn pointers(&self, mirror: MirrorNo) -> io::Result<Vec<NamedDoor>> {
-        let mut pointers = Vec::new();
-        for pointer in Pointer::ALL {
-            let Ok(found) = self.readers.read(|reader| reader.pointer(mirror_row(mirror), pointer)) else {
-                return Ok(self.last_known.pointers(mirror));
-            };
-            if let Some(found) = found {
-                pointers.push(NamedDoor {
-                    name: pointer.name().as_bytes().into(),
+        let Ok(found) = self.readers.read(|reader| reader.pointers(mirror_row(mirror))) else {
+            return Ok(self.last_known.pointers(mirror));
+        };
+        found
+            .into_iter()
+            .map(|found| {
+                Ok(NamedDoor {
+                    name: found.pointer.name().as_bytes().into(),
                     door: doors::of_move(found.row)?,
-                });
-            }
-        }
-        pointers.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(pointers)
+                })
+            })
+            .collect()
     }
 
     fn snapshots(&self, mirror: MirrorNo) -> io::Result<Vec<NamedDoor>> {
@@ -183,7 +181,7 @@ impl Tree for View {
             let Some(found) = reader.pointer_move(row)? else {
                 return Ok(false);
             };
-            let newest = reader.pointer(mirror, found.pointer)?;
+            let newest = reader.pointer(mirror, &found.pointer)?;
             Ok(reader.mirror(&found.mirror)? == mirror && newest.is_some_and(|newest| newest.row != row))
         })
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use common::{is_wanted, machine, median, milliseconds, samples, settle, table};
 use mirrorctl::blobs::BlobStore;
 use mirrorctl::catalog::{Catalog, Recording, Source};
-use mirrorctl::model::{BlobFacts, Entry, ListingBuilder, MirrorId, Role, Timestamp};
+use mirrorctl::model::{BlobFacts, Entry, ListingBuilder, MirrorId, MoveTerms, Role, Timestamp};
 use mirrorctl::state::StateDir;
 use mirrorctl_testkit::{Config, Mirror, MountGuard, Scratch, TestEnv, is_root, now};
 
@@ -165,6 +165,7 @@ impl Stores {
             held: None,
             absent: 0,
             pointers: &[],
+            terms: MoveTerms::default(),
             actor: "bench",
             created_at: time,
             now: time,

@@ -13,8 +13,8 @@ use mirrorctl::catalog::{
     Catalog, CatalogReader, Claim, DirRow, MirrorRow, ROOT_DIR, Recorded, Recording, Seq, Source, TreeNode,
 };
 use mirrorctl::model::{
-    BlobFacts, Digest, Entry, HashType, IndexHash, Listing, ListingBuilder, MirrorId, RepoPath, Role, SnapshotName,
-    Timestamp,
+    BlobFacts, Digest, Entry, HashType, IndexHash, Listing, ListingBuilder, MirrorId, MoveTerms, RepoPath, Role,
+    SnapshotName, Timestamp,
 };
 
 /// Files of the ordinary archive, and how many of them change from one snapshot to the next.
@@ -212,6 +212,7 @@ impl Bench {
             held: None,
             absent: 0,
             pointers: &[],
+            terms: MoveTerms::default(),
             actor: "bench",
             created_at: now,
             now,

@@ -110,7 +110,7 @@ fn fault_3_a_pointer_leads_somewhere_at_every_moment() {
             let mut seen = BTreeMap::new();
             while !done.load(Ordering::SeqCst) {
                 let target = catalog
-                    .pointer(row, Pointer::Current)
+                    .pointer(row, &Pointer::Current)
                     .expect("readable")
                     .expect("it leads somewhere");
                 *seen.entry(target.snapshot.to_string()).or_insert(0) += 1;

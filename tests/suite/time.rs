@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use mirrorctl::blobs::BlobStore;
 use mirrorctl::catalog::Catalog;
-use mirrorctl::model::{Clock, Content, MirrorId, Percent, Timestamp};
+use mirrorctl::model::{Clock, Content, MirrorId, MoveTerms, Percent, Timestamp};
 use mirrorctl::signature::Keyring;
 use mirrorctl::state::StateDir;
 use mirrorctl::sync::{self, Acceptance, Filtering, Job, Outcome, Progress, Store, SyncError, SyncReport, Trust};
@@ -68,6 +68,7 @@ fn sync(site: &Site, begun: Timestamp, hands: &Hands) -> Result<SyncReport, Sync
         trust: Trust::Keyring(Arc::new(Keyring::parse(&key).expect("a keyring"))),
         name: "one".parse().expect("valid"),
         pointers: Vec::new(),
+        terms: MoveTerms::default(),
         force: false,
         accept: Acceptance::default(),
         max_shrink: Percent::HALF,

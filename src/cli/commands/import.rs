@@ -56,8 +56,7 @@ struct Missing {
 
 /// Makes a snapshot of a tree.
 pub(in crate::cli) fn run(arguments: &ImportArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mirrors = context.mirrors(std::slice::from_ref(&arguments.mirror))?;
-    let mirror = mirrors.first().expect("one is named and known");
+    let mirror = context.mirror(&arguments.mirror)?;
     let url = tree(&arguments.dir)?;
     let terms = Terms {
         force: arguments.name.is_some(),

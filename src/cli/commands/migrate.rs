@@ -220,11 +220,11 @@ impl Migration<'_> {
             ];
             for (pointer, target, taken) in pointers {
                 let Some(target) = target else { continue };
-                let leads = self.leads(old, pointer)?;
+                let leads = self.leads(old, &pointer)?;
                 if let Some(why) = report::why_unset(taken.as_ref(), leads.as_deref(), self.arguments.dry_run) {
                     unset.push(Unset {
                         mirror: mirror.mirror.clone(),
-                        pointer: pointer.name(),
+                        pointer: pointer.to_string(),
                         old: target.display().to_string(),
                         leads,
                         why,
@@ -236,7 +236,7 @@ impl Migration<'_> {
     }
 
     /// The snapshot that a pointer leads to now.
-    fn leads(&self, old: &OldMirror, pointer: Pointer) -> Result<Option<String>, Failure> {
+    fn leads(&self, old: &OldMirror, pointer: &Pointer) -> Result<Option<String>, Failure> {
         let lead = |reader: &CatalogReader| -> Result<_, Failure> {
             let Some(row) = synced(reader, &old.id)? else {
                 return Ok(None);

@@ -59,7 +59,7 @@ struct Moved {
 #[derive(Serialize)]
 pub(super) struct Unset {
     pub(super) mirror: String,
-    pub(super) pointer: &'static str,
+    pub(super) pointer: String,
     /// The tree that the old link led to.
     pub(super) old: String,
     /// The snapshot that the pointer leads to now.

@@ -16,7 +16,7 @@ pub(in crate::cli) struct Moves {
 #[derive(Serialize)]
 pub(in crate::cli) struct Move {
     mirror: String,
-    pointer: &'static str,
+    pointer: String,
     from: Option<String>,
     to: String,
     changed: bool,
@@ -32,9 +32,10 @@ impl Moves {
     /// Writes the moves that happened to the log, as the event it is.
     pub(in crate::cli) fn log(moved: &[Moved]) {
         for moved in moved.iter().filter(|moved| moved.changed()) {
-            let what = match moved.now.pointer {
+            let what = match &moved.now.pointer {
                 Pointer::Staging => "Staging",
                 Pointer::Current => "Production",
+                Pointer::Environment(name) => name.as_str(),
             };
             tracing::info!("{what} updated: {} -> {}", moved.now.mirror, moved.now.snapshot);
         }
@@ -45,7 +46,7 @@ impl Move {
     pub(in crate::cli) fn of(moved: &Moved) -> Self {
         Self {
             mirror: moved.now.mirror.to_string(),
-            pointer: moved.now.pointer.name(),
+            pointer: moved.now.pointer.to_string(),
             from: moved.before.as_ref().map(|before| before.snapshot.to_string()),
             to: moved.now.snapshot.to_string(),
             changed: moved.changed(),

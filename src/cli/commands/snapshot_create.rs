@@ -31,7 +31,7 @@ impl Human for Report {
 
 /// Gives the last synced state of a mirror a name.
 pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mirror = context.mirrors(std::slice::from_ref(&arguments.mirror))?[0];
+    let mirror = context.mirror(&arguments.mirror)?;
     let mut catalog = context.catalog()?;
     let name = match &arguments.name {
         Some(name) => name.clone(),
@@ -47,10 +47,19 @@ pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mu
     let act = Act {
         command: "stage",
         actor: &context.actor,
+        message: None,
         now: context.now,
         force: false,
+        retracts: false,
     };
-    let moved = catalog.create_snapshot(&mirror.id, &name, arguments.force, pointers, act)?;
+    let moved = catalog.create_snapshot(
+        &mirror.id,
+        &name,
+        arguments.force,
+        pointers,
+        mirror.terms(&Pointer::Staging),
+        act,
+    )?;
     tracing::info!("Snapshot created: {} {name}", mirror.id);
     output.done(&Report {
         mirror: mirror.id.to_string(),

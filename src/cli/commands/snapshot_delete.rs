@@ -25,7 +25,7 @@ impl Human for Report {
 
 /// Deletes snapshots of one mirror: all that are named, or none.
 pub(in crate::cli) fn run(arguments: &DeleteArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    context.mirrors(std::slice::from_ref(&arguments.mirror))?;
+    context.mirror(&arguments.mirror)?;
     context
         .catalog()?
         .delete_snapshots(&arguments.mirror, &arguments.names, arguments.force)?;

@@ -77,8 +77,8 @@ pub(in crate::cli) fn run(arguments: &ListArgs, context: &Context, output: &mut 
 impl Snapshot {
     fn of(record: &SnapshotRecord, suites: Vec<Suite>) -> Self {
         let marks = [
-            (record.current, "current"),
-            (record.staged, "staging"),
+            (record.is_current(), "current"),
+            (record.is_staged(), "staging"),
             (record.protected, "protected"),
             (record.held.is_some(), "held"),
         ];

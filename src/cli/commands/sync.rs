@@ -241,6 +241,7 @@ impl<'a> Run<'a> {
                 .into_iter()
                 .filter_map(|(wanted, pointer)| wanted.then_some(pointer))
                 .collect(),
+            terms: mirror.terms(&Pointer::Current),
             force: self.terms.force,
             accept: self.terms.accept,
             max_shrink: mirror.max_shrink,

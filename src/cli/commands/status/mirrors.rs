@@ -62,13 +62,14 @@ impl Mirror {
         let Some(row) = synced(reader, &settings.id)? else {
             return Ok(Self::unsynced(settings));
         };
-        let at = |pointer| Ok::<_, CatalogError>(reader.pointer(row, pointer)?.map(|m| m.snapshot.to_string()));
+        let at =
+            |pointer: &Pointer| Ok::<_, CatalogError>(reader.pointer(row, pointer)?.map(|m| m.snapshot.to_string()));
         let state = reader.last_state(row)?;
         let releases = state.as_ref().map_or(&[][..], |state| &state.releases);
         Ok(Self {
             mirror: settings.id.to_string(),
-            staging: at(Pointer::Staging)?,
-            current: at(Pointer::Current)?,
+            staging: at(&Pointer::Staging)?,
+            current: at(&Pointer::Current)?,
             snapshots: reader.snapshot_names(row)?.len(),
             checked: state.as_ref().and_then(|state| state.checked_at).map(utc),
             held: reader.last_held(row)?.map(|shrink| shrink.to_string()),

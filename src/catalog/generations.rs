@@ -1,0 +1,290 @@
+//! Earlier publications: which of them a pointer still lends files from, and which one was before.
+//!
+//! Owns the rules over a pointer's moves, as functions of the moves, and the reading of what they need. It moves nothing.
+
+use std::collections::BTreeSet;
+
+use super::pointers::{MoveRecord, moves_of};
+use super::{CatalogError, CatalogReader, MirrorRow, Seq, SnapshotRow, snapshots};
+use crate::model::{SnapshotName, Timestamp};
+
+/// An earlier publication whose files are still reachable below a pointer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// Its snapshot.
+    pub snapshot_row: SnapshotRow,
+    /// That snapshot's name now.
+    pub snapshot: SnapshotName,
+    /// That snapshot's listing.
+    pub seq: Seq,
+    /// When another publication took its place.
+    pub superseded_at: Timestamp,
+    /// Until when it is reachable by its age; it may have gone past that.
+    pub until: Timestamp,
+    /// After how many further publications it is no longer reachable by their number; 0 when only its age keeps it.
+    pub publications_left: u32,
+}
+
+/// A publication that lends, as the moves alone tell.
+#[derive(Debug, PartialEq, Eq)]
+struct Lender {
+    snapshot_row: SnapshotRow,
+    superseded_at: Timestamp,
+    until: Timestamp,
+    publications_left: u32,
+}
+
+impl CatalogReader {
+    /// The earlier publications from which the pointer that `moved` was the newest move of lends files at the time `now`,
+    /// newest first. Those whose snapshot is gone are not among them.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn generations(
+        &self,
+        mirror: MirrorRow,
+        moved: &MoveRecord,
+        now: Timestamp,
+    ) -> Result<Vec<Generation>, CatalogError> {
+        let mut moves = moves_of(&self.connection, mirror, &moved.pointer)?;
+        moves.retain(|one| one.row <= moved.row);
+        let mut generations = Vec::new();
+        for lender in lenders(&moves, now) {
+            if let Some(target) = snapshots::of_row(&self.connection, lender.snapshot_row)? {
+                generations.push(Generation {
+                    snapshot_row: target.row,
+                    snapshot: target.name,
+                    seq: target.seq,
+                    superseded_at: lender.superseded_at,
+                    until: lender.until,
+                    publications_left: lender.publications_left,
+                });
+            }
+        }
+        Ok(generations)
+    }
+}
+
+/// Those of `moves` (of one pointer, newest first) that lend to the newest, by the terms of the newest.
+fn lenders(moves: &[MoveRecord], now: Timestamp) -> Vec<Lender> {
+    let Some(newest) = moves.first() else {
+        return Vec::new();
+    };
+    let lending = newest.lending;
+    let within = i64::try_from(lending.within.as_secs()).unwrap_or(i64::MAX);
+    let mut seen = BTreeSet::from([newest.snapshot_row]);
+    let mut lenders = Vec::new();
+    for (at, superseded_at) in published(moves) {
+        let row = moves[at].snapshot_row;
+        if !seen.insert(row) {
+            continue;
+        }
+        let rank = u32::try_from(seen.len() - 1).unwrap_or(u32::MAX);
+        let until = superseded_at.plus(within);
+        let publications_left = (lending.generations + 1).saturating_sub(rank);
+        if publications_left > 0 || now < until {
+            lenders.push(Lender {
+                snapshot_row: row,
+                superseded_at,
+                until,
+                publications_left,
+            });
+        }
+    }
+    lenders
+}
+
+/// The moves before the newest that were not taken back since, newest first, each with the time at which the pointer
+/// left its target.
+fn published(moves: &[MoveRecord]) -> Vec<(usize, Timestamp)> {
+    let mut published = Vec::new();
+    let mut at = 0;
+    while let Some(moved) = moves.get(at) {
+        let mut next = at + 1;
+        if moved.retracts {
+            // What came after the target's own publication is taken back.
+            let own = moves[next..]
+                .iter()
+                .position(|earlier| earlier.snapshot_row == moved.snapshot_row);
+            next += own.unwrap_or(moves.len() - next);
+        }
+        if next < moves.len() {
+            published.push((next, moves[next - 1].moved_at));
+        }
+        at = next;
+    }
+    published
+}
+
+/// The move that led to where the pointer was before it came to where it is. A move back, by whichever command, undoes
+/// the moves since the one it goes back to, so going back twice goes back two steps.
+pub(super) fn before(moves: &[MoveRecord]) -> Option<&MoveRecord> {
+    let mut path: Vec<&MoveRecord> = Vec::new();
+    for moved in moves.iter().rev() {
+        let back = (moved.act == ROLLBACK)
+            .then(|| {
+                path.iter()
+                    .rposition(|earlier| earlier.snapshot_row == moved.snapshot_row)
+            })
+            .flatten();
+        match back {
+            Some(at) => path.truncate(at + 1),
+            None => path.push(moved),
+        }
+    }
+    let (_, before) = path.split_last()?;
+    before.last().copied()
+}
+
+/// The command that goes back.
+const ROLLBACK: &str = "rollback";
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{House, act, at, listing, mirror_id, snapshot_name};
+    use super::super::{PointerTarget, RequestedMove};
+    use super::*;
+    use crate::model::{Lending, MoveTerms, Pointer};
+
+    const HOUR: i64 = 3_600;
+
+    /// The mirror `debian` with the snapshots `a` to `e`.
+    fn house() -> House {
+        let mut house = House::new();
+        for name in ["a", "b", "c", "d", "e"] {
+            house
+                .sync("debian", &listing(&[("file", name)]), name, &[], at(0))
+                .expect("records");
+        }
+        house
+    }
+
+    /// Moves `current` at the time `hour`, by terms that keep the last and those of two hours.
+    fn lead(
+        house: &mut House,
+        command: &'static str,
+        target: PointerTarget,
+        hour: i64,
+    ) -> Result<String, CatalogError> {
+        let wish = RequestedMove {
+            mirror: mirror_id("debian"),
+            pointer: Pointer::Current,
+            target,
+            expect: None,
+            terms: MoveTerms {
+                lending: Lending {
+                    generations: 1,
+                    within: std::time::Duration::from_hours(2),
+                },
+                must_have_passed: false,
+            },
+        };
+        let moved = house.catalog.move_pointers(&[wish], act(command, at(hour * HOUR)))?;
+        Ok(moved[0].now.snapshot.to_string())
+    }
+
+    fn publish(house: &mut House, name: &str, hour: i64) {
+        lead(house, "publish", PointerTarget::Snapshot(snapshot_name(name)), hour).expect("moves");
+    }
+
+    fn roll_back(house: &mut House, hour: i64) -> Result<String, CatalogError> {
+        lead(house, "rollback", PointerTarget::Previous, hour)
+    }
+
+    /// The snapshots that lend at the time `hour`.
+    fn lending(house: &House, hour: i64) -> Vec<String> {
+        let (reader, row) = (house.catalog.reader(), house.row("debian"));
+        let newest = reader.pointer(row, &Pointer::Current).expect("reads").expect("set");
+        let generations = reader.generations(row, &newest, at(hour * HOUR)).expect("reads");
+        generations.iter().map(|one| one.snapshot.to_string()).collect()
+    }
+
+    #[test]
+    fn the_last_publications_lend_and_those_that_ended_lately() {
+        let mut house = house();
+        publish(&mut house, "a", 0);
+        assert!(lending(&house, 0).is_empty());
+        for (name, hour) in [("b", 10), ("c", 11), ("d", 12)] {
+            publish(&mut house, name, hour);
+        }
+        // a ended at 10, b at 11, c at 12.
+        assert_eq!(lending(&house, 11), ["c", "b", "a"]);
+        assert_eq!(lending(&house, 12), ["c", "b"]);
+        assert_eq!(lending(&house, 13), ["c"], "the last one lends at any age");
+        assert_eq!(lending(&house, 1_000), ["c"]);
+        let newest = house.catalog.reader();
+        let row = house.row("debian");
+        let moved = newest.pointer(row, &Pointer::Current).expect("reads").expect("set");
+        let first = &newest.generations(row, &moved, at(12 * HOUR)).expect("reads")[0];
+        assert_eq!((first.superseded_at, first.until), (at(12 * HOUR), at(14 * HOUR)));
+        assert_eq!(first.publications_left, 1);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_published_again_does_not_lend_to_itself() {
+        let mut house = house();
+        for (name, hour) in [("a", 1), ("b", 2), ("a", 3)] {
+            publish(&mut house, name, hour);
+        }
+        assert_eq!(lending(&house, 3), ["b"]);
+    }
+
+    #[test]
+    fn what_is_gone_lends_nothing() {
+        let mut house = house();
+        publish(&mut house, "a", 1);
+        publish(&mut house, "b", 2);
+        house
+            .catalog
+            .delete_snapshots(&mirror_id("debian"), &[snapshot_name("a")], true)
+            .expect("deletes");
+        assert!(lending(&house, 2).is_empty());
+    }
+
+    #[test]
+    fn going_back_twice_goes_back_two_steps() {
+        let mut house = house();
+        for (name, hour) in [("a", 1), ("b", 2), ("c", 3)] {
+            publish(&mut house, name, hour);
+        }
+        assert_eq!(roll_back(&mut house, 4).expect("goes back"), "b");
+        assert_eq!(lending(&house, 4), ["c"], "those who saw it still find its files");
+        assert_eq!(roll_back(&mut house, 5).expect("goes back"), "a");
+        assert!(matches!(roll_back(&mut house, 6), Err(CatalogError::NoPrevious { .. })));
+        publish(&mut house, "d", 7);
+        assert_eq!(roll_back(&mut house, 8).expect("goes back"), "a");
+    }
+
+    #[test]
+    fn what_is_taken_back_lends_nothing() {
+        let mut house = house();
+        for (name, hour) in [("a", 1), ("b", 2), ("c", 3)] {
+            publish(&mut house, name, hour);
+        }
+        let wish = RequestedMove {
+            mirror: mirror_id("debian"),
+            pointer: Pointer::Current,
+            target: PointerTarget::Snapshot(snapshot_name("a")),
+            expect: Some(snapshot_name("c")),
+            terms: MoveTerms::default(),
+        };
+        let retracting = super::super::Act {
+            retracts: true,
+            ..act("rollback", at(4 * HOUR))
+        };
+        let wishes = std::slice::from_ref(&wish);
+        house.catalog.move_pointers(wishes, retracting).expect("moves");
+        assert!(lending(&house, 4).is_empty(), "neither b nor c");
+        let error = house.catalog.move_pointers(
+            &[RequestedMove {
+                target: PointerTarget::Snapshot(snapshot_name("b")),
+                ..wish
+            }],
+            retracting,
+        );
+        assert!(
+            matches!(error, Err(CatalogError::Unexpected { .. })),
+            "c is not there any more"
+        );
+    }
+}
