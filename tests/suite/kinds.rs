@@ -380,6 +380,20 @@ fn an_index_may_have_any_form() {
 }
 
 #[test]
+fn an_index_may_have_the_line_ends_of_windows() {
+    let site = Site::new([three().served(&[Variant::Plain])]);
+    let plain = fs::read_to_string(site.archive.root().join(INDEX)).expect("an index");
+    let text = compressed("gz", plain.replace('\n', "\r\n").as_bytes());
+    let site = Site::new([three()
+        .listed(&[])
+        .served(&[])
+        .file("main/binary-amd64/Packages.gz", text)]);
+    site.sync();
+    assert_eq!(below(&site.newest(), "pool/").len(), 3);
+    site.assert_whole();
+}
+
+#[test]
 fn a_form_that_is_not_the_listed_index_is_refused_whatever_it_is() {
     for form in FORMS {
         let path = format!("main/binary-amd64/Packages.{form}");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use mirrorctl::model::HashType;
 use mirrorctl_testkit::{
     AptRoot, ArchiveBuilder, Config, Deb, FlatArchive, Mirror, MountGuard, Nginx, Package, RepreproArchive, SuiteSpec,
-    TestEnv, Upstream, now,
+    TestEnv, Upstream, Variant, now,
 };
 
 const SUITE: &str = "stable";
@@ -285,4 +285,27 @@ fn apt_reads_components_with_slashes_in_suites_with_slashes() {
         assert_eq!(apt.policy(package).candidate.as_deref(), Some("1"), "{package}");
     }
     apt.install(&["hello", "data"]).success();
+}
+
+#[test]
+fn apt_installs_from_an_index_with_the_line_ends_of_windows() {
+    let root = TestEnv::new(env!("CARGO_BIN_EXE_mirrorctl"));
+    let made = now().plus(-36_000);
+    let suite = || SuiteSpec::new(SUITE).package("main", Deb::new("hello", "1", "amd64"));
+    let usual = ArchiveBuilder::new()
+        .suite(suite().served(&[Variant::Plain]))
+        .create(&root.root().join("usual"), made)
+        .expect("an archive");
+    let index = "main/binary-amd64/Packages";
+    let text = fs::read_to_string(usual.root().join("dists").join(SUITE).join(index)).expect("an index");
+    let archive = ArchiveBuilder::new()
+        .suite(suite().listed(&[]).served(&[]).file(index, text.replace('\n', "\r\n")))
+        .create(&root.root().join("archive"), made)
+        .expect("an archive");
+    let key = archive.key().public_armored().expect("a key");
+    let site = Site::new(archive.root(), &key, |mirror| mirror);
+    let apt = client(&[site.line("deb", SUITE, &["main"])]);
+    apt.update().success();
+    apt.install(&["hello"]).success();
+    assert_eq!(apt.installed("hello").as_deref(), Some("1"));
 }
