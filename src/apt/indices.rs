@@ -340,7 +340,7 @@ impl Choice<'_> {
                 return is_ours.then_some(IndexKind::Aside);
             }
             _ if self.has_architecture(directory.strip_prefix("installer-")) => {
-                let is_sums = file.ends_with("/SHA256SUMS");
+                let is_sums = file == "SHA256SUMS" || file.ends_with("/SHA256SUMS");
                 let kind = if is_sums { IndexKind::Sums } else { IndexKind::Aside };
                 return content.installer.then_some(kind);
             }
@@ -641,6 +641,7 @@ mod tests {
         let installer = [
             "main/installer-amd64/current/images/SHA256SUMS",
             "main/installer-amd64/current/images/MD5SUMS",
+            "main/installer-amd64/SHA256SUMS",
         ];
         let releases = [
             "main/binary-amd64/Release",
@@ -695,7 +696,11 @@ mod tests {
         let kinds: Vec<_> = chosen(&installer, &Content { installer: true, ..OFF });
         assert_eq!(
             kinds,
-            [(installer[0], IndexKind::Sums), (installer[1], IndexKind::Aside)]
+            [
+                (installer[0], IndexKind::Sums),
+                (installer[1], IndexKind::Aside),
+                (installer[2], IndexKind::Sums)
+            ]
         );
     }
 
