@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use mirrorctl::model::HashType;
 use mirrorctl_testkit::{
-    AptRoot, ArchiveBuilder, Config, Deb, FlatArchive, Mirror, MountGuard, Nginx, Package, RepreproArchive, SuiteSpec,
-    TestEnv, Upstream, Variant, now,
+    AptRoot, ArchiveBuilder, Config, Deb, Fault, FlatArchive, Mirror, MountGuard, Nginx, Package, RepreproArchive,
+    SuiteSpec, TestEnv, Upstream, Variant, now,
 };
 
 const SUITE: &str = "stable";
@@ -308,4 +308,34 @@ fn apt_installs_from_an_index_with_the_line_ends_of_windows() {
     apt.update().success();
     apt.install(&["hello"]).success();
     assert_eq!(apt.installed("hello").as_deref(), Some("1"));
+}
+
+#[test]
+fn what_apt_reads_of_a_server_that_refuses_what_it_lacks_is_mirrored() {
+    for refused in [
+        &["*/by-hash/*"][..],
+        &["*/Release.gpg"],
+        &["*/Release", "*/Release.gpg"],
+    ] {
+        let env = TestEnv::new(env!("CARGO_BIN_EXE_mirrorctl"));
+        let archive = ArchiveBuilder::new()
+            .suite(SuiteSpec::new(SUITE).package("main", Deb::new("hello", "1", "amd64")))
+            .create(&env.root().join("archive"), now().plus(-36_000))
+            .expect("an archive");
+        let upstream = Upstream::serve(archive.root());
+        let key = env.key("archive.asc", &archive.key().public_armored().expect("a key"));
+        for pattern in refused {
+            upstream.fault(pattern, Fault::Status(403));
+        }
+        env.configure(Config::new().mirror(mirror(&upstream, &key)));
+        env.mirrorctl(&["sync"]).success();
+        let mount = MountGuard::mount(&env);
+        let nginx = Nginx::serve(&env.mount_dir());
+        for url in [upstream.url(), format!("{}/site/current", nginx.url())] {
+            let apt = client(&[AptRoot::source_line(&url, SUITE, &["main"], &key)]);
+            apt.update().success();
+            apt.install(&["hello"]).success();
+        }
+        mount.stop().success();
+    }
 }
