@@ -91,11 +91,12 @@ impl Scanner {
         if line.len() > LONGEST_LINE {
             return Err(self.fault(SyntaxFault::LineTooLong { limit: LONGEST_LINE }));
         }
-        match line.first() {
-            None => self.end_stanza(sink),
-            Some(b' ' | b'\t') if self.seen.is_empty() => Err(self.fault(SyntaxFault::ContinuationFirst)),
-            Some(b' ' | b'\t') => sink.continuation(self.line, line),
-            Some(_) => self.field(line, sink),
+        match line {
+            // Lines that end like those of Windows are read as APT reads them; values lose their blanks anyway.
+            [] | [b'\r'] => self.end_stanza(sink),
+            [b' ' | b'\t', ..] if self.seen.is_empty() => Err(self.fault(SyntaxFault::ContinuationFirst)),
+            [b' ' | b'\t', ..] => sink.continuation(self.line, line),
+            [_, ..] => self.field(line, sink),
         }
     }
 
@@ -225,6 +226,15 @@ mod tests {
     }
 
     #[test]
+    fn lines_may_end_like_those_of_windows() {
+        let text = b"A: 1\r\nB: 2\r\n more\r\n\r\n\r\nA: 3\r\n\r";
+        let expected = "1 A=1\n2 B=2\n3 + more\r\n4 end\n6 A=3\n7 end";
+        for piece in 1..=text.len() {
+            assert_eq!(scan(text, piece).as_deref(), Ok(expected), "{piece}");
+        }
+    }
+
+    #[test]
     fn empty_text_has_no_stanzas() {
         assert_eq!(scan(b"", 1).as_deref(), Ok(""));
         assert_eq!(scan(b"\n\n\n", 1).as_deref(), Ok(""));
@@ -268,7 +278,7 @@ mod tests {
             ("A b: x\n", 1, not_a_field("A b: x")),
             ("#A: x\n", 1, not_a_field("#A: x")),
             ("-A: x\n", 1, not_a_field("-A: x")),
-            ("A: 1\r\n\r\n", 2, not_a_field("\\r")),
+            ("A: 1\n\rB: 2\n", 2, not_a_field("\\rB: 2")),
             ("Ä: 1\n", 1, not_a_field("Ä: 1")),
             ("A\0: 1\n", 1, not_a_field("A\\0: 1")),
             ("Size: 1\nName: x\nsIZE: 2\n", 3, F::DuplicateField("sIZE".to_owned())),

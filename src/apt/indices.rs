@@ -50,10 +50,8 @@ impl IndexKind {
         }
     }
 
-    /// Whether a mirror without the index would fail its clients: APT updates nothing of a source of which it cannot have
-    /// an index that it asks for and Release lists.
-    #[must_use]
-    pub fn is_required(self) -> bool {
+    /// Whether clients ask for such indices.
+    fn is_asked_for(self) -> bool {
         match self {
             Self::Packages | Self::Sources | Self::Sums | Self::Plain => true,
             Self::TranslationList | Self::Aside => false,
@@ -72,6 +70,9 @@ pub struct WantedIndex {
     pub variants: Vec<Variant>,
     /// What the Release file says of the uncompressed index, which archives list even where they do not serve it.
     pub plain_file: Option<ReleaseFile>,
+    /// Whether a mirror without the index would fail its clients: APT updates nothing of a source of which it cannot have
+    /// an index that it asks for and Release lists.
+    pub required: bool,
 }
 
 /// One compressed form of an index.
@@ -133,7 +134,8 @@ pub enum WantedError {
 /// after these everything else, sorted by path.
 ///
 /// Architecture `all` is wanted wherever the Release file lists it, whether or not it is among the architectures, and
-/// missed nowhere: most archives list such packages with every architecture instead. Whether something exists is
+/// missed nowhere: most archives list such packages with every architecture instead. Those that do both say so, and then
+/// a mirror of theirs that has the other indices only is as good an upstream. Whether something exists is
 /// judged by the listed files and not by the fields `Components` and `Architectures`, which some archives leave out,
 /// and others fill with names that their paths do not have.
 ///
@@ -161,6 +163,8 @@ pub fn wanted(release: &Release, selection: &Selection<'_>) -> Result<Vec<Wanted
 /// The indices of packages of every component.
 fn packages(listed: &Listed<'_>, selection: &Selection<'_>) -> Result<Vec<WantedIndex>, WantedError> {
     let offered = Offered::of(listed.release);
+    let configured = selection.architectures.iter().any(|name| name.as_str() == ALL);
+    let needs_all = configured || clients_ask_for_all(listed.release);
     let mut indices = Vec::new();
     for component in selection.components {
         if !offered.has_component(component) {
@@ -170,7 +174,9 @@ fn packages(listed: &Listed<'_>, selection: &Selection<'_>) -> Result<Vec<Wanted
         for architecture in with_all(selection.architectures) {
             if offered.has(component, architecture) {
                 let plain = format!("{component}/binary-{architecture}/{PACKAGES}");
-                indices.push(listed.required(IndexKind::Packages, &plain)?);
+                let mut index = listed.required(IndexKind::Packages, &plain)?;
+                index.required = architecture != ALL || needs_all;
+                indices.push(index);
             } else if architecture != ALL {
                 return Err(offered.missing(component, architecture));
             }
@@ -180,6 +186,13 @@ fn packages(listed: &Listed<'_>, selection: &Selection<'_>) -> Result<Vec<Wanted
         }
     }
     Ok(indices)
+}
+
+/// Whether APT asks for indices of `all` that a Release file lists: not where the packages in them are in those of every
+/// architecture as well, nor where `all` is not among the architectures, as in Debian's security archive.
+fn clients_ask_for_all(release: &Release) -> bool {
+    let named = &release.architectures;
+    !release.all_is_everywhere && (named.is_empty() || named.iter().any(|name| name.as_str() == ALL))
 }
 
 /// The indices of packages of a flat repository.
@@ -266,6 +279,7 @@ impl<'a> Listed<'a> {
         let plain: RepoPath = plain.parse().map_err(|_| unreadable())?;
         Ok(WantedIndex {
             kind,
+            required: kind.is_asked_for(),
             variants: forms.iter().copied().filter_map(variant).collect(),
             plain_file: self.release.files.get(&plain).cloned(),
             plain,
@@ -340,7 +354,7 @@ impl Choice<'_> {
                 return is_ours.then_some(IndexKind::Aside);
             }
             _ if self.has_architecture(directory.strip_prefix("installer-")) => {
-                let is_sums = file.ends_with("/SHA256SUMS");
+                let is_sums = file == "SHA256SUMS" || file.ends_with("/SHA256SUMS");
                 let kind = if is_sums { IndexKind::Sums } else { IndexKind::Aside };
                 return content.installer.then_some(kind);
             }
@@ -587,6 +601,42 @@ mod tests {
     }
 
     #[test]
+    fn an_index_of_all_that_repeats_the_others_is_not_required() {
+        let paths = ["main/binary-amd64/Packages", "main/binary-all/Packages"];
+        let named = |names: &[&str]| -> Vec<Architecture> {
+            let names = names.iter().map(|name| name.parse().expect("valid"));
+            names.collect()
+        };
+        for (architectures, everywhere, offered, required) in [
+            (&["amd64"][..], false, &[][..], true),
+            (&["amd64"], false, &["amd64", "all"], true),
+            (&["amd64"], true, &["amd64", "all"], false),
+            (&["amd64"], false, &["amd64"], false),
+            (&["amd64", "all"], true, &["amd64"], true),
+        ] {
+            let mut release = release(&paths);
+            (release.all_is_everywhere, release.architectures) = (everywhere, named(offered));
+            let architectures = named(architectures);
+            let selection = Selection {
+                flat: false,
+                components: &["main".parse().expect("valid")],
+                architectures: &architectures,
+                content: &OFF,
+            };
+            let indices = wanted(&release, &selection).expect("listed");
+            let found: Vec<_> = indices
+                .iter()
+                .map(|index| (index.plain.as_str(), index.required))
+                .collect();
+            assert_eq!(
+                found,
+                [(paths[0], true), (paths[1], required)],
+                "{architectures:?} of {offered:?}"
+            );
+        }
+    }
+
+    #[test]
     fn what_the_archive_lacks_is_named_with_what_it_has() {
         let paths = [
             "main/binary-amd64/Packages.xz",
@@ -641,6 +691,7 @@ mod tests {
         let installer = [
             "main/installer-amd64/current/images/SHA256SUMS",
             "main/installer-amd64/current/images/MD5SUMS",
+            "main/installer-amd64/SHA256SUMS",
         ];
         let releases = [
             "main/binary-amd64/Release",
@@ -695,7 +746,11 @@ mod tests {
         let kinds: Vec<_> = chosen(&installer, &Content { installer: true, ..OFF });
         assert_eq!(
             kinds,
-            [(installer[0], IndexKind::Sums), (installer[1], IndexKind::Aside)]
+            [
+                (installer[0], IndexKind::Sums),
+                (installer[1], IndexKind::Aside),
+                (installer[2], IndexKind::Sums)
+            ]
         );
     }
 

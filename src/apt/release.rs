@@ -30,6 +30,9 @@ pub struct Release {
     pub valid_until: Option<Timestamp>,
     /// Whether indices are offered under their hashes too.
     pub acquire_by_hash: bool,
+    /// Whether the packages for architecture `all` are in the index of every architecture, so that no client asks for an
+    /// index of `all` (`No-Support-for-Architecture-all: Packages`, as Debian says).
+    pub all_is_everywhere: bool,
     /// Architectures it names. Empty when it names none, as some archives do; names that no configuration could
     /// ask for are left out.
     pub architectures: Vec<Architecture>,
@@ -197,6 +200,9 @@ impl Sink for Builder {
             Some(Field::Date) => self.release.date = Some(moment(line, "Date", value)?),
             Some(Field::ValidUntil) => self.release.valid_until = Some(moment(line, "Valid-Until", value)?),
             Some(Field::AcquireByHash) => self.release.acquire_by_hash = value.eq_ignore_ascii_case("yes"),
+            Some(Field::NoSupportForAll) => {
+                self.release.all_is_everywhere = value.split_ascii_whitespace().any(|what| what == "Packages");
+            }
             Some(Field::Architectures) => self.release.architectures = usable_names(value),
             Some(Field::Components) => self.release.components = usable_names(value),
             None => {}
@@ -227,6 +233,7 @@ enum Field {
     Date,
     ValidUntil,
     AcquireByHash,
+    NoSupportForAll,
     Architectures,
     Components,
     Section(HashType),
@@ -235,7 +242,7 @@ enum Field {
 impl Field {
     /// The field called `name`, in whatever case.
     fn from_name(name: &[u8]) -> Option<Self> {
-        let known: [(&str, Self); 9] = [
+        let known: [(&str, Self); 10] = [
             ("Origin", Self::Origin),
             ("Label", Self::Label),
             ("Suite", Self::Suite),
@@ -243,6 +250,7 @@ impl Field {
             ("Date", Self::Date),
             ("Valid-Until", Self::ValidUntil),
             ("Acquire-By-Hash", Self::AcquireByHash),
+            ("No-Support-for-Architecture-all", Self::NoSupportForAll),
             ("Architectures", Self::Architectures),
             ("Components", Self::Components),
         ];

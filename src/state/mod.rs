@@ -87,17 +87,14 @@ impl StateDir {
             found => found.map_err(|source| refused_or("find", root, source))?,
         };
         let owner = Owner::of(&root)?;
-        if !sys::may_change(&root) {
-            return Err(StateError::NotPermitted(root));
-        }
+        sys::may_change(&root).map_err(|source| refused_or("change", &root, source))?;
         let state = Self { root, owner };
         for directory in [state.blobs(), state.incoming_root(), state.locks()] {
             state.make_directory(&directory)?;
         }
         state.make_catalog()?;
-        if !sys::may_change(&state.catalog()) {
-            return Err(StateError::NotPermitted(state.root));
-        }
+        let catalog = state.catalog();
+        sys::may_change(&catalog).map_err(|source| refused_or("change", &state.root, source))?;
         Ok(state)
     }
 

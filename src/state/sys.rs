@@ -17,9 +17,9 @@ pub(super) fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Whether this process may write to `path`, going by its effective ids.
-pub(super) fn may_change(path: &Path) -> bool {
-    access(path, libc::W_OK).is_ok()
+/// Whether this process may write to `path`, going by its effective ids; the error says why not.
+pub(super) fn may_change(path: &Path) -> io::Result<()> {
+    access(path, libc::W_OK)
 }
 
 /// Whether this process may read `path`, going by its effective ids; the error says why not.

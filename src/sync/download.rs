@@ -234,6 +234,7 @@ impl Downloads {
             match self.archive.get(place, asked, file.ask(place)).await {
                 // Not the rest that was asked for: the whole file then, from the same path.
                 Err(UpstreamError::WrongRange { .. }) if file.incoming.written() > 0 => file.restart()?,
+                Err(error) if error.is_evasive() && paths.len() > 0 => path = paths.next(),
                 Err(error) => return Err(error.into()),
                 // Nobody asked conditionally: a server that calls the file unchanged has no bytes for us either. What is
                 // on this machine is taken, not fetched.

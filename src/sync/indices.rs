@@ -164,7 +164,7 @@ fn reading(
     });
     let Some(form) = forms.next() else {
         let lenient = job.adoption.is_some() && !index.kind.names_pool();
-        if index.kind.is_required() && !lenient {
+        if index.required && !lenient {
             return Err(SyncError::NoVariant(plain));
         }
         tracing::warn!(index = %plain, "upstream lists it but offers it in no form: it is left out");

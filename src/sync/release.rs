@@ -292,13 +292,14 @@ async fn ask(
     let (release, validators) = match (release, validators) {
         (Some((release, validators)), _) => (Some(release), validators),
         (None, validators) => (
-            get(from, suite, "Release", None).await?.file(),
+            beside_in_release(from, suite, "Release").await?,
             validators.unwrap_or_default(),
         ),
     };
-    let signature = match release {
-        Some(_) => get(from, suite, "Release.gpg", None).await?.file(),
-        None => None,
+    let signature = match (&release, &in_release) {
+        (Some(_), Some(_)) => beside_in_release(from, suite, "Release.gpg").await?,
+        (Some(_), None) => get(from, suite, "Release.gpg", None).await?.file(),
+        (None, _) => None,
     };
     Ok(Some(Found {
         in_release,
@@ -306,6 +307,18 @@ async fn ask(
         signature,
         validators,
     }))
+}
+
+/// A file that APT does not ask for where there is `InRelease`.
+async fn beside_in_release(
+    from: From<'_>,
+    suite: &Suite,
+    name: &'static str,
+) -> Result<Option<ReleaseBytes>, SyncError> {
+    match get(from, suite, name, None).await {
+        Err(SyncError::Upstream(refusal)) if refusal.is_evasive() => Ok(None),
+        got => Ok(got?.file()),
+    }
 }
 
 enum Got {

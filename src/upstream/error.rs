@@ -181,6 +181,13 @@ impl UpstreamError {
             | Self::Worker => false,
         }
     }
+
+    /// Whether upstream will not say if it has the file: object stores answer so for what they do not have when nobody may
+    /// list them. Whoever wants the same content under another name may go on as if there was no such file.
+    #[must_use]
+    pub fn is_evasive(&self) -> bool {
+        matches!(self, Self::Status { status: 403, .. })
+    }
 }
 
 fn through(proxy: Option<&ProxyUrl>) -> String {

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write as _;
 
 use mirrorctl::model::{Digest, HashType};
-use mirrorctl_testkit::{Config, Deb, Fault, Mirror, Signing, SuiteSpec, TestEnv, Variant};
+use mirrorctl_testkit::{Config, Deb, Fault, Mirror, Signing, SuiteSpec, TestEnv, Variant, sign};
 
 use crate::site::{Files, SUITE, Site, deb, three};
 
@@ -312,6 +312,38 @@ fn components_and_suites_may_have_slashes() {
 }
 
 #[test]
+fn an_index_of_all_that_repeats_the_others_may_be_absent() {
+    let tree_of = |says: &str| {
+        let suite = three().architectures(&["amd64", "all"]);
+        let site = Site::new([suite]);
+        let directory = site.archive.root().join("dists").join(SUITE);
+        let release = fs::read_to_string(directory.join("Release")).expect("a Release file");
+        sign(
+            &site.archive,
+            SUITE,
+            &release.replace("SHA256:\n", &format!("{says}SHA256:\n")),
+        );
+        // As debmirror and apt-mirror leave it out when they are told of amd64 alone.
+        fs::remove_dir_all(directory.join("main/binary-all")).expect("removes");
+        site
+    };
+    let debian = "No-Support-for-Architecture-all: Packages\n";
+    tree_of("").run("sync").code(1).stderr_has("binary-all/Packages");
+    let site = tree_of(debian);
+    site.run("sync").success().stderr_has("binary-all/Packages");
+    let files = site.newest();
+    assert_eq!(below(&files, "pool/").len(), 3);
+    assert!(below(&files, "dists/bookworm/main/binary-all/").is_empty());
+    site.assert_whole();
+    assert_eq!(site.sync()["outcome"], "unchanged");
+
+    let site = tree_of(debian);
+    let tree = site.archive.root().display().to_string();
+    site.run(&format!("import debian {tree}")).success();
+    assert_eq!(below(&site.newest(), "pool/").len(), 3);
+}
+
+#[test]
 fn every_version_of_a_package_comes() {
     let mut site = Site::small();
     for version in ["2", "3", "4~rc1"] {
@@ -377,6 +409,20 @@ fn an_index_may_have_any_form() {
         assert_eq!(below(&files, INDEX), [format!(".{form}")]);
         site.assert_whole();
     }
+}
+
+#[test]
+fn an_index_may_have_the_line_ends_of_windows() {
+    let site = Site::new([three().served(&[Variant::Plain])]);
+    let plain = fs::read_to_string(site.archive.root().join(INDEX)).expect("an index");
+    let text = compressed("gz", plain.replace('\n', "\r\n").as_bytes());
+    let site = Site::new([three()
+        .listed(&[])
+        .served(&[])
+        .file("main/binary-amd64/Packages.gz", text)]);
+    site.sync();
+    assert_eq!(below(&site.newest(), "pool/").len(), 3);
+    site.assert_whole();
 }
 
 #[test]

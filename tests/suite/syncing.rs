@@ -59,6 +59,41 @@ fn gone_is_as_absent_as_not_found_and_a_refusal_is_neither() {
 }
 
 #[test]
+fn a_refusal_of_one_name_leaves_the_others_that_clients_would_try() {
+    let release_files = |site: &Site| -> Vec<String> {
+        let files = site.newest().into_keys();
+        files
+            .filter_map(|path| Some(path.strip_prefix("dists/bookworm/")?.to_owned()))
+            .filter(|name| !name.contains('/'))
+            .collect()
+    };
+    for (patterns, kept) in [
+        (&["*/by-hash/*"][..], &["InRelease", "Release", "Release.gpg"][..]),
+        (&["*/Release.gpg"], &["InRelease", "Release"]),
+        (&["*/Release", "*/Release.gpg"], &["InRelease"]),
+    ] {
+        let site = Site::small();
+        for pattern in patterns {
+            site.upstream.fault(pattern, Fault::Status(403));
+        }
+        assert_eq!(site.sync()["outcome"], "recorded", "{patterns:?}");
+        assert_eq!(release_files(&site), kept);
+        site.assert_whole();
+        assert_eq!(site.sync()["outcome"], "unchanged", "{patterns:?}");
+    }
+    // What nothing stands in for.
+    for patterns in [&["dists/*"][..], &["*/InRelease"]] {
+        let site = Site::small();
+        for pattern in patterns {
+            site.upstream.fault(pattern, Fault::Status(403));
+        }
+        let said = site.run("sync").code(1);
+        said.stderr_has("403").stderr_has("auth.conf").stderr_has("Release");
+        assert!(site.snapshots("debian").is_empty());
+    }
+}
+
+#[test]
 fn an_index_without_any_variant_fails_the_sync() {
     let site = Site::new([three().served(&[])]);
     site.run("sync").code(1).stderr_has(INDEX);

@@ -1,6 +1,6 @@
 //! Trees that other programs made, taken over and served to real clients; and disks that are too small.
 //!
-//! Owns the proof that a tree which debmirror or wget made is served to apt after an import without a download, that a
+//! Owns the proof that a tree which debmirror, apt-mirror or wget made is served to apt after an import without a download, that a
 //! migration ends in a mount that serves what was served before, and that a sync which does not fit changes nothing.
 
 use std::fs;
@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use mirrorctl_testkit::{
-    AptRoot, Archive, ArchiveBuilder, Config, Deb, Mirror, MountGuard, Nginx, Program, SuiteSpec, TestEnv, Upstream,
-    now,
+    AptRoot, Archive, ArchiveBuilder, Config, Deb, Mirror, MountGuard, Nginx, Program, Proxy, SuiteSpec, TestEnv,
+    Upstream, now,
 };
 
 /// The suite of every archive here.
@@ -73,29 +73,58 @@ fn program(name: &str, package: &str, arguments: &[&str]) -> Program {
     Program::new(name, package).args(arguments)
 }
 
-#[test]
-fn what_debmirror_and_wget_made_is_served_to_apt_without_a_download() {
-    let place = Place::new();
-    let root = place.env.root();
-    let (by_debmirror, by_wget) = (root.join("debmirror"), root.join("wget"));
-    let host = place.upstream.url().replace("http://", "");
-    let keyring = root.join("keyring.gpg");
+/// A tree that debmirror has made.
+fn by_debmirror(place: &Place) -> PathBuf {
+    let (tree, keyring) = (place.env.root().join("debmirror"), place.env.root().join("keyring.gpg"));
     program("gpg", "gnupg", &["--dearmor", "--output"])
         .arg(&keyring)
         .arg(&place.key)
         .run()
         .success();
-    let debmirror = program(
+    program(
         "debmirror",
         "debmirror",
         &["--method=http", "--root=site/archive", "--arch=amd64", "--section=main"],
     )
     .arg(format!("--dist={SUITE}"))
-    .arg(format!("--host={host}"))
+    .arg(format!("--host={}", place.upstream.url().replace("http://", "")))
     .arg(format!("--keyring={}", keyring.display()))
     .args(["--nosource", "--i18n", "--diff=none", "--allow-dist-rename"])
-    .arg(&by_debmirror);
-    debmirror.env("HOME", root.join("home")).run().success();
+    .arg(&tree)
+    .env("HOME", place.env.root().join("home"))
+    .run()
+    .success();
+    tree
+}
+
+/// A tree that apt-mirror has made. It loses its way when a URL has a port.
+fn by_apt_mirror(place: &Place) -> PathBuf {
+    let base = place.env.root().join("apt-mirror");
+    for directory in ["mirror", "skel", "var"] {
+        fs::create_dir_all(base.join(directory)).expect("makes");
+    }
+    let proxy = Proxy::http();
+    proxy.knows("archive.example:80", &place.upstream.url());
+    let list = place.env.root().join("mirror.list");
+    let text = format!(
+        "set base_path {}\nset nthreads 2\nset _tilde 0\nset run_postmirror 0\n\
+         deb [arch=amd64] http://archive.example/site/archive {SUITE} main\n",
+        base.display()
+    );
+    fs::write(&list, text).expect("writes");
+    program("apt-mirror", "apt-mirror", &[])
+        .arg(&list)
+        .env("http_proxy", proxy.url())
+        .run()
+        .success();
+    base.join("mirror/archive.example/site/archive")
+}
+
+/// A tree that wget has made.
+fn by_wget(place: &Place) -> PathBuf {
+    let tree = place.env.root().join("wget");
+    let mut paths = listed(place.archive.root());
+    paths.extend(place.archive.pool_paths().into_iter().map(str::to_owned));
     program(
         "wget",
         "wget",
@@ -108,34 +137,35 @@ fn what_debmirror_and_wget_made_is_served_to_apt_without_a_download() {
             "--directory-prefix",
         ],
     )
-    .arg(&by_wget)
-    .args(
-        place
-            .archive
-            .pool_paths()
-            .iter()
-            .map(|path| format!("{}/{path}", place.url())),
-    )
-    .args(
-        listed(place.archive.root())
-            .iter()
-            .map(|path| format!("{}/{path}", place.url())),
-    )
+    .arg(&tree)
+    .args(paths.iter().map(|path| format!("{}/{path}", place.url())))
     .run()
     .success();
-    place.upstream.take_requests();
+    tree
+}
 
-    for (number, tree) in [&by_debmirror, &by_wget].into_iter().enumerate() {
+#[test]
+fn what_other_programs_made_is_served_to_apt_without_a_download() {
+    let place = Place::new();
+    let trees = [by_debmirror(&place), by_apt_mirror(&place), by_wget(&place)];
+    place.upstream.take_requests();
+    for (number, tree) in trees.iter().enumerate() {
         place
             .run(&format!("import debian {} --name tree{number}", tree.display()))
             .success();
         place.run(&format!("snapshot publish debian tree{number}")).success();
     }
     assert_eq!(place.upstream.requests(), []);
-    fs::remove_dir_all(&by_debmirror).expect("removes");
-    fs::remove_dir_all(&by_wget).expect("removes");
+    for tree in trees {
+        fs::remove_dir_all(tree).expect("removes");
+    }
     let mount = MountGuard::mount(&place.env);
-    for path in ["debian/current", "debian/snapshots/tree0", "debian/snapshots/tree1"] {
+    for path in [
+        "debian/current",
+        "debian/snapshots/tree0",
+        "debian/snapshots/tree1",
+        "debian/snapshots/tree2",
+    ] {
         place.assert_apt_installs_from(path);
     }
     mount.stop().success();
@@ -233,4 +263,21 @@ fn a_sync_that_does_not_fit_is_refused_before_it_fetches_a_package() {
         place.run("sync").success();
         drop(disk);
     }
+}
+
+#[test]
+fn a_state_on_a_disk_that_is_read_only_is_told_apart_from_one_of_others() {
+    let place = Place::new();
+    let disk = SmallDisk::at(place.env.state_dir(), "size=50m,mode=0755");
+    place.run("sync").success();
+    let remount = program("mount", "mount", &["-o", "remount,ro"]);
+    remount.arg(place.env.state_dir()).run().success();
+    for line in ["sync", "gc", "snapshot create debian again"] {
+        let told = place.run(line).code(1).stderr_has("Read-only file system");
+        assert!(!told.stderr.contains("sudo"), "{told}");
+    }
+    // What only looks goes on.
+    place.run("sync --dry-run").success();
+    place.run("snapshot list").success().stdout_has("debian");
+    drop(disk);
 }

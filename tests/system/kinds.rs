@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use mirrorctl::model::HashType;
 use mirrorctl_testkit::{
-    AptRoot, ArchiveBuilder, Config, Deb, FlatArchive, Mirror, MountGuard, Nginx, Package, RepreproArchive, SuiteSpec,
-    TestEnv, Upstream, now,
+    AptRoot, ArchiveBuilder, Config, Deb, Fault, FlatArchive, Mirror, MountGuard, Nginx, Package, RepreproArchive,
+    SuiteSpec, TestEnv, Upstream, Variant, now,
 };
 
 const SUITE: &str = "stable";
@@ -285,4 +285,57 @@ fn apt_reads_components_with_slashes_in_suites_with_slashes() {
         assert_eq!(apt.policy(package).candidate.as_deref(), Some("1"), "{package}");
     }
     apt.install(&["hello", "data"]).success();
+}
+
+#[test]
+fn apt_installs_from_an_index_with_the_line_ends_of_windows() {
+    let root = TestEnv::new(env!("CARGO_BIN_EXE_mirrorctl"));
+    let made = now().plus(-36_000);
+    let suite = || SuiteSpec::new(SUITE).package("main", Deb::new("hello", "1", "amd64"));
+    let usual = ArchiveBuilder::new()
+        .suite(suite().served(&[Variant::Plain]))
+        .create(&root.root().join("usual"), made)
+        .expect("an archive");
+    let index = "main/binary-amd64/Packages";
+    let text = fs::read_to_string(usual.root().join("dists").join(SUITE).join(index)).expect("an index");
+    let archive = ArchiveBuilder::new()
+        .suite(suite().listed(&[]).served(&[]).file(index, text.replace('\n', "\r\n")))
+        .create(&root.root().join("archive"), made)
+        .expect("an archive");
+    let key = archive.key().public_armored().expect("a key");
+    let site = Site::new(archive.root(), &key, |mirror| mirror);
+    let apt = client(&[site.line("deb", SUITE, &["main"])]);
+    apt.update().success();
+    apt.install(&["hello"]).success();
+    assert_eq!(apt.installed("hello").as_deref(), Some("1"));
+}
+
+#[test]
+fn what_apt_reads_of_a_server_that_refuses_what_it_lacks_is_mirrored() {
+    for refused in [
+        &["*/by-hash/*"][..],
+        &["*/Release.gpg"],
+        &["*/Release", "*/Release.gpg"],
+    ] {
+        let env = TestEnv::new(env!("CARGO_BIN_EXE_mirrorctl"));
+        let archive = ArchiveBuilder::new()
+            .suite(SuiteSpec::new(SUITE).package("main", Deb::new("hello", "1", "amd64")))
+            .create(&env.root().join("archive"), now().plus(-36_000))
+            .expect("an archive");
+        let upstream = Upstream::serve(archive.root());
+        let key = env.key("archive.asc", &archive.key().public_armored().expect("a key"));
+        for pattern in refused {
+            upstream.fault(pattern, Fault::Status(403));
+        }
+        env.configure(Config::new().mirror(mirror(&upstream, &key)));
+        env.mirrorctl(&["sync"]).success();
+        let mount = MountGuard::mount(&env);
+        let nginx = Nginx::serve(&env.mount_dir());
+        for url in [upstream.url(), format!("{}/site/current", nginx.url())] {
+            let apt = client(&[AptRoot::source_line(&url, SUITE, &["main"], &key)]);
+            apt.update().success();
+            apt.install(&["hello"]).success();
+        }
+        mount.stop().success();
+    }
 }

@@ -255,10 +255,12 @@ impl Fields {
         .chosen_by(filter, &self.section)
     }
 
-    /// Where the file lies: what an index calls "./name" is "name".
+    /// Where the file lies: what an index calls "./name" is "name", and a directory may end in "/". This is the path that
+    /// the reading of pool files finds.
     fn path(&self, file: &str, is_source: bool) -> Box<str> {
         let bare = |text: &str| text.strip_prefix("./").unwrap_or(text).to_owned();
-        match bare(&self.directory).as_str() {
+        let directory = self.directory.strip_suffix('/').unwrap_or(&self.directory);
+        match bare(directory).as_str() {
             directory if is_source && !matches!(directory, "" | ".") => format!("{directory}/{file}").into(),
             _ => bare(file).into(),
         }
@@ -327,8 +329,8 @@ impl<'k> Copier<'k> {
 
     fn end_line(&mut self, output: &mut Vec<u8>) {
         let kept = match (self.line.as_slice(), self.inside) {
-            (b"\n", None) => false,
-            (b"\n", Some(kept)) => {
+            (b"\n" | b"\r\n", None) => false,
+            (b"\n" | b"\r\n", Some(kept)) => {
                 self.inside = None;
                 kept
             }

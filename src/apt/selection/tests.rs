@@ -369,11 +369,15 @@ fn sources_follow_their_binaries() {
     };
     assert_eq!(kept(&exclude), ["src_1", "src_0", "src-lib_2", "own_3", "elsewhere_1"]);
     assert_eq!(kept(&packages(&["app"])), ["src_1"]);
-    let paths = index(&exclude, Lists::Sources, &source("src", "1"))
-        .candidates
-        .remove(0)
-        .paths;
-    assert_eq!(paths, ["pool/src/src.dsc".into(), "pool/src/src.tar.xz".into()]);
+    for directory in ["pool/src", "pool/src/", "./pool/src", "./pool/src/"] {
+        let text = source("src", "1").replace("Directory: pool/src", &format!("Directory: {directory}"));
+        let paths = index(&exclude, Lists::Sources, &text).candidates.remove(0).paths;
+        assert_eq!(
+            paths,
+            ["pool/src/src.dsc".into(), "pool/src/src.tar.xz".into()],
+            "{directory}"
+        );
+    }
 }
 
 #[test]
@@ -392,6 +396,24 @@ fn kept_stanzas_are_copied_byte_for_byte() {
         );
         assert_eq!(copy(&[false, true, false, false], piece), "Package: b\n\n");
         assert_eq!(copy(&[false; 4], piece), "");
+    }
+}
+
+#[test]
+fn stanzas_end_where_the_reader_ends_them() {
+    let text = "Package: a\r\nVersion: 1\r\n\r\n\r\nPackage: b\r\nVersion: 1\n\nPackage: c\nVersion: 1\r\n\r";
+    assert_eq!(index(&filter(), BINARIES, text).candidates.len(), 3);
+    for piece in 1..text.len() {
+        let (mut copier, mut output) = (Copier::new(&[true, false, true]), Vec::new());
+        text.as_bytes()
+            .chunks(piece)
+            .for_each(|piece| copier.push(piece, &mut output));
+        copier.finish(&mut output);
+        assert_eq!(
+            String::from_utf8(output).expect("text"),
+            "Package: a\r\nVersion: 1\r\n\r\nPackage: c\nVersion: 1\r\n\r\n",
+            "{piece}"
+        );
     }
 }
 

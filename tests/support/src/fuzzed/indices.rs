@@ -79,8 +79,8 @@ fn simple_packages(index: &[u8]) -> Option<Vec<Shown>> {
             return None;
         }
         match line {
-            [] if fields.is_empty() => {}
-            [] => files.push(simple_file(&std::mem::take(&mut fields))?),
+            [] | [b'\r'] if fields.is_empty() => {}
+            [] | [b'\r'] => files.push(simple_file(&std::mem::take(&mut fields))?),
             [b' ' | b'\t', ..] => {
                 let (latest, _) = fields.last()?;
                 let read = ["package", "filename", "size", "sha256"].contains(&latest.as_str());
