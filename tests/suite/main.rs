@@ -3,6 +3,7 @@
 //! Owns what any user can run: it needs no `/dev/fuse` and no right to mount.
 
 mod adopt;
+mod attack;
 mod check_tls;
 mod corpora;
 mod crash;
@@ -10,6 +11,7 @@ mod fetching;
 mod filters;
 mod hints;
 mod hostile;
+mod hostile_indices;
 mod kinds;
 mod output;
 mod regressions;
