@@ -125,7 +125,10 @@ pub(super) fn said_before(
     let own: Vec<String> = job.urls.iter().map(ToString::to_string).collect();
     let is_directory = |url: &str| url.parse::<BaseUrl>().is_ok_and(|url| url.directory().is_some());
     let is_upstream = |url: &str| own.iter().any(|own| own == url) || !is_directory(url);
-    let said = job.suites.iter().map(|suite| catalog.last_release(mirror, suite, is_upstream));
+    let said = job
+        .suites
+        .iter()
+        .map(|suite| catalog.last_release(mirror, suite, is_upstream));
     said.filter_map(Result::transpose).collect()
 }
 

@@ -49,9 +49,17 @@ fn indices_that_no_archive_makes_are_refused() {
             "starts with a continuation line",
         ),
         ("no field", with("nothing"), "is not \"Name: value\""),
-        ("a page", "<html><body>Log in</body></html>".into(), "is not \"Name: value\""),
+        (
+            "a page",
+            "<html><body>Log in</body></html>".into(),
+            "is not \"Name: value\"",
+        ),
         ("a NUL", with("\0: x"), "is not \"Name: value\""),
-        ("no file name", index.replacen("\nFilename:", "\nFilenam:", 1), "Filename"),
+        (
+            "no file name",
+            index.replacen("\nFilename:", "\nFilenam:", 1),
+            "Filename",
+        ),
     ] {
         attack.serve_index(text.as_bytes());
         attack.is_refused(what, 5, &[INDEX, says]);
@@ -79,15 +87,43 @@ fn release_files_beyond_any_measure_are_refused() {
             "longer than 1048576 bytes",
         ),
         ("many fields", before_files(&fields.join("\n")), "more than 512 fields"),
-        ("a field twice", before_files("Suite: other"), "the field Suite occurs twice"),
+        (
+            "a field twice",
+            before_files("Suite: other"),
+            "the field Suite occurs twice",
+        ),
         ("two stanzas", before_files(""), "a second one starts"),
         ("no hash", beside("1 main/x"), "is not a SHA256 hash"),
-        ("a short hash", beside(&format!("{} 1 main/x", &digest[1..])), "is not a SHA256 hash"),
-        ("a negative size", beside(&format!("{digest} -1 main/x")), "is not a SHA256 hash"),
-        ("a size beyond 64 bits", beside(&format!("{digest} 18446744073709551616 main/x")), "is not a SHA256 hash"),
-        ("a name that leads out", beside(&format!("{digest} 1 ../../../etc/passwd")), "etc/passwd"),
-        ("two sizes of a file", beside(&format!("{digest} 1 {INDEX}")), "different sizes"),
-        ("weak hashes alone", release.replacen("SHA256:\n", "SHA256-Old:\n", 1), "SHA256"),
+        (
+            "a short hash",
+            beside(&format!("{} 1 main/x", &digest[1..])),
+            "is not a SHA256 hash",
+        ),
+        (
+            "a negative size",
+            beside(&format!("{digest} -1 main/x")),
+            "is not a SHA256 hash",
+        ),
+        (
+            "a size beyond 64 bits",
+            beside(&format!("{digest} 18446744073709551616 main/x")),
+            "is not a SHA256 hash",
+        ),
+        (
+            "a name that leads out",
+            beside(&format!("{digest} 1 ../../../etc/passwd")),
+            "etc/passwd",
+        ),
+        (
+            "two sizes of a file",
+            beside(&format!("{digest} 1 {INDEX}")),
+            "different sizes",
+        ),
+        (
+            "weak hashes alone",
+            release.replacen("SHA256:\n", "SHA256-Old:\n", 1),
+            "SHA256",
+        ),
     ] {
         sign(&attack.site.archive, SUITE, &text);
         attack.is_refused(what, 5, &[SUITE, says]);
@@ -119,8 +155,11 @@ fn an_index_with_millions_of_stanzas_is_refused_in_little_memory() {
     let piece = many_stanzas(1, |_| "Package: aa\n\n".to_owned());
     let no_files = piece.repeat(10_000);
     let digest = "0".repeat(64);
-    let other_files = many_stanzas(1_100, |n| format!("Filename: p/{n}\nSize: 1\nSHA256: {digest}\n\n"));
-    let same_file = many_stanzas(1, |_| format!("Filename: p\nSize: 1\nSHA256: {digest}\n\n")).repeat(10_000);
+    let other_files = many_stanzas(1_100, |n| {
+        format!("Package: p\nFilename: p/{n}\nSize: 1\nSHA256: {digest}\n\n")
+    });
+    let same_file =
+        many_stanzas(1, |_| format!("Package: p\nFilename: p\nSize: 1\nSHA256: {digest}\n\n")).repeat(10_000);
     for (what, bytes, says) in [
         ("stanzas without files", no_files, "Filename"),
         ("as many files", other_files, "more than 1048576 stanzas"),
@@ -145,9 +184,12 @@ fn bombs_go_off_in_little_memory_in_every_form() {
     let attack = Attack::on(forgeable());
     for form in FORMS {
         let (packed, bomb) = (format!("{INDEX}.{form}"), zeros(form, 512 << 20));
-        assert!(bomb.len() < 4 << 20, "{form}: {}", bomb.len());
+        assert!(bomb.len() < 8 << 20, "{form}: {}", bomb.len());
         for (listed, says) in [
-            (&[(INDEX, &[b'\n'; 1_000][..])][..], "longer than the expected 1000 bytes"),
+            (
+                &[(INDEX, &[b'\n'; 1_000][..])][..],
+                "longer than the expected 1000 bytes",
+            ),
             (&[], "longer than 1048576 bytes"),
         ] {
             serve(&attack.site, INDEX, &[(&packed, &bomb)], listed);
@@ -197,11 +239,7 @@ fn greedy_zstd() -> Vec<u8> {
 #[test]
 fn dictionaries_of_gigabytes_are_refused_in_little_memory() {
     let attack = Attack::on(forgeable());
-    for (form, bytes) in [
-        ("xz", greedy_xz()),
-        ("lzma", greedy_lzma()),
-        ("zst", greedy_zstd()),
-    ] {
+    for (form, bytes) in [("xz", greedy_xz()), ("lzma", greedy_lzma()), ("zst", greedy_zstd())] {
         let packed = format!("{INDEX}.{form}");
         serve(&attack.site, INDEX, &[(&packed, &bytes)], &[(INDEX, b"Package: aa\n")]);
         let ran = sync_with(LITTLE_MEMORY, &attack.site);
@@ -225,7 +263,10 @@ fn damaged_packed_indices_are_refused_in_every_form() {
             ("hardly begun", good[..3].to_vec()),
             ("empty", Vec::new()),
             ("a bit flipped", flipped),
-            ("followed by something else", [&good[..], b"garbage garbage garbage"].concat()),
+            (
+                "followed by something else",
+                [&good[..], b"garbage garbage garbage"].concat(),
+            ),
             ("not packed at all", index.clone().into_bytes()),
         ] {
             serve(&attack.site, INDEX, &[(&packed, &bytes)], &[(INDEX, index.as_bytes())]);

@@ -348,9 +348,15 @@ struct Reply {
 
 /// A way of sending that breaks what the head promises.
 enum Sending {
-    Cut { after: usize, end: CutEnd },
+    Cut {
+        after: usize,
+        end: CutEnd,
+    },
     Endless,
-    Slow { piece: usize, pause: Duration },
+    Slow {
+        piece: usize,
+        pause: Duration,
+    },
     Raw(Vec<u8>),
     RawForever {
         head: Vec<u8>,
