@@ -64,8 +64,13 @@ fn indices_that_no_archive_makes_are_refused() {
         attack.serve_index(text.as_bytes());
         attack.is_refused(what, 5, &[INDEX, says]);
     }
-    // What only looks odd is an index: no line end at the end, and many between stanzas.
-    attack.serve_index(index.replace("\n\n", "\n\n\n\n").trim_end().as_bytes());
+    // What only looks odd is an index: no line end at the end, many between stanzas, digests in capitals.
+    let capitals = |line: &str| match line.strip_prefix("SHA256: ") {
+        Some(digest) => format!("SHA256: {}\n", digest.to_uppercase()),
+        None => format!("{line}\n"),
+    };
+    let odd: String = index.lines().map(capitals).collect();
+    attack.serve_index(odd.replace("\n\n", "\n\n\n\n").trim_end().as_bytes());
     attack.site.sync();
     attack.is_over();
 }
@@ -134,6 +139,62 @@ fn release_files_beyond_any_measure_are_refused() {
         attack.is_refused(pattern, 1, &["InRelease", "longer than 16777216 bytes"]);
         attack.site.upstream.clear_faults();
     }
+    attack.is_over();
+}
+
+/// What no disk has room for is refused before it is fetched: packages by their listed sizes, alone or together, and an
+/// index as soon as upstream begins to send it (U17).
+#[test]
+fn sizes_beyond_any_disk_are_refused_before_they_are_fetched() {
+    let attack = Attack::on(forgeable());
+    // Other files than those that the cache has.
+    let other = |line: &str| match line.strip_prefix("SHA256: ") {
+        Some(digest) => format!("SHA256: {}\n", digest.chars().rev().collect::<String>()),
+        None => format!("{line}\n"),
+    };
+    let genuine = attack.index();
+    let index: String = genuine.lines().map(other).collect();
+    let petabyte = "1000000000000000";
+    let sizes: Vec<&str> = index.lines().filter(|line| line.starts_with("Size: ")).collect();
+    let all = |size: &str| {
+        let sized = |text: String, from: &&str| text.replacen(*from, &format!("Size: {size}"), 1);
+        sizes.iter().fold(index.clone(), sized)
+    };
+    for (what, text) in [
+        ("one", index.replacen(sizes[0], &format!("Size: {petabyte}"), 1)),
+        ("all", all(petabyte)),
+        ("more than 64 bits together", all("9223372036854775807")),
+    ] {
+        attack.serve_index(text.as_bytes());
+        attack.site.upstream.take_requests();
+        attack.is_refused(what, 4, &["are to be fetched"]);
+        assert_eq!(attack.site.upstream.hits("pool/*"), 0, "{what}");
+    }
+    attack.serve_index(format!("{genuine}\n").as_bytes());
+    let directory = attack.site.archive.root().join("dists").join(SUITE);
+    let release = fs::read_to_string(directory.join("Release")).expect("a Release file");
+    let listed = release
+        .lines()
+        .find(|line| line.ends_with(&format!(" {INDEX}")))
+        .expect("listed");
+    let digest = listed.split_whitespace().next().expect("a digest");
+    let huge = format!(" {digest} {petabyte} {INDEX}");
+    sign(&attack.site.archive, SUITE, &release.replacen(listed, &huge, 1));
+    attack.site.upstream.fault(&format!("*/{INDEX}"), Fault::Endless);
+    attack.is_refused("an index", 4, &["are to be fetched"]);
+    // One that is not offered takes no room.
+    let packed = format!("{INDEX}.gz");
+    serve(
+        &attack.site,
+        INDEX,
+        &[(&packed, &compressed("gz", genuine.as_bytes()))],
+        &[(INDEX, genuine.as_bytes())],
+    );
+    let release = fs::read_to_string(directory.join("Release")).expect("a Release file");
+    let of_another = format!("{release} {digest} {petabyte} main/binary-amd64/Packages.xz\n");
+    sign(&attack.site.archive, SUITE, &of_another);
+    attack.site.upstream.clear_faults();
+    attack.site.sync();
     attack.is_over();
 }
 

@@ -4,13 +4,14 @@
 //! not count. What is merely unsigned or signed by somebody else is tested in `signatures`.
 
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use mirrorctl_testkit::{GpgHome, GpgKey, Signing};
+use mirrorctl_testkit::{Config, GpgHome, GpgKey, Signing};
 
 use crate::attack::Attack;
-use crate::site::{SUITE, three};
+use crate::site::{SUITE, Site, three};
 
 /// The first line of a signed message.
 const MESSAGE: &str = "-----BEGIN PGP SIGNED MESSAGE-----\n";
@@ -22,7 +23,7 @@ fn attack() -> Attack {
     Attack::on(three().signing(Signing::InRelease))
 }
 
-fn path_of(attack: &Attack) -> std::path::PathBuf {
+fn path_of(attack: &Attack) -> PathBuf {
     attack.site.archive.root().join("dists").join(SUITE).join("InRelease")
 }
 
@@ -256,4 +257,32 @@ fn of_several_signatures_one_has_to_be_good() {
         "only the good one counts"
     );
     attack.is_over();
+}
+
+/// A key is good for the mirror that it is configured for, and for no other (U45).
+#[test]
+fn a_key_of_another_mirror_is_none() {
+    let (first, second) = (Site::small(), Site::small());
+    let key = |site: &Site| site.archive.key().public_armored().expect("a key");
+    let keys = [&first, &second].map(|site| first.env.key(site.archive.key().fingerprint().as_str(), &key(site)));
+    let of_second = first
+        .mirror("second")
+        .set("url", &format!("{:?}", second.upstream.url()));
+    let configure = |keys: [&PathBuf; 2]| {
+        let config = Config::new().mirror(first.mirror("first").key(keys[0]));
+        first.configure_all(config.mirror(of_second.clone().key(keys[1])));
+    };
+    configure([&keys[1], &keys[0]]);
+    let ran = first.run("sync").code(5);
+    for site in [&first, &second] {
+        assert!(ran.stderr.contains(&site.archive.key().fingerprint()), "{ran}");
+    }
+    ran.stderr_has("not in the keyring");
+    configure([&keys[0], &keys[0]]);
+    let report = first.run("--json sync").code(6).json();
+    assert_eq!(report["error"]["problems"][0]["mirror"], "second");
+    assert!(first.snapshots("second").is_empty());
+    configure([&keys[0], &keys[1]]);
+    first.json("sync");
+    first.assert_whole();
 }
