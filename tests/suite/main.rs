@@ -4,6 +4,7 @@
 
 mod adopt;
 mod attack;
+mod catalogue;
 mod check_tls;
 mod corpora;
 mod crash;
