@@ -123,7 +123,7 @@ impl Attack {
 
     /// Publishes something good, which must be taken: the end of the attack.
     #[track_caller]
-    pub(crate) fn is_over(mut self) {
+    pub(crate) fn ends(mut self) {
         self.site.upstream.clear_faults();
         self.site.add(&crate::site::deb("zz", "1", 100));
         // What was taken meanwhile may have been larger.

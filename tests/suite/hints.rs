@@ -91,8 +91,8 @@ fn nobody_runs_an_archive_on_this_machine() {
 fn of_many_faults_of_a_configuration_the_first_are_printed() {
     let site = Site::small();
     let good = fs::read_to_string(site.env.config_path()).expect("a configuration");
-    let faults: String = (0..5_000).map(|n| format!("unknown_{n} = 1\n")).collect();
-    site.env.configure_with(&(faults + &good));
+    let faults: Vec<String> = (0..5_000).map(|n| format!("unknown_{n} = 1\n")).collect();
+    site.env.configure_with(&(faults.concat() + &good));
     for line in ["sync", "check config", "snapshot list"] {
         let ran = site.run(line).code(1);
         assert!(ran.stderr.lines().count() < 30, "{ran}");

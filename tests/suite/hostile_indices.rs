@@ -72,7 +72,7 @@ fn indices_that_no_archive_makes_are_refused() {
     let odd: String = index.lines().map(capitals).collect();
     attack.serve_index(odd.replace("\n\n", "\n\n\n\n").trim_end().as_bytes());
     attack.site.sync();
-    attack.is_over();
+    attack.ends();
 }
 
 /// Release files that are too long in every direction (U21, U22, U24).
@@ -139,7 +139,7 @@ fn release_files_beyond_any_measure_are_refused() {
         attack.is_refused(pattern, 1, &["InRelease", "longer than 16777216 bytes"]);
         attack.site.upstream.clear_faults();
     }
-    attack.is_over();
+    attack.ends();
 }
 
 /// What no disk has room for is refused before it is fetched: packages by their listed sizes, alone or together, and an
@@ -195,7 +195,7 @@ fn sizes_beyond_any_disk_are_refused_before_they_are_fetched() {
     sign(&attack.site.archive, SUITE, &of_another);
     attack.site.upstream.clear_faults();
     attack.site.sync();
-    attack.is_over();
+    attack.ends();
 }
 
 /// The stanza of an index, in a thousand pieces of a thousand each, without ever being in memory whole.
@@ -230,7 +230,7 @@ fn an_index_with_millions_of_stanzas_is_refused_in_little_memory() {
         let ran = sync_with(LITTLE_MEMORY, &attack.site);
         attack.was_refused(what, ran, 5, &[&packed, says]);
     }
-    attack.is_over();
+    attack.ends();
 }
 
 /// So many bytes of zeros, packed: one part, packed once, again and again, which every form takes for one file.
@@ -261,7 +261,7 @@ fn bombs_go_off_in_little_memory_in_every_form() {
     // A sync that takes more than it may have dies of it, so the limit is one.
     let ran = sync_with(1 << 20, &attack.site);
     assert!(ran.status.code().is_none_or(|code| code != 5), "{ran}");
-    attack.is_over();
+    attack.ends();
 }
 
 /// An xz file whose head asks for a dictionary of 4 GiB.
@@ -306,7 +306,7 @@ fn dictionaries_of_gigabytes_are_refused_in_little_memory() {
         let ran = sync_with(LITTLE_MEMORY, &attack.site);
         attack.was_refused(form, ran, 5, &[&packed]);
     }
-    attack.is_over();
+    attack.ends();
 }
 
 /// Damage to packed indices, each with the right hash in the Release file (U25).
@@ -334,5 +334,5 @@ fn damaged_packed_indices_are_refused_in_every_form() {
             attack.is_refused(&format!("{form}: {what}"), 5, &[&packed]);
         }
     }
-    attack.is_over();
+    attack.ends();
 }

@@ -74,8 +74,8 @@ fn assert_plain(directory: &Path) {
     for entry in fs::read_dir(directory).expect("readable") {
         let entry = entry.expect("an entry");
         let facts = entry.metadata().expect("readable");
-        assert!(facts.is_dir() || facts.is_file(), "{:?}", entry.path());
-        assert_eq!(facts.mode() & 0o4000, 0, "{:?}", entry.path());
+        assert!(facts.is_dir() || facts.is_file(), "{}", entry.path().display());
+        assert_eq!(facts.mode() & 0o4000, 0, "{}", entry.path().display());
         if facts.is_dir() {
             assert_plain(&entry.path());
         }
@@ -136,7 +136,7 @@ fn what_is_in_a_package_is_nobodys_business() {
     attack.site.assert_whole();
     assert_plain(&attack.site.env.state_dir());
     assert!(!Path::new("/escaped").exists());
-    attack.is_over();
+    attack.ends();
 }
 
 /// Names of ours in an archive are names of files of the archive: what they stand for is decided by where they stand (U9).
@@ -194,7 +194,7 @@ fn names_of_ours_are_an_archives_to_use() {
         )]
     );
     attack.site.assert_whole();
-    attack.is_over();
+    attack.ends();
 }
 
 /// Characters that steer a terminal, from wherever upstream may write them, reach nobody's terminal (U64).

@@ -167,13 +167,15 @@ fn frames_that_can_be_read_in_two_ways_are_refused() {
     attack.is_refused("not UTF-8", 5, &["InRelease", "not UTF-8"]);
     put(&attack, good);
     attack.site.run("sync").success().stdout_has("unchanged");
-    attack.is_over();
+    attack.ends();
 }
 
 /// Makes the mirror trust the archive's key and `keys`.
 fn trust(attack: &Attack, gpg: &GpgHome, keys: &[&GpgKey]) {
     let mut keyring = attack.site.archive.key().public_armored().expect("a key");
-    keys.iter().for_each(|key| keyring.extend(gpg.public_armored(key)));
+    for key in keys {
+        keyring.extend(gpg.public_armored(key));
+    }
     let path = attack.site.env.key("trusted.asc", &keyring);
     attack.site.configure(|mirror| mirror.key(&path));
 }
@@ -213,7 +215,7 @@ fn signatures_that_anybody_could_have_made_are_refused() {
         gpg.sign_inline_with(&[&long], &["--digest-algo", "SHA512"], &text),
     );
     attack.site.run("sync").success();
-    attack.is_over();
+    attack.ends();
 }
 
 /// One good signature by a trusted key is enough, whatever stands beside it; without one, each is told with its fault
@@ -256,7 +258,7 @@ fn of_several_signatures_one_has_to_be_good() {
         serde_json::json!([good.fingerprint]),
         "only the good one counts"
     );
-    attack.is_over();
+    attack.ends();
 }
 
 /// A key is good for the mirror that it is configured for, and for no other (U45).

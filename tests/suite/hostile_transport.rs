@@ -95,7 +95,7 @@ fn answers_without_end_are_ended() {
         attack.is_refused(&format!("{what} at {name}"), 8, &[name, "kept"]);
         attack.site.upstream.clear_faults();
     }
-    attack.is_over();
+    attack.ends();
 }
 
 /// A body is read to what was listed, or to what a Release file may have, and not further (T7).
@@ -119,7 +119,7 @@ fn bodies_without_end_are_left_where_they_should_end() {
             attack.site.upstream.clear_faults();
         }
     }
-    attack.is_over();
+    attack.ends();
 }
 
 /// Lengths and chunks that two readers would take for different things (T8, T9).
@@ -190,7 +190,7 @@ fn lengths_that_can_be_read_in_two_ways_are_refused() {
         .upstream
         .fault("*", Fault::Body(b"<html>Log in</html>".to_vec()));
     attack.is_refused("a portal", 5, &["InRelease", "web page"]);
-    attack.is_over();
+    attack.ends();
 }
 
 /// Hosts that swallow connections, as upstream and as every kind of proxy: the wait has an end, another URL is gone to,
@@ -245,7 +245,7 @@ fn silent_hosts_are_named_and_passed_over() {
         mirror.without("url").set("urls", &format!("{urls:?}"))
     });
     attack.site.run("sync").success().stderr_has("going to the next URL");
-    attack.is_over();
+    attack.ends();
 }
 
 /// A byte now and then keeps no sync waiting for ever: less than the least rate over its window ends the file (T6). The
@@ -343,7 +343,7 @@ fn redirections_astray_are_refused() {
     let bytes = fs::read(attack.site.archive.root().join(attack.site.pool("cc"))).expect("a package");
     upstream.fault("hop/4", Fault::Body(bytes));
     attack.site.run("sync").success();
-    attack.is_over();
+    attack.ends();
 }
 
 /// No redirection leads from https to http, whoever's it is (T14).
@@ -432,5 +432,5 @@ fn a_redirection_to_a_name_of_this_machine_is_refused_by_its_address() {
     });
     attack.site.run("sync").success();
     configure(&attack.site, |mirror| mirror);
-    attack.is_over();
+    attack.ends();
 }
