@@ -2,7 +2,7 @@
 //!
 //! Owns the rows of table `release` and the question what a mirror's last synced state was made from.
 
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::sql_types::Sql;
 use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq, snapshots};
@@ -134,27 +134,61 @@ impl CatalogReader {
             "SELECT suite, date, valid_until, origin, label, suite_field, codename, signers, etag, last_modified
              FROM release WHERE mirror_id = ? AND seq = ? ORDER BY suite",
         )?;
-        let rows = query.query_map(params![mirror, seq], |row| {
-            let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<Sql<Timestamp>>>(column)?.map(|t| t.0));
-            let suite: String = row.get(0)?;
-            let signers: String = row.get(7)?;
-            Ok(ReleaseFacts {
-                suite: suite.parse().map_err(|error| {
-                    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
-                })?,
-                date: time(1)?,
-                valid_until: time(2)?,
-                origin: row.get(3)?,
-                label: row.get(4)?,
-                suite_field: row.get(5)?,
-                codename: row.get(6)?,
-                signers: signers.split_whitespace().map(str::to_owned).collect(),
-                etag: row.get(8)?,
-                last_modified: row.get(9)?,
-            })
-        })?;
+        let rows = query.query_map(params![mirror, seq], facts)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
+
+    /// What a later Release file of `suite` is measured against, whatever the listings after it were selected from: what
+    /// the newest listing that has the suite says of it; or the newest one from a URL that `is_upstream`, when that is of a
+    /// later date. `None` when no listing has the suite.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn last_release(
+        &self,
+        mirror: MirrorRow,
+        suite: &Suite,
+        is_upstream: impl Fn(&str) -> bool,
+    ) -> Result<Option<ReleaseFacts>, CatalogError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT suite, date, valid_until, origin, label, suite_field, codename, signers, etag, last_modified, url
+             FROM release JOIN listing USING (mirror_id, seq) WHERE mirror_id = ? AND suite = ? ORDER BY seq DESC",
+        )?;
+        let mut rows = query.query(params![mirror, suite.as_str()])?;
+        let mut newest: Option<ReleaseFacts> = None;
+        while let Some(row) = rows.next()? {
+            let found = facts(row)?;
+            let from_upstream = is_upstream(&row.get::<_, String>(10)?);
+            if newest.is_none() || from_upstream {
+                newest = newest.filter(|newest| newest.date >= found.date).or(Some(found));
+            }
+            if from_upstream {
+                break;
+            }
+        }
+        Ok(newest)
+    }
+}
+
+/// Reads the columns that `release` is always asked for.
+fn facts(row: &Row<'_>) -> rusqlite::Result<ReleaseFacts> {
+    let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<Sql<Timestamp>>>(column)?.map(|t| t.0));
+    let suite: String = row.get(0)?;
+    let signers: String = row.get(7)?;
+    Ok(ReleaseFacts {
+        suite: suite.parse().map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+        })?,
+        date: time(1)?,
+        valid_until: time(2)?,
+        origin: row.get(3)?,
+        label: row.get(4)?,
+        suite_field: row.get(5)?,
+        codename: row.get(6)?,
+        signers: signers.split_whitespace().map(str::to_owned).collect(),
+        etag: row.get(8)?,
+        last_modified: row.get(9)?,
+    })
 }
 
 /// Where a synced state came from.

@@ -13,6 +13,9 @@ use super::text::visible;
 use crate::config::{ConfigError, LoadError, Origin};
 use crate::model::MirrorId;
 
+/// Most problems that are listed to people, who correct them from the top; programs get all.
+const MOST_LISTED: usize = 20;
+
 /// What kind of failure; each has its exit code. Success is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -194,7 +197,17 @@ impl Failure {
         let mut line = |label: &str, line: &str| {
             writeln!(text, "  {label}{}", visible(line)).expect("a String takes all");
         };
-        self.problems.iter().for_each(|problem| line("", &problem.text));
+        let listed = match self.problems.len() {
+            // One line more takes no more place than saying that there is one.
+            all if all <= MOST_LISTED + 1 => all,
+            _ => MOST_LISTED,
+        };
+        self.problems[..listed]
+            .iter()
+            .for_each(|problem| line("", &problem.text));
+        if let more @ 1.. = self.problems.len() - listed {
+            line("", &format!("and {more} more (--json lists all)"));
+        }
         self.causes.iter().for_each(|cause| line("caused by: ", cause));
         self.hints.iter().for_each(|hint| line("hint: ", hint));
         if detailed {
@@ -348,5 +361,20 @@ mod tests {
             .problem("b: gone", json!({ "mirror": "b" }));
         assert_eq!(failure.human(false), "error: 2 mirrors failed\n  a: gone\n  b: gone\n");
         assert_eq!(failure.json()["problems"][1]["mirror"], "b");
+    }
+
+    #[test]
+    fn people_get_the_first_of_many_problems_and_programs_all() {
+        for (count, lines) in [(20, 20), (21, 21), (22, 21), (30_000, 21)] {
+            let failure = (0..count).fold(Failure::new(Kind::Failed, "broken"), |failure, n| {
+                failure.problem(format!("no. {n}"), json!(n))
+            });
+            let human = failure.human(false);
+            assert_eq!(human.lines().count(), 1 + lines, "{count}");
+            assert!(human.contains("  no. 19\n"));
+            let rest = format!("  and {} more (--json lists all)\n", count.max(20) - 20);
+            assert_eq!(human.ends_with(&rest), count > 21, "{human}");
+            assert_eq!(failure.json()["problems"].as_array().map(Vec::len), Some(count));
+        }
     }
 }

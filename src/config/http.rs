@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::error::{Located, Notes, Spot};
 use super::file::RawHttp;
 use super::size::parse_size;
-use super::{Keyrings, Surroundings, resolve};
+use super::{Keyrings, Surroundings, TlsFiles, resolve};
 use crate::model::{ProxyUrl, ProxyUrlError};
 
 /// How files are fetched.
@@ -146,12 +146,12 @@ fn proxy(raw: Option<&Located<String>>, notes: &mut Notes) -> Option<ProxySettin
     }
 }
 
-/// The proxies that the environment names, as other programs read it: in lower case first. Only commands that fetch
-/// look, so that a wrong one keeps nobody from mounting.
+/// The proxies that the environment names, as other programs read it: in lower case first. Only commands that fetch or
+/// connect look, so that a wrong one keeps nobody from mounting.
 pub(super) fn proxies_of_environment(surroundings: &Surroundings<'_>, notes: &mut Notes) -> ProxySettings {
-    match surroundings.keyrings {
-        Keyrings::NotLookedAt => return ProxySettings::default(),
-        Keyrings::MustBeReadable => {}
+    match (surroundings.keyrings, surroundings.tls_files) {
+        (Keyrings::NotLookedAt, TlsFiles::NotLookedAt) => return ProxySettings::default(),
+        (Keyrings::MustBeReadable, _) | (_, TlsFiles::JudgedBy(_)) => {}
     }
     let all = variable(["all_proxy", "ALL_PROXY"], surroundings, notes);
     let mut of = |names| variable(names, surroundings, notes).or_else(|| all.clone());

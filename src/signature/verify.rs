@@ -391,12 +391,13 @@ impl VerificationHelper for Judge<'_> {
 
 fn bad_signature(signature: &Signature, key: String, error: &openpgp::anyhow::Error) -> Refusal {
     match error.downcast_ref() {
-        Some(openpgp::Error::BadSignature(_) | openpgp::Error::ManipulatedMessage) => Refusal::Mismatch { key },
+        // The arithmetic of RSA has an error of its own, which says no more than those.
+        Some(openpgp::Error::BadSignature(_) | openpgp::Error::ManipulatedMessage) | None => Refusal::Mismatch { key },
         Some(openpgp::Error::PolicyViolation(..) | openpgp::Error::UnsupportedHashAlgorithm(_)) => Refusal::WeakHash {
             key,
             hash: signature.hash_algo().to_string(),
         },
-        _ => Refusal::Unacceptable {
+        Some(_) => Refusal::Unacceptable {
             key,
             reason: error.to_string(),
         },

@@ -10,11 +10,12 @@ use tokio::task;
 
 use super::SyncError;
 use super::error::FileError;
+use super::fit;
 use super::indices::Missing;
 use super::local::{self, Taking};
 use super::plan::Want;
 use super::report::Progress;
-use super::store::Dated;
+use super::store::{Dated, Store};
 use super::wanted::Wanted;
 use crate::blobs::{BlobError, Inbox, Incoming, LEAST_CONTINUED, Sharing};
 use crate::model::Timestamp;
@@ -27,6 +28,7 @@ const LONGEST_UNSIZED: u64 = 8 << 30;
 pub(super) struct Downloads {
     pub(super) archive: Arc<Archive>,
     pub(super) inbox: Arc<Inbox>,
+    pub(super) store: Arc<Store>,
     pub(super) progress: Arc<dyn Progress>,
     /// Whether pool files of a tree on this machine may also be the cache's.
     pub(super) sharing: Sharing,
@@ -251,6 +253,15 @@ impl Downloads {
         Ok(false)
     }
 
+    /// Makes sure that so many bytes more do not fill the disk. For little, what stays free anyway is enough.
+    fn has_room_for(&self, bytes: u64) -> Result<(), Trouble> {
+        if bytes < LEAST_CONTINUED {
+            return Ok(());
+        }
+        let room = self.store.room().map_err(Trouble::Local)?;
+        fit::file_into_room(bytes, room).map_err(Trouble::Local)
+    }
+
     /// Takes what comes, up to the file's end.
     async fn receive(&self, place: Place, want: &Want, file: &mut Growing, mut body: Body) -> Result<(), Trouble> {
         if body.begins() != file.incoming.written() {
@@ -266,6 +277,8 @@ impl Downloads {
                 BlobError::TooShort { expected, got }
             })));
         }
+        let whole = want.size.or(body.length()).unwrap_or_default();
+        self.has_room_for(whole.saturating_sub(file.incoming.written()))?;
         let longest = want.size.unwrap_or(LONGEST_UNSIZED);
         body.limit_time(longest.saturating_sub(body.begins()));
         file.comes_from(place, body.validators());

@@ -61,8 +61,20 @@ pub fn reserve(room: &Room) -> u64 {
 
 /// Refuses to fetch `fetch` into `room`, which is too little for it.
 pub(super) fn into_room(fetch: &[&Want], room: Room) -> Result<(), SyncError> {
-    let load = Load::of(fetch.iter().filter_map(|want| want.size), &room);
-    if fetch.is_empty() || load.fits(&room) {
+    if fetch.is_empty() {
+        return Ok(());
+    }
+    fits(Load::of(fetch.iter().filter_map(|want| want.size), &room), room)
+}
+
+/// Refuses one file of which `bytes` are still to come into `room`, which is too little for it. Asked once upstream is
+/// known to have the file: of the forms that are listed of an index, archives do not offer the largest.
+pub(super) fn file_into_room(bytes: u64, room: Room) -> Result<(), SyncError> {
+    fits(Load::of([bytes], &room), room)
+}
+
+fn fits(load: Load, room: Room) -> Result<(), SyncError> {
+    if load.fits(&room) {
         return Ok(());
     }
     Err(SyncError::NoRoom { load, room })

@@ -16,7 +16,7 @@ use super::store::Store;
 use super::transfer::{Made, Transfer};
 use super::{Job, SyncError, survey};
 use crate::blobs::BlobStore;
-use crate::catalog::{CatalogError, CatalogReader, MirrorRow, SyncedState};
+use crate::catalog::{CatalogError, CatalogReader, MirrorRow, ReleaseFacts, SyncedState};
 use crate::model::{BlobFacts, Checksum, Digest, MirrorId, Suite, Timestamp};
 use crate::state::SyncLock;
 use crate::upstream::{Archive, Client};
@@ -81,8 +81,8 @@ async fn look(
     let transfer = Transfer::begin(job, lock, &archive, scratch, mirror, progress).await?;
     progress.stage(&job.mirror, "Downloading Release files");
     let last = known.map_or(Ok(None), |known| known.last_state(job))?;
-    let before = last.as_ref().map_or(&[][..], |(_, last)| &last.releases);
-    let releases = release::fetch_anew(job, &archive, before).await?.suites;
+    let before = known.map_or(Ok(Vec::new()), |known| known.said_before(job))?;
+    let releases = release::fetch_anew(job, &archive, &before).await?.suites;
     let mut preview = Preview {
         mirror: job.mirror.clone(),
         releases: dates(&releases),
@@ -150,12 +150,25 @@ impl Known {
         self.catalog.digests_by_sha512(&hashes.collect())
     }
 
+    fn mirror(&self, job: &Job) -> Result<Option<MirrorRow>, CatalogError> {
+        match self.catalog.mirror(&job.mirror) {
+            Err(CatalogError::UnknownMirror(_)) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     fn last_state(&self, job: &Job) -> Result<Option<(MirrorRow, SyncedState)>, CatalogError> {
-        let mirror = match self.catalog.mirror(&job.mirror) {
-            Err(CatalogError::UnknownMirror(_)) => return Ok(None),
-            found => found?,
+        let Some(mirror) = self.mirror(job)? else {
+            return Ok(None);
         };
         Ok(self.catalog.last_state(mirror)?.map(|last| (mirror, last)))
+    }
+
+    fn said_before(&self, job: &Job) -> Result<Vec<ReleaseFacts>, CatalogError> {
+        let mirror = self.mirror(job)?;
+        mirror.map_or(Ok(Vec::new()), |mirror| {
+            release::said_before(job, &self.catalog, mirror)
+        })
     }
 
     /// Whether the mirror's last synced state was made of these very Release files.

@@ -7,9 +7,9 @@
 use super::indices::date_of;
 use super::plausible;
 use super::store::Store;
-use super::{Job, SyncError, Trust};
+use super::{Acceptance, Job, SyncError, Trust};
 use crate::apt::{self, Release};
-use crate::catalog::{MirrorRow, ReleaseFacts, SyncedState};
+use crate::catalog::{CatalogError, CatalogReader, MirrorRow, ReleaseFacts, SyncedState};
 use crate::model::{BaseUrl, BlobFacts, Digest, RepoPath, Suite, Timestamp, VerifiedText};
 use crate::signature::{self, SignatureError};
 use crate::upstream::{Archive, Place, Small, Validators};
@@ -84,6 +84,20 @@ struct From<'a> {
     place: Place,
     /// Whether there are other places to go to when this one fails.
     go_elsewhere: bool,
+    /// Whether it may have an older state than there was before.
+    accept_rollback: bool,
+}
+
+impl From<'_> {
+    /// What this run goes by, now that the place has proven good.
+    fn settled_on(self, suites: Vec<SuiteRelease>) -> Releases {
+        self.archive.put_first(self.place);
+        Releases {
+            suites,
+            place: self.place,
+            url: self.archive.url(self.place).clone(),
+        }
+    }
 }
 
 /// Fetches and verifies the Release files of every suite of `job`, all of them from one place: the first that has them
@@ -94,11 +108,28 @@ pub(super) async fn fetch_all(
     store: &Store,
     mirror: MirrorRow,
 ) -> Result<Releases, SyncError> {
-    let before = store.catalog().reader().last_state(mirror)?;
-    let facts = before.as_ref().map_or(&[][..], |before| &before.releases);
+    let before = said_before(job, store.catalog().reader(), mirror)?;
+    let last = store.catalog().reader().last_state(mirror)?;
     // Another selection makes everything new; the same one lets upstream say "not modified".
-    let last = before.as_ref().filter(|last| last.selection == job.selection());
-    first_place(job, archive, facts, last.map(|last| (store, mirror, last))).await
+    let last = last.as_ref().filter(|last| last.selection == job.selection());
+    first_place(job, archive, &before, last.map(|last| (store, mirror, last))).await
+}
+
+/// What the suites of `job` said last, as far as they were ever had. A tree that was taken over is a state of the past,
+/// and says nothing of where upstream stands: what was synced before it still counts.
+pub(super) fn said_before(
+    job: &Job,
+    catalog: &CatalogReader,
+    mirror: MirrorRow,
+) -> Result<Vec<ReleaseFacts>, CatalogError> {
+    let own: Vec<String> = job.urls.iter().map(ToString::to_string).collect();
+    let is_directory = |url: &str| url.parse::<BaseUrl>().is_ok_and(|url| url.directory().is_some());
+    let is_upstream = |url: &str| own.iter().any(|own| own == url) || !is_directory(url);
+    let said = job
+        .suites
+        .iter()
+        .map(|suite| catalog.last_release(mirror, suite, is_upstream));
+    said.filter_map(Result::transpose).collect()
 }
 
 /// As [`fetch_all`] without a catalog; `before` is what the suites said last, as far as that is known.
@@ -117,15 +148,24 @@ async fn first_place(
 ) -> Result<Releases, SyncError> {
     let places = archive.places();
     let mut why_not = None;
+    // The place that lags behind least, by its date.
+    let mut least_lagging: Option<(Timestamp, Place)> = None;
     for (at, place) in places.iter().enumerate() {
         let go_elsewhere = at + 1 < places.len();
         let from = From {
             archive,
             place: *place,
             go_elsewhere,
+            // An older state is accepted only where no other place has a newer one.
+            accept_rollback: job.accept.rollback && places.len() == 1,
         };
         match fetch_from(job, from, before, last).await {
             Err(error) if is_of_one_place(&error) => {
+                if let SyncError::Rollback { date, .. } = error
+                    && least_lagging.is_none_or(|(least, _)| date > least)
+                {
+                    least_lagging = Some((date, *place));
+                }
                 if go_elsewhere {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "{} is of no use now: going to the next URL", archive.url(*place));
@@ -137,15 +177,17 @@ async fn first_place(
                     Some(_) | None => error,
                 });
             }
-            outcome => {
-                archive.put_first(*place);
-                return Ok(Releases {
-                    suites: outcome?,
-                    place: *place,
-                    url: archive.url(*place).clone(),
-                });
-            }
+            outcome => return Ok(from.settled_on(outcome?)),
         }
+    }
+    if let Some((_, place)) = least_lagging.filter(|_| job.accept.rollback) {
+        let from = From {
+            archive,
+            place,
+            go_elsewhere: false,
+            accept_rollback: true,
+        };
+        return Ok(from.settled_on(fetch_from(job, from, before, last).await?));
     }
     Err(why_not.expect("an archive has a place"))
 }
@@ -177,7 +219,11 @@ async fn fetch_from(
             .flatten();
         let fetched = fetch(job, from, suite, recorded, same_url).await?;
         let before = before.iter().find(|facts| facts.suite == *suite);
-        plausible::check(suite, &fetched.release, before, job.clock.now(), job.accept)?;
+        let accept = Acceptance {
+            rollback: from.accept_rollback,
+            ..job.accept
+        };
+        plausible::check(suite, &fetched.release, before, job.clock.now(), accept)?;
         releases.push(fetched);
     }
     Ok(releases)

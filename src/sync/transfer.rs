@@ -104,6 +104,7 @@ impl Transfer {
             downloads: Downloads {
                 archive: Arc::clone(archive),
                 inbox: Arc::new(store.inbox(&job.mirror)?),
+                store: Arc::clone(store),
                 progress: Arc::clone(progress),
                 sharing: job.adoption.map_or(Sharing::Never, |adoption| adoption.sharing),
                 now: job.now,

@@ -40,10 +40,12 @@ pub enum UpstreamError {
         source: TlsFailure,
     },
     /// Nothing came for too long.
-    #[error("{url} sent nothing for {} s", after.as_secs())]
+    #[error("{url} sent nothing for {} s{}", after.as_secs(), through(via.as_deref()))]
     Stalled {
         /// What was fetched.
         url: ShownUrl,
+        /// The proxy on the way there, which may well be who is silent.
+        via: Option<Box<ProxyUrl>>,
         /// How long was waited.
         after: Duration,
     },

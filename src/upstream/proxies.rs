@@ -7,7 +7,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{ClientBuilder, NoProxy, Proxy};
 use url::Url;
 
-use crate::model::ProxyUrl;
+use crate::model::{BaseUrl, ProxyUrl};
 
 /// The proxies to use; none means direct connections, whatever the environment says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +31,12 @@ impl Proxies {
             "https" => self.https.as_ref(),
             _ => self.http.as_ref(),
         }
+    }
+
+    /// The proxy that files of the archive at `base` are fetched through.
+    #[must_use]
+    pub fn before(&self, base: &BaseUrl) -> Option<&ProxyUrl> {
+        self.on_the_way_to(base.with_credentials())
     }
 
     /// The proxy that `url` is fetched through.

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 
-use mirrorctl_testkit::{Authority, Config, TlsFront, TlsVersions, Validity, free_port};
+use mirrorctl_testkit::{Authority, Config, Program, TlsFront, TlsVersions, Validity, free_port};
 use serde_json::Value;
 
 use crate::site::text;
@@ -384,4 +384,46 @@ fn every_https_url_is_looked_at() {
     let problem = &report["error"]["problems"][0];
     assert_eq!(problem["kind"], "unverifiable", "{report}");
     assert!(text(&problem["message"]).contains(&expired.url()), "{report}");
+}
+
+#[test]
+fn a_proxy_that_a_sync_goes_through_is_told_of() {
+    let secured = Secured::new();
+    let front = secured.front();
+    secured.configure(&front.url(), &[("ca_cert_file", &secured.trusted())]);
+    let told = "A sync goes through the proxy http://proxy.mirror.invalid:3128";
+    let check = |variables: &[(&str, &str)], words: &[&str]| {
+        let command = secured.site.env.command(words);
+        let set = |command: Program, (name, value): &(&str, &str)| command.env(name, value);
+        variables.iter().fold(command, set).run()
+    };
+    let proxied = [("https_proxy", "http://bob:hunter2@proxy.mirror.invalid:3128")];
+    let ran = check(&proxied, &["check", "tls", "debian"]).success();
+    let ran = ran.stdout_has(told).stdout_has("past it").stdout_has("is verified by");
+    assert!(
+        !ran.stdout.contains("hunter2") && !ran.stderr.contains("hunter2"),
+        "{ran}"
+    );
+    let report = check(&proxied, &["--json", "check", "tls", "debian"]).success().json();
+    let proxy = &report["urls"][0]["looked_past_proxy"];
+    assert_eq!(proxy, "http://proxy.mirror.invalid:3128");
+    // A proxy for another scheme, or for other hosts, is not on the way.
+    let direct = [
+        &[][..],
+        &[("http_proxy", "http://proxy.mirror.invalid:3128")],
+        &[proxied[0], ("no_proxy", "127.0.0.1")],
+    ];
+    for variables in direct {
+        check(variables, &["check", "tls", "debian"])
+            .success()
+            .stdout_lacks("proxy");
+        let report = check(variables, &["--json", "check", "tls", "debian"]).success().json();
+        assert_eq!(report["urls"][0]["looked_past_proxy"], Value::Null);
+    }
+    // Where only the proxy leads out, there is nothing to see, and it says so.
+    secured.configure(&format!("https://127.0.0.1:{}", free_port()), &[]);
+    let ran = check(&proxied, &["check", "tls", "debian"]).code(1);
+    ran.stderr_has("connects directly")
+        .stderr_has("a sync goes through the proxy http://proxy.mirror.invalid:3128")
+        .stderr_lacks("hunter2");
 }

@@ -1,6 +1,7 @@
 //! What a failed sync tells its user to look at.
 //!
-//! Owns the cases in which the obvious advice would be wrong: proxies, redirections, and archives on this machine.
+//! Owns the cases in which the obvious advice would be wrong: proxies, redirections, and archives on this machine; and
+//! those in which there is too much to tell.
 
 use std::fs;
 use std::net::TcpListener;
@@ -84,4 +85,21 @@ fn nobody_runs_an_archive_on_this_machine() {
     fs::write(&file, bytes).expect("own file");
     site.sync();
     site.assert_whole();
+}
+
+#[test]
+fn of_many_faults_of_a_configuration_the_first_are_printed() {
+    let site = Site::small();
+    let good = fs::read_to_string(site.env.config_path()).expect("a configuration");
+    let faults: Vec<String> = (0..5_000).map(|n| format!("unknown_{n} = 1\n")).collect();
+    site.env.configure_with(&(faults.concat() + &good));
+    for line in ["sync", "check config", "snapshot list"] {
+        let ran = site.run(line).code(1);
+        assert!(ran.stderr.lines().count() < 30, "{ran}");
+        ran.stderr_has("5000 errors")
+            .stderr_has("unknown_0:")
+            .stderr_has("and 4980 more (--json lists all)");
+        let all = site.run(&format!("--json {line}")).code(1).json();
+        assert_eq!(all["error"]["problems"].as_array().map(Vec::len), Some(5_000));
+    }
 }

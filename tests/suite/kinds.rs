@@ -359,7 +359,7 @@ fn every_version_of_a_package_comes() {
 // ---- Compression ----------------------------------------------------------------------------------------------------
 
 /// `bytes` in the compressed form with this suffix.
-fn compressed(suffix: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn compressed(suffix: &str, bytes: &[u8]) -> Vec<u8> {
     match suffix {
         "gz" => {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -392,7 +392,7 @@ fn compressed(suffix: &str, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-const FORMS: [&str; 6] = ["lz4", "zst", "gz", "xz", "lzma", "bz2"];
+pub(crate) const FORMS: [&str; 6] = ["lz4", "zst", "gz", "xz", "lzma", "bz2"];
 
 #[test]
 fn an_index_may_have_any_form() {

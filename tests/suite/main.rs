@@ -3,6 +3,8 @@
 //! Owns what any user can run: it needs no `/dev/fuse` and no right to mount.
 
 mod adopt;
+mod attack;
+mod catalogue;
 mod check_tls;
 mod corpora;
 mod crash;
@@ -10,9 +12,14 @@ mod fetching;
 mod filters;
 mod hints;
 mod hostile;
+mod hostile_indices;
+mod hostile_packages;
+mod hostile_signatures;
+mod hostile_transport;
 mod kinds;
 mod output;
 mod regressions;
+mod rollback;
 mod signatures;
 mod site;
 mod syncing;

@@ -51,6 +51,16 @@ impl Hands {
 
 /// Syncs the site's mirror by the clock `hands`.
 fn sync(site: &Site, begun: Timestamp, hands: &Hands) -> Result<SyncReport, SyncError> {
+    sync_by(site, begun, hands.clock(), &ClientOptions::new(2))
+}
+
+/// Syncs the site's mirror by `clock`, with all that a client can be told.
+pub(crate) fn sync_by(
+    site: &Site,
+    begun: Timestamp,
+    clock: Clock,
+    options: &ClientOptions,
+) -> Result<SyncReport, SyncError> {
     let key = site.archive.key().public_armored().expect("a key");
     let state = StateDir::open_to_change(&site.env.state_dir()).expect("opens");
     let catalog = Catalog::open(&state.catalog()).expect("opens");
@@ -77,10 +87,10 @@ fn sync(site: &Site, begun: Timestamp, hands: &Hands) -> Result<SyncReport, Sync
         connections: 2,
         actor: "tester".to_owned(),
         now: begun,
-        clock: hands.clock(),
+        clock,
     };
     let lock = Arc::new(state.lock_sync(&mirror).expect("locks"));
-    let client = Client::new(&ClientOptions::new(2)).expect("a client");
+    let client = Client::new(options).expect("a client");
     let progress: Arc<dyn Progress> = Arc::new(Silent);
     let (_sender, never) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -4,6 +4,7 @@
 //! changes, nothing is left behind, and the next good sync succeeds.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use mirrorctl_testkit::{Config, Fault, Mirror, Proxy, Ran, Upstream};
 
@@ -39,7 +40,15 @@ fn bad_answers_are_told_and_harmless() {
     let cases = [
         // Heads that never end, or are none.
         (Fault::Silent, 8, "sent nothing"),
-        (Fault::RawForever(b"HTTP/1.1 200 OK\r\n".to_vec()), 8, "cannot fetch"),
+        (
+            Fault::RawForever {
+                head: Vec::new(),
+                piece: b"HTTP/1.1 200 OK\r\n".to_vec(),
+                pause: Duration::ZERO,
+            },
+            8,
+            "cannot fetch",
+        ),
         (
             raw(&format!("HTTP/1.1 200 OK\r\nX: {header}\r\n\r\n")),
             8,
@@ -258,7 +267,7 @@ fn connections_to_a_host_are_limited_behind_redirections_too() {
     there.fault("pool/*", Fault::Silent);
     let mut sync = site.env.spawn(&["sync"]);
     sync.wait_until("three requests", |_| there.hits("pool/*") >= 3);
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     assert_eq!(there.hits("pool/*"), 3);
     sync.kill();
     there.clear_faults();

@@ -336,7 +336,7 @@ fn a_smaller_selection_is_no_shrink() {
 }
 
 /// Makes `to` a copy of the directory `from`.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     Program::new("cp", "coreutils")
         .args(["-a".as_ref(), from.as_os_str(), to.as_os_str()])
         .run()

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::sync::proxies;
 use crate::cli::args::CheckTlsArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
@@ -14,7 +15,7 @@ use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::security;
 use crate::cli::text::utc;
 use crate::config::MirrorSettings;
-use crate::model::{BaseUrl, Timestamp, TlsSettings};
+use crate::model::{BaseUrl, ProxyUrl, Timestamp, TlsSettings};
 use crate::upstream::{
     Certificate, Connection, ConnectionFailure, InspectError, Inspection, Offer, Protocol, TlsFailure, inspect,
 };
@@ -37,6 +38,8 @@ struct Report {
 struct Seen {
     url: String,
     address: String,
+    /// The proxy that a sync goes through, and this command did not.
+    looked_past_proxy: Option<String>,
     server_name: String,
     versions: Vec<Version>,
     negotiated: Option<Negotiated>,
@@ -79,16 +82,18 @@ pub(in crate::cli) fn run(arguments: &CheckTlsArgs, context: &Context, output: &
     for mirror in mirrors {
         let (secured, plain): (Vec<_>, Vec<_>) = mirror.urls.iter().partition(|url| is_https(url));
         if secured.is_empty() {
-            inspect(&mirror.urls[0], &mirror.tls).map_err(|error| unseen(&error))?;
+            inspect(&mirror.urls[0], &mirror.tls).map_err(|error| unseen(&error, None))?;
         }
         let (mut seen, mut failures) = (Vec::new(), Vec::new());
+        let proxies = proxies(mirror);
         for url in secured {
+            let proxy = proxies.before(url);
             match inspect(url, &mirror.tls) {
                 Ok(inspection) => {
-                    seen.push(Seen::of(mirror, url, &inspection, context.now));
+                    seen.push(Seen::of(mirror, (url, proxy), &inspection, context.now));
                     failures.extend(conclude(mirror, url, inspection.connection).err());
                 }
-                Err(error) => failures.push(unseen(&error)),
+                Err(error) => failures.push(unseen(&error, proxy)),
             }
         }
         if !seen.is_empty() {
@@ -119,11 +124,17 @@ fn first(failures: Vec<Failure>) -> Result<(), Failure> {
     }))
 }
 
-fn unseen(error: &InspectError) -> Failure {
+/// Why an upstream that a sync reaches through `proxy`, or directly, could not be looked at.
+fn unseen(error: &InspectError, proxy: Option<&ProxyUrl>) -> Failure {
     match error {
         InspectError::Plain(_) => Failure::caused(Kind::Usage, error).hint("there is no TLS to check"),
-        InspectError::Address { .. } | InspectError::Connect { .. } => Failure::caused(Kind::Failed, error)
-            .hint("this command connects directly; where only a proxy leads out, it cannot look"),
+        InspectError::Address { .. } | InspectError::Connect { .. } => {
+            let way = proxy.map_or_else(
+                || "where only a proxy leads out, it cannot look".to_owned(),
+                |proxy| format!("a sync goes through the proxy {proxy}, past which it cannot look here"),
+            );
+            Failure::caused(Kind::Failed, error).hint(format!("this command connects directly; {way}"))
+        }
         InspectError::Setup(_) => Failure::caused(Kind::Failed, error),
     }
 }
@@ -166,12 +177,18 @@ fn reason(failure: &TlsFailure) -> String {
 }
 
 impl Seen {
-    fn of(mirror: &MirrorSettings, url: &BaseUrl, seen: &Inspection, now: Timestamp) -> Self {
+    fn of(
+        mirror: &MirrorSettings,
+        (url, proxy): (&BaseUrl, Option<&ProxyUrl>),
+        seen: &Inspection,
+        now: Timestamp,
+    ) -> Self {
         let connection = &seen.connection;
         let shown = !connection.chain.is_empty();
         Self {
             url: url.to_string(),
             address: seen.address.to_string(),
+            looked_past_proxy: proxy.map(ToString::to_string),
             server_name: seen.name.clone(),
             versions: seen.versions.iter().map(Version::of).collect(),
             negotiated: connection.agreed.as_ref().map(|(version, suite)| Negotiated {
@@ -300,6 +317,11 @@ impl Seen {
             "{mirror}: {} at {}, as {}",
             self.url, self.address, self.server_name
         ));
+        if let Some(proxy) = &self.looked_past_proxy {
+            page.line(format!(
+                "A sync goes through the proxy {proxy}. This is what is seen past it, on a direct connection."
+            ));
+        }
         page.line("");
         let mut table = Table::bare(&[Align::Left, Align::Left, Align::Left]);
         self.versions.iter().for_each(|version| table.row(version.row()));

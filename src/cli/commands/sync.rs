@@ -268,11 +268,7 @@ impl<'a> Run<'a> {
                 first: http.backoff,
             },
             throttles: self.rate.iter().cloned().chain(own_rate).collect(),
-            proxies: Proxies {
-                http: http.proxy.http.clone(),
-                https: http.proxy.https.clone(),
-                except: http.proxy.except.clone(),
-            },
+            proxies: proxies(mirror),
             credentials: Arc::new(Credentials::load(http.auth_conf.as_deref(), netrc.as_deref())?),
             authorities: self.authorities.clone(),
             ..options
@@ -343,6 +339,16 @@ impl<'a> Run<'a> {
             Ok(_) => {}
             Err(failure) => tracing::warn!("Unused files were not removed: {}", failure.message()),
         }
+    }
+}
+
+/// The way to the mirror's upstream.
+pub(super) fn proxies(mirror: &MirrorSettings) -> Proxies {
+    let proxy = &mirror.http.proxy;
+    Proxies {
+        http: proxy.http.clone(),
+        https: proxy.https.clone(),
+        except: proxy.except.clone(),
     }
 }
 

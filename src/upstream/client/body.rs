@@ -106,18 +106,22 @@ impl Body {
     /// When the connection breaks, or too little comes for too long.
     pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, UpstreamError> {
         let asked = Instant::now();
+        let via = |response: &Response| {
+            let proxy = self.options.proxies.on_the_way_to(response.url());
+            proxy.cloned().map(Box::new)
+        };
         let chunk = match timeout(self.options.stall, self.response.chunk()).await {
             Err(_) => {
                 return Err(UpstreamError::Stalled {
                     url: self.url.clone(),
+                    via: via(&self.response),
                     after: self.options.stall,
                 });
             }
             Ok(Err(source)) => {
-                let via = self.options.proxies.on_the_way_to(self.response.url());
                 return Err(UpstreamError::Transport {
                     url: self.url.clone(),
-                    via: via.cloned().map(Box::new),
+                    via: via(&self.response),
                     source: source.without_url(),
                 });
             }

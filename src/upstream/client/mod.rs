@@ -328,6 +328,7 @@ impl Client {
         match timeout(after, request.send()).await {
             Err(_) => Err(UpstreamError::Stalled {
                 url: ShownUrl::of(&hop.url),
+                via: self.options.proxies.on_the_way_to(&hop.url).cloned().map(Box::new),
                 after,
             }),
             Ok(outcome) => outcome.map_err(|source| UpstreamError::transport(&hop.url, &self.options.proxies, source)),

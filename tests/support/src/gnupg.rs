@@ -27,6 +27,9 @@ pub struct GpgKey {
 /// When expired keys were made and used: they lived for a year from here.
 const LONG_AGO: &str = "20200101T000000";
 
+/// GnuPG's own default, and the usual kind of archive key.
+const USUAL: &str = "rsa3072";
+
 impl GpgHome {
     /// A home without keys.
     pub fn new() -> Self {
@@ -42,19 +45,23 @@ impl GpgHome {
 
     /// A good RSA key of `owner` (`Name <address>`).
     pub fn key(&self, owner: &str) -> GpgKey {
-        self.generate(owner, "never", None)
+        self.generate(owner, USUAL, "never", None)
+    }
+
+    /// As [`GpgHome::key`], of another kind, in the words of GnuPG: `rsa1024`.
+    pub fn key_of_kind(&self, owner: &str, kind: &str) -> GpgKey {
+        self.generate(owner, kind, "never", None)
     }
 
     /// A key that expired in 2021. What it signs is dated 2020.
     pub fn expired_key(&self, owner: &str) -> GpgKey {
-        self.generate(owner, "1y", Some(LONG_AGO))
+        self.generate(owner, USUAL, "1y", Some(LONG_AGO))
     }
 
-    fn generate(&self, owner: &str, expires: &str, at: Option<&'static str>) -> GpgKey {
-        // 3072 bits: GnuPG's own default, and the usual kind of archive key.
+    fn generate(&self, owner: &str, kind: &str, expires: &str, at: Option<&'static str>) -> GpgKey {
         let made = self
             .gpg(at)
-            .args(["--quick-generate-key", owner, "rsa3072", "sign", expires])
+            .args(["--quick-generate-key", owner, kind, "sign", expires])
             .run()
             .success();
         let created = made
@@ -116,6 +123,13 @@ impl GpgHome {
     /// The text framed by its signature, as in `InRelease`.
     pub fn sign_inline(&self, key: &GpgKey, text: &str) -> Vec<u8> {
         self.sign(key, "--clear-sign", text)
+    }
+
+    /// As [`GpgHome::sign_inline`], by all of `keys`, and with further options of GnuPG's: `--digest-algo SHA1`.
+    pub fn sign_inline_with(&self, keys: &[&GpgKey], options: &[&str], text: &str) -> Vec<u8> {
+        let keys = keys.iter().flat_map(|key| ["--local-user", key.fingerprint.as_str()]);
+        let gpg = self.gpg(None).arg("--armor").args(keys).args(options);
+        gpg.arg("--clear-sign").input(text).run().success().stdout.into_bytes()
     }
 
     fn sign(&self, key: &GpgKey, form: &str, text: &str) -> Vec<u8> {

@@ -18,6 +18,7 @@
 
 mod apt;
 mod aptly;
+mod blackhole;
 mod certificates;
 mod config;
 mod debian;
@@ -39,6 +40,7 @@ mod upstream;
 
 pub use apt::{AptRoot, Policy};
 pub use aptly::{AptlyArchive, AptlyClient};
+pub use blackhole::Blackhole;
 pub use certificates::{Authority, Certified, Validity};
 pub use config::{Config, Mirror};
 pub use debian::{DpkgArchive, FlatArchive, Package, RepreproArchive, leave};

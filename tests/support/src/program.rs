@@ -37,6 +37,7 @@ pub struct Program {
     directory: OsString,
     input: Vec<u8>,
     user: Option<String>,
+    memory: Option<u64>,
     limit: Duration,
 }
 
@@ -51,6 +52,7 @@ impl Program {
             directory: "/".into(),
             input: Vec::new(),
             user: None,
+            memory: None,
             limit: TIME_LIMIT,
         }
     }
@@ -104,6 +106,14 @@ impl Program {
     #[must_use]
     pub fn user(mut self, name: &str) -> Self {
         self.user = Some(name.to_owned());
+        self
+    }
+
+    /// Lets it have at most `bytes` of memory of its own: what it asks for beyond that is refused, by which it dies. Stacks
+    /// count, the program's own code and files that it maps do not.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
         self
     }
 
@@ -179,6 +189,12 @@ impl Program {
             }
             None => Command::new(&self.file),
         };
+        if let Some(bytes) = self.memory {
+            let limited = command;
+            command = Command::new("prlimit");
+            command.args([&format!("--data={bytes}"), "--"]);
+            command.arg(limited.get_program()).args(limited.get_args());
+        }
         command
             .args(&self.arguments)
             .env_clear()

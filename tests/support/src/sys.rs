@@ -1,16 +1,16 @@
-//! What the standard library has no safe call for: signals to a child, what a child has used, and a connection that ends
-//! in a reset.
+//! What the standard library has no safe call for: signals to a child, what a child has used, and connections that are
+//! not taken or end in a reset.
 //!
 //! Owns every `unsafe` block of the test kit.
 
 #![expect(
     unsafe_code,
-    reason = "kill(2), wait4(2) and setsockopt(2) have no safe form in the standard library"
+    reason = "kill(2), wait4(2), listen(2) and setsockopt(2) have no safe form in the standard library"
 )]
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
@@ -87,6 +87,15 @@ pub(crate) fn wait(child: Child) -> io::Result<(ExitStatus, Cost)> {
         peak: usage.ru_maxrss.cast_unsigned() * 1024,
     };
     Ok((ExitStatus::from_raw(status), cost))
+}
+
+/// Lets no connection wait for being accepted, but one.
+pub(crate) fn refuse_to_queue(listener: &TcpListener) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the length of the call, and listen takes two integers.
+    match unsafe { libc::listen(listener.as_raw_fd(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Lets the last close of `stream` send a reset instead of an orderly end.

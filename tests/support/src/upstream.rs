@@ -60,8 +60,15 @@ pub enum Fault {
     Unconditional,
     /// These very bytes, head and all, and the end of the connection.
     Raw(Vec<u8>),
-    /// These very bytes again and again until the client goes.
-    RawForever(Vec<u8>),
+    /// These very bytes, then others again and again, with a pause before each time, until the client goes.
+    RawForever {
+        /// What comes first.
+        head: Vec<u8>,
+        /// What comes again and again.
+        piece: Vec<u8>,
+        /// Before each of them.
+        pause: Duration,
+    },
     /// The whole file with status 200, also to requests for a part.
     NoRanges,
     /// To requests for a part, another part than was asked for; the proper answer to others.
@@ -341,11 +348,21 @@ struct Reply {
 
 /// A way of sending that breaks what the head promises.
 enum Sending {
-    Cut { after: usize, end: CutEnd },
+    Cut {
+        after: usize,
+        end: CutEnd,
+    },
     Endless,
-    Slow { piece: usize, pause: Duration },
+    Slow {
+        piece: usize,
+        pause: Duration,
+    },
     Raw(Vec<u8>),
-    RawForever(Vec<u8>),
+    RawForever {
+        head: Vec<u8>,
+        piece: Vec<u8>,
+        pause: Duration,
+    },
 }
 
 enum CutEnd {
@@ -445,7 +462,7 @@ fn misbehave(fault: Option<Fault>, request: &Request, files: &FileService) -> io
         Some(Fault::Slow { piece, pause }) => (whole(), Some(Sending::Slow { piece, pause })),
         Some(Fault::Unconditional) => (without(&|name| name.starts_with("if-")), None),
         Some(Fault::Raw(bytes)) => (whole(), Some(Sending::Raw(bytes))),
-        Some(Fault::RawForever(bytes)) => (whole(), Some(Sending::RawForever(bytes))),
+        Some(Fault::RawForever { head, piece, pause }) => (whole(), Some(Sending::RawForever { head, piece, pause })),
         Some(Fault::NoRanges) => (without(&|name| name == "range"), None),
         Some(Fault::WrongRange) => (wrong_range(good()), None),
         Some(Fault::Unmarked) => {
@@ -482,9 +499,13 @@ fn send_badly(mut response: Response, sending: &Sending, stream: &mut TcpStream)
             stream.write_all(bytes)?;
             return Ok(After::Close);
         }
-        Sending::RawForever(bytes) => loop {
-            stream.write_all(bytes)?;
-        },
+        Sending::RawForever { head, piece, pause } => {
+            stream.write_all(head)?;
+            loop {
+                thread::sleep(*pause);
+                stream.write_all(piece)?;
+            }
+        }
         Sending::Cut { .. } | Sending::Endless | Sending::Slow { .. } => {}
     }
     let length = (!matches!(sending, Sending::Endless)).then_some(body.len() as u64);
@@ -516,7 +537,7 @@ fn send_badly(mut response: Response, sending: &Sending, stream: &mut TcpStream)
             }
             Ok(After::Close)
         }
-        Sending::Raw(_) | Sending::RawForever(_) => unreachable!("sent above, without a head of ours"),
+        Sending::Raw(_) | Sending::RawForever { .. } => unreachable!("sent above, without a head of ours"),
     }
 }
 
