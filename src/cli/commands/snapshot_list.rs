@@ -150,7 +150,9 @@ impl Human for Report {
             .iter()
             .filter(|snapshot| snapshot.status.contains(&UNCONFIGURED));
         let left: BTreeSet<_> = left.map(|snapshot| &snapshot.mirror).collect();
-        left.into_iter().for_each(|mirror| page.line(unconfigured_hint(mirror)));
+        for mirror in left {
+            page.line(unconfigured_hint(mirror));
+        }
         if self.detailed {
             self.snapshots.iter().for_each(|snapshot| snapshot.details(page));
         }
