@@ -313,7 +313,7 @@ pub struct GcArgs {
 pub struct ForgetArgs {
     /// The mirror
     pub mirror: MirrorId,
-    /// Forget it even if production names a snapshot of it, or snapshots are protected
+    /// Forget it even if production or another environment shows it, or snapshots are protected
     #[arg(long)]
     pub force: bool,
     /// Say what would go, and change nothing
