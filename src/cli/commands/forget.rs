@@ -113,10 +113,10 @@ impl Report {
 impl Human for Report {
     fn human(&self, page: &mut Page) {
         let Self { mirror, files, .. } = self;
-        let (is, are) = if self.dry_run {
-            ("would be", "would be")
+        let (is, become_unused) = if self.dry_run {
+            ("would be", "would become unused")
         } else {
-            ("is", "are")
+            ("is", "became unused")
         };
         let snapshots = match self.snapshots.len() {
             1 => "1 snapshot".to_owned(),
@@ -124,7 +124,7 @@ impl Human for Report {
         };
         page.line(format!("{mirror} {is} forgotten, with {snapshots}"));
         page.line(format!(
-            "{files} files ({}) {are} unused then, for mirrorctl gc to delete after its time of grace",
+            "{files} files ({}) {become_unused}; mirrorctl gc deletes such files after their time of grace",
             size(self.bytes)
         ));
         if !self.dry_run {
