@@ -13,6 +13,7 @@
 #![expect(clippy::disallowed_types, reason = "the one room with SQL")]
 
 mod computed;
+mod forgotten;
 mod generations;
 mod leases;
 mod live;
@@ -163,6 +164,16 @@ pub enum CatalogError {
     Protected {
         /// The mirror.
         mirror: MirrorId,
+        /// The snapshot.
+        name: SnapshotName,
+    },
+    /// Clients may be reading the mirror, so it cannot go without force.
+    #[error("clients may be reading {mirror}: {mirror}/{pointer} leads to snapshot {name}")]
+    InUse {
+        /// The mirror.
+        mirror: MirrorId,
+        /// A pointer other than `staging`.
+        pointer: Pointer,
         /// The snapshot.
         name: SnapshotName,
     },

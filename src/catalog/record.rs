@@ -138,7 +138,7 @@ impl Catalog {
             let newest = "SELECT max(seq) FROM listing WHERE mirror_id = ?";
             let previous: Option<Seq> = transaction.query_row(newest, [row], |found| found.get(0))?;
             let base = chain_to_continue(transaction, row, previous)?;
-            let mut comparison = Comparison::begin(transaction, row, base.is_none())?;
+            let mut comparison = Comparison::begin(transaction, row, listing.len(), base.is_none())?;
             for (path, entry) in listing.iter() {
                 comparison.add(path, entry)?;
             }
@@ -163,8 +163,8 @@ impl Catalog {
                 changes: compared.changes,
                 hashes: compared.hashes,
                 files: listing.len() as u64,
-                bytes: listing.size(),
-                pool_files: listing.pool_files(),
+                bytes: compared.bytes,
+                pool_files: compared.pool_files,
                 base: base.map(|(blob, _, depth)| (blob, depth)),
                 manifest,
             })
@@ -229,6 +229,9 @@ impl Catalog {
 struct Compared {
     changes: Vec<Change>,
     hashes: Vec<(BlobRow, HashType, Vec<u8>)>,
+    /// Sum of the files' sizes.
+    bytes: u64,
+    pool_files: u64,
     /// What the manifest holds: all files, or those that changed.
     files: BTreeMap<RepoPath, Option<ManifestFile>>,
     /// What the manifest holds: all directories, or those that are new.
@@ -237,7 +240,6 @@ struct Compared {
 
 /// A name of the last synced state.
 struct OpenRow {
-    dir: DirRow,
     /// Where it stands in the text of all names.
     name: Range<usize>,
     target: Target,
@@ -251,18 +253,30 @@ struct OpenRow {
 struct LastState {
     names: String,
     rows: Vec<OpenRow>,
-    of: HashMap<DirRow, OpenDirectory>,
+    directories: Vec<OpenDirectory>,
+    /// The directory that was looked for last.
+    looked_for: usize,
 }
 
 /// The rows of one directory.
 struct OpenDirectory {
+    row: DirRow,
     rows: Range<usize>,
     /// The row after the last one that was found: most often the one that is asked for next.
     next: usize,
 }
 
+/// A directory of the listing.
+#[derive(Clone, Copy)]
+struct Place {
+    row: DirRow,
+    /// Its index among those of the last synced state, when it was there.
+    before: Option<usize>,
+}
+
 impl LastState {
-    fn read(transaction: &Transaction<'_>, mirror: MirrorRow) -> Result<Self, CatalogError> {
+    /// The last synced state of `mirror`, with room for about `rows` rows.
+    fn read(transaction: &Transaction<'_>, mirror: MirrorRow, rows: usize) -> Result<Self, CatalogError> {
         // The index holds all columns of open rows and none of rows that ended; left alone, SQLite would read both.
         let mut query = transaction.prepare_cached(
             "SELECT dir_id, name, child_dir, blob_id, sha256, role, by_hash
@@ -270,7 +284,10 @@ impl LastState {
              WHERE mirror_id = ? AND to_seq = 2147483647 ORDER BY dir_id, name",
         )?;
         let mut found = query.query([mirror])?;
-        let mut state = Self::default();
+        let mut state = Self {
+            rows: Vec::with_capacity(rows),
+            ..Self::default()
+        };
         while let Some(row) = found.next()? {
             let target = if let Some(dir) = row.get(2)? {
                 Target::Directory(dir)
@@ -295,30 +312,47 @@ impl LastState {
     fn push(&mut self, dir: DirRow, name: &str, target: Target) {
         let (row, start) = (self.rows.len(), self.names.len());
         self.names.push_str(name);
-        let empty = OpenDirectory {
-            rows: row..row,
-            next: row,
-        };
-        self.of.entry(dir).or_insert(empty).rows.end = row + 1;
         self.rows.push(OpenRow {
-            dir,
             name: start..self.names.len(),
             target,
             met: false,
         });
+        match self.directories.last_mut() {
+            Some(last) if last.row == dir => last.rows.end = row + 1,
+            _ => self.directories.push(OpenDirectory {
+                row: dir,
+                rows: row..row + 1,
+                next: row,
+            }),
+        }
+    }
+
+    /// Looks a directory up. Rows were mostly given out in the order in which paths are walked, so the one after the last
+    /// is tried first.
+    fn place(&mut self, row: DirRow) -> Place {
+        let after = self.looked_for + 1;
+        let before = match self.directories.get(after) {
+            Some(directory) if directory.row == row => Some(after),
+            Some(_) | None => self
+                .directories
+                .binary_search_by_key(&row, |directory| directory.row)
+                .ok(),
+        };
+        self.looked_for = before.unwrap_or(self.looked_for);
+        Place { row, before }
     }
 
     /// What `name` led to, noting that the listing has the name too.
-    fn meet(&mut self, dir: DirRow, name: &str) -> Option<Target> {
-        let of = self.of.get_mut(&dir)?;
+    fn meet(&mut self, place: Place, name: &str) -> Option<Target> {
+        let directory = &mut self.directories[place.before?];
         let name_of = |row: &OpenRow| &self.names[row.name.clone()];
-        let index = if of.next < of.rows.end && name_of(&self.rows[of.next]) == name {
-            of.next
+        let index = if directory.next < directory.rows.end && name_of(&self.rows[directory.next]) == name {
+            directory.next
         } else {
-            let found = self.rows[of.rows.clone()].binary_search_by(|row| name_of(row).cmp(name));
-            of.rows.start + found.ok()?
+            let found = self.rows[directory.rows.clone()].binary_search_by(|row| name_of(row).cmp(name));
+            directory.rows.start + found.ok()?
         };
-        of.next = index + 1;
+        directory.next = index + 1;
         let row = &mut self.rows[index];
         row.met = true;
         Some(row.target)
@@ -326,8 +360,10 @@ impl LastState {
 
     /// The names that the listing does not have, with their directories.
     fn ended(&self) -> impl Iterator<Item = (DirRow, &str, Target)> {
-        let ended = self.rows.iter().filter(|row| !row.met);
-        ended.map(|row| (row.dir, &self.names[row.name.clone()], row.target))
+        self.directories.iter().flat_map(|directory| {
+            let ended = self.rows[directory.rows.clone()].iter().filter(|row| !row.met);
+            ended.map(|row| (directory.row, &self.names[row.name.clone()], row.target))
+        })
     }
 }
 
@@ -337,20 +373,30 @@ struct Comparison<'a> {
     before: LastState,
     /// The path of the directory in which the walk is. A listing is sorted: a directory that was left never comes back.
     place: String,
-    /// That directory and those around it, outermost first: length of the path outside of it, and row.
-    way: Vec<(usize, DirRow)>,
-    /// For directories that were met, the row of `by-hash` in it and the types met there.
-    by_hash: HashMap<DirRow, (DirRow, HashTypes)>,
+    /// That directory and those around it, outermost first, each with the length of the path outside of it.
+    way: Vec<(usize, Place)>,
+    root: Place,
+    /// For directories that were met, `by-hash` in it and the types met there.
+    by_hash: HashMap<DirRow, (Place, HashTypes)>,
     /// Whether the manifest holds everything.
     whole: bool,
     found: Compared,
 }
 
 impl<'a> Comparison<'a> {
-    fn begin(transaction: &'a Transaction<'a>, mirror: MirrorRow, whole: bool) -> Result<Self, CatalogError> {
+    /// Begins to compare a listing of so many `files`.
+    fn begin(
+        transaction: &'a Transaction<'a>,
+        mirror: MirrorRow,
+        files: usize,
+        whole: bool,
+    ) -> Result<Self, CatalogError> {
+        // An archive has about half as many directories as files.
+        let mut before = LastState::read(transaction, mirror, files + files / 2)?;
         Ok(Self {
             transaction,
-            before: LastState::read(transaction, mirror)?,
+            root: before.place(ROOT_DIR),
+            before,
             place: String::new(),
             way: Vec::new(),
             by_hash: HashMap::new(),
@@ -362,8 +408,8 @@ impl<'a> Comparison<'a> {
     /// Takes in the next file of the listing.
     fn add(&mut self, path: &RepoPath, entry: &Entry) -> Result<(), CatalogError> {
         let (parent, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
-        let dir = self.go_to(parent)?;
-        let before = self.before.meet(dir, name);
+        let place = self.go_to(parent)?;
+        let before = self.before.meet(place, name);
         let blob = self.blob(before, entry.blob.digest)?;
         let target = Target::File {
             blob,
@@ -371,7 +417,9 @@ impl<'a> Comparison<'a> {
             role: entry.role,
             by_hash: entry.by_hash.iter().map(|hash| hash.kind).collect(),
         };
-        if self.note(dir, name, before, target) || self.whole {
+        self.found.bytes = self.found.bytes.saturating_add(entry.blob.size);
+        self.found.pool_files += u64::from(entry.role == Role::Pool);
+        if self.note(place.row, name, before, target) || self.whole {
             let file = ManifestFile {
                 row: blob,
                 blob: entry.blob,
@@ -381,7 +429,7 @@ impl<'a> Comparison<'a> {
             self.found.files.insert(path.clone(), Some(file));
         }
         for hash in &entry.by_hash {
-            self.by_hash_directory(dir, hash.kind)?;
+            self.by_hash_directory(place, hash.kind)?;
             if hash.kind != HashType::Sha256
                 && let Some(value) = hex_bytes(&hash.hex)
             {
@@ -423,8 +471,8 @@ impl<'a> Comparison<'a> {
         true
     }
 
-    /// Walks to the directory `path`, noting those that are entered on the way, and answers its row.
-    fn go_to(&mut self, path: &str) -> Result<DirRow, CatalogError> {
+    /// Walks to the directory `path`, noting those that are entered on the way.
+    fn go_to(&mut self, path: &str) -> Result<Place, CatalogError> {
         while !is_at_or_below(path, &self.place) {
             let (outside, _) = self.way.pop().expect("every path is below the root");
             self.place.truncate(outside);
@@ -432,37 +480,41 @@ impl<'a> Comparison<'a> {
         let rest = &path[self.place.len()..];
         for name in rest.split('/').filter(|name| !name.is_empty()) {
             let outside = self.place.len();
-            let inside = below(&self.place, name);
-            let row = self.enter(self.here(), name, &inside)?;
+            let mut inside = std::mem::take(&mut self.place);
+            if outside > 0 {
+                inside.push('/');
+            }
+            inside.push_str(name);
+            let place = self.enter(self.here(), name, &inside)?;
             self.place = inside;
-            self.way.push((outside, row));
+            self.way.push((outside, place));
         }
         Ok(self.here())
     }
 
-    fn here(&self) -> DirRow {
-        self.way.last().map_or(ROOT_DIR, |(_, row)| *row)
+    fn here(&self) -> Place {
+        self.way.last().map_or(self.root, |(_, place)| *place)
     }
 
-    /// Notes that the listing has the directory `name` in `parent`, and answers its row.
-    fn enter(&mut self, parent: DirRow, name: &str, path: &str) -> Result<DirRow, CatalogError> {
+    /// Notes that the listing has the directory `name` in `parent`.
+    fn enter(&mut self, parent: Place, name: &str, path: &str) -> Result<Place, CatalogError> {
         let before = self.before.meet(parent, name);
         let row = match before {
             Some(Target::Directory(row)) => row,
-            Some(Target::File { .. }) | None => intern(self.transaction, parent, name)?,
+            Some(Target::File { .. }) | None => intern(self.transaction, parent.row, name)?,
         };
         if matches!(before, Some(Target::File { .. })) && !self.whole {
             self.found.files.insert(recorded_path(path)?, None);
         }
-        if self.note(parent, name, before, Target::Directory(row)) || self.whole {
+        if self.note(parent.row, name, before, Target::Directory(row)) || self.whole {
             self.found.dirs.insert(recorded_path(path)?, row);
         }
-        Ok(row)
+        Ok(self.before.place(row))
     }
 
-    /// Notes that the listing has a directory `by-hash/<kind>` in `dir`, where the walk is.
-    fn by_hash_directory(&mut self, dir: DirRow, kind: HashType) -> Result<(), CatalogError> {
-        let met = self.by_hash.get(&dir).copied();
+    /// Notes that the listing has a directory `by-hash/<kind>` in `place`, where the walk is.
+    fn by_hash_directory(&mut self, place: Place, kind: HashType) -> Result<(), CatalogError> {
+        let met = self.by_hash.get(&place.row).copied();
         if met.is_some_and(|(_, kinds)| kinds.contains(kind)) {
             return Ok(());
         }
@@ -470,12 +522,12 @@ impl<'a> Comparison<'a> {
         let path = below(&by_hash, kind.name());
         // A directory deeper than paths may be is left out: by-hash is an offer, the plain name stays.
         if path.len() <= RepoPath::LONGEST {
-            let (row, kinds) = match met {
+            let (inside, kinds) = match met {
                 Some(met) => met,
-                None => (self.enter(dir, "by-hash", &by_hash)?, HashTypes::NONE),
+                None => (self.enter(place, "by-hash", &by_hash)?, HashTypes::NONE),
             };
-            self.enter(row, kind.name(), &path)?;
-            self.by_hash.insert(dir, (row, kinds.with(kind)));
+            self.enter(inside, kind.name(), &path)?;
+            self.by_hash.insert(place.row, (inside, kinds.with(kind)));
         }
         Ok(())
     }

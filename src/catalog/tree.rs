@@ -63,14 +63,15 @@ impl CatalogReader {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Every mirror that a sync was ever begun for, sorted by id.
+    /// Every mirror that a sync was ever begun for and that was not forgotten since, sorted by id.
     ///
     /// # Errors
     /// When the catalog cannot be read.
     pub fn known_mirrors(&self) -> Result<Vec<MirrorId>, CatalogError> {
+        // No id has a slash; the rows of forgotten mirrors do.
         let mut query = self
             .connection
-            .prepare_cached("SELECT name FROM mirror ORDER BY name")?;
+            .prepare_cached("SELECT name FROM mirror WHERE instr(name, '/') = 0 ORDER BY name")?;
         let rows = query.query_map([], |row| row.get(0).map(|Sql(name)| name))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }

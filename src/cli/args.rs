@@ -71,6 +71,8 @@ pub enum Command {
     Status,
     /// Delete files that nothing needs any more
     Gc(GcArgs),
+    /// Take a mirror that is not configured any more out of the catalog
+    Forget(ForgetArgs),
     /// Show everything with a small archive of its own, in a temporary directory
     Demo(DemoArgs),
     /// Print the version
@@ -306,6 +308,19 @@ pub struct GcArgs {
     pub now: bool,
 }
 
+/// `forget`
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// The mirror
+    pub mirror: MirrorId,
+    /// Forget it even if production or another environment shows it, or snapshots are protected
+    #[arg(long)]
+    pub force: bool,
+    /// Say what would go, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// `demo`
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -387,6 +402,7 @@ mod tests {
             "unmount",
             "status",
             "gc --dry-run --now",
+            "forget a --force --dry-run",
             "demo --keep",
             "verify --deep --part 1/30",
             "repair --rebuild",

@@ -52,6 +52,9 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         )),
         CatalogError::Held { .. } => told(Kind::Refused, error)
             .hint("look at what is missing; if it is meant to be so, --force moves there and ends the hold"),
+        CatalogError::InUse { .. } => {
+            told(Kind::Refused, error).hint("see that no client reads it any more; --force forgets it all the same")
+        }
         CatalogError::Protected { .. } => told(Kind::Refused, error).hint("--force overrides protection"),
         CatalogError::NotSet { mirror, .. } => {
             told(Kind::Refused, error).hint(format!("run mirrorctl snapshot stage {mirror} <name> first"))
@@ -286,6 +289,7 @@ impl From<RetentionError> for Failure {
     fn from(error: RetentionError) -> Self {
         let failure = Self::caused(Kind::Failed, &error);
         match &error {
+            RetentionError::Forget(source) => catalog(source, Self::caused),
             RetentionError::SilentMount { .. } => {
                 failure.hint("see whether that mount hangs; stop it, or run gc again later")
             }

@@ -23,7 +23,22 @@ pub(super) fn synced(reader: &CatalogReader, mirror: &MirrorId) -> Result<Option
     }
 }
 
+/// What can be done about a mirror that the catalog has and the configuration does not.
+pub(super) fn unconfigured_hint(mirror: &str) -> String {
+    format!("{mirror} is not configured any more; mirrorctl forget {mirror} takes it out of the catalog and the mount")
+}
+
 impl Context {
+    /// The mirrors that the catalog has and the configuration does not, sorted by id.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub(super) fn unconfigured(&self, reader: &CatalogReader) -> Result<Vec<MirrorId>, CatalogError> {
+        let mut known = reader.known_mirrors()?;
+        known.retain(|mirror| !self.settings.mirrors.contains_key(mirror));
+        Ok(known)
+    }
+
     /// The catalog, for a command that only reads.
     ///
     /// # Errors

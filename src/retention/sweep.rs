@@ -24,6 +24,9 @@ pub enum RetentionError {
     /// The catalog failed.
     #[error("the catalog failed")]
     Catalog(#[from] CatalogError),
+    /// A mirror was not forgotten.
+    #[error(transparent)]
+    Forget(CatalogError),
     /// A blob or an unfinished file could not be removed.
     #[error("a file could not be removed")]
     Blobs(#[from] BlobError),
@@ -148,8 +151,8 @@ impl Collected {
     }
 }
 
-/// Condemns what nothing needs and removes what was condemned a grace period ago, and what failed syncs left and no sync
-/// has touched for as long as such files are kept.
+/// Clears what is left of forgotten mirrors, condemns what nothing needs and removes what was condemned a grace period ago,
+/// and what failed syncs left and no sync has touched for as long as such files are kept.
 ///
 /// # Errors
 /// When something fails; what was removed until then is gone, and everything still needed is there.
@@ -162,6 +165,7 @@ pub fn collect(
     now: Timestamp,
     _lock: &GcLock,
 ) -> Result<Collected, RetentionError> {
+    catalog.clear_forgotten()?;
     let syncing = state.syncing(catalog.reader().known_mirrors()?)?;
     take_up_leased(catalog, blobs, &syncing)?;
     catalog.expire_leases(now.plus(-policy.keep_partial), &syncing)?;
@@ -215,24 +219,35 @@ pub fn plan_collect(
     Ok(collected.with(leftovers::plan(state, now.plus(-policy.keep_partial))?))
 }
 
-/// Gives rows to files that a killed sync placed and did not record, so that they can be condemned one day.
+/// Gives rows to files that killed syncs placed and did not record, so that they can be condemned one day.
 fn take_up_leased(catalog: &mut Catalog, blobs: &BlobStore, syncing: &[MirrorId]) -> Result<(), RetentionError> {
-    for id in catalog
-        .reader()
-        .known_mirrors()?
-        .iter()
-        .filter(|id| !syncing.contains(id))
-    {
-        let leased = catalog.reader().leased_without_row(catalog.reader().mirror(id)?)?;
-        let found = leased.into_iter().filter_map(|digest| blobs.find(digest));
-        let (found, hashes): (Vec<_>, Vec<_>) = found
-            .map(|(blob, hash)| (blob, hash.map(|hash| (blob.digest, hash))))
-            .unzip();
-        let hashes: Vec<_> = hashes.into_iter().flatten().collect();
-        if !found.is_empty() {
-            blobs.sync()?;
-            catalog.add_hashed_blobs(&found, &hashes)?;
+    for id in catalog.reader().known_mirrors()? {
+        if !syncing.contains(&id) {
+            take_up_leased_by(catalog, blobs, &id)?;
         }
+    }
+    Ok(())
+}
+
+/// As [`take_up_leased`], for the syncs of one mirror. One that was forgotten meanwhile has none.
+pub(super) fn take_up_leased_by(
+    catalog: &mut Catalog,
+    blobs: &BlobStore,
+    mirror: &MirrorId,
+) -> Result<(), RetentionError> {
+    let row = match catalog.reader().mirror(mirror) {
+        Err(CatalogError::UnknownMirror(_)) => return Ok(()),
+        found => found?,
+    };
+    let leased = catalog.reader().leased_without_row(row)?;
+    let found = leased.into_iter().filter_map(|digest| blobs.find(digest));
+    let (found, hashes): (Vec<_>, Vec<_>) = found
+        .map(|(blob, hash)| (blob, hash.map(|hash| (blob.digest, hash))))
+        .unzip();
+    let hashes: Vec<_> = hashes.into_iter().flatten().collect();
+    if !found.is_empty() {
+        blobs.sync()?;
+        catalog.add_hashed_blobs(&found, &hashes)?;
     }
     Ok(())
 }

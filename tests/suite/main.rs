@@ -10,6 +10,7 @@ mod corpora;
 mod crash;
 mod fetching;
 mod filters;
+mod forgetting;
 mod hints;
 mod hostile;
 mod hostile_indices;

@@ -63,7 +63,7 @@ const LATER: [&str; 5] = [
 ];
 
 /// Commands that work on mirrors, in an order in which each can succeed.
-const ON_MIRRORS: [&str; 16] = [
+const ON_MIRRORS: [&str; 17] = [
     "check config",
     "sync --dry-run",
     "sync",
@@ -80,6 +80,7 @@ const ON_MIRRORS: [&str; 16] = [
     "status",
     "gc --dry-run",
     "gc --now",
+    "forget debian --dry-run",
 ];
 
 #[test]
@@ -100,6 +101,7 @@ fn a_wrong_command_line_gives_one_document() {
         "snapshot publish debian .",
         "snapshot promote",
         "snapshot delete debian",
+        "forget",
         "snapshot prune --keep-last 0",
         "snapshot prune --keep-within soon",
         "status -l loud",
@@ -295,6 +297,7 @@ fn every_member_of_every_document_is_documented() {
         let row = format!("| |{}", row.rsplit('|').nth(1).expect("a cell"));
         let plain = row.split('|').nth(2).expect("a cell").split('`').skip(1).step_by(2);
         let values = [
+            "unconfigured",
             "recorded",
             "changed",
             "unchanged",

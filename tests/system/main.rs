@@ -7,6 +7,7 @@ mod adopt;
 mod clients;
 mod demo;
 mod filters;
+mod forgetting;
 mod kinds;
 mod matrix;
 mod mounting;

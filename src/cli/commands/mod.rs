@@ -7,6 +7,7 @@ pub(super) mod check_tls;
 pub(super) mod completion;
 pub(super) mod demo;
 mod filter_report;
+pub(super) mod forget;
 pub(super) mod gc;
 pub(super) mod help;
 pub(super) mod import;

@@ -2,6 +2,8 @@
 //!
 //! Owns the table of snapshots.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::catalog::SnapshotRecord;
@@ -9,8 +11,12 @@ use crate::cli::args::ListArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
-use crate::cli::stores::synced;
+use crate::cli::stores::{synced, unconfigured_hint};
 use crate::cli::text::{size, utc};
+use crate::model::MirrorId;
+
+/// The status of a snapshot whose mirror the configuration does not have.
+const UNCONFIGURED: &str = "unconfigured";
 
 #[derive(Serialize)]
 struct Report {
@@ -44,12 +50,17 @@ struct Suite {
 
 /// Lists snapshots, newest first.
 pub(in crate::cli) fn run(arguments: &ListArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mirrors = context.mirrors(&arguments.mirrors)?;
-    let reader = context.reader()?;
+    let reader = context.reader();
+    // Of no catalog, nothing is left over either.
+    let left = reader
+        .as_ref()
+        .map_or(Ok(Vec::new()), |reader| context.unconfigured(reader))?;
+    let mirrors = wanted(&arguments.mirrors, &left, context)?;
+    let reader = reader?;
     let mut snapshots = Vec::new();
     for mirror in mirrors {
         // A mirror that is configured and was never synced has no snapshots, which is no error.
-        let Some(row) = synced(&reader, &mirror.id)? else {
+        let Some(row) = synced(&reader, &mirror)? else {
             continue;
         };
         for record in reader.snapshots(row)? {
@@ -64,7 +75,7 @@ pub(in crate::cli) fn run(arguments: &ListArgs, context: &Context, output: &mut 
                 valid_until: release.valid_until.map(utc),
                 signers: release.signers.clone(),
             });
-            snapshots.push(Snapshot::of(&record, suites.collect()));
+            snapshots.push(Snapshot::of(&record, !left.contains(&mirror), suites.collect()));
         }
     }
     output.answer(&Report {
@@ -74,13 +85,29 @@ pub(in crate::cli) fn run(arguments: &ListArgs, context: &Context, output: &mut 
     Ok(())
 }
 
+/// The mirrors to list: the named ones, or all, first those that are configured and then those that are `left` over.
+fn wanted(named: &[MirrorId], left: &[MirrorId], context: &Context) -> Result<Vec<MirrorId>, Failure> {
+    let is_wanted = |id: &&MirrorId| named.is_empty() || named.contains(id);
+    let left_over: Vec<_> = left.iter().filter(is_wanted).cloned().collect();
+    let configured: Vec<_> = named.iter().filter(|id| !left.contains(id)).cloned().collect();
+    if configured.is_empty() && !named.is_empty() {
+        return Ok(left_over);
+    }
+    let configured = context
+        .mirrors(&configured)?
+        .into_iter()
+        .map(|mirror| mirror.id.clone());
+    Ok(configured.chain(left_over).collect())
+}
+
 impl Snapshot {
-    fn of(record: &SnapshotRecord, suites: Vec<Suite>) -> Self {
+    fn of(record: &SnapshotRecord, configured: bool, suites: Vec<Suite>) -> Self {
         let marks = [
             (record.is_current(), "current"),
             (record.is_staged(), "staging"),
             (record.protected, "protected"),
             (record.held.is_some(), "held"),
+            (!configured, UNCONFIGURED),
         ];
         Self {
             mirror: record.mirror.to_string(),
@@ -118,6 +145,14 @@ impl Human for Report {
             ]);
         }
         page.table(&table);
+        let left = self
+            .snapshots
+            .iter()
+            .filter(|snapshot| snapshot.status.contains(&UNCONFIGURED));
+        let left: BTreeSet<_> = left.map(|snapshot| &snapshot.mirror).collect();
+        for mirror in left {
+            page.line(unconfigured_hint(mirror));
+        }
         if self.detailed {
             self.snapshots.iter().for_each(|snapshot| snapshot.details(page));
         }

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::catalog::{CatalogError, CatalogReader, ReleaseFacts};
+use crate::catalog::{CatalogError, CatalogReader, MirrorRow, ReleaseFacts};
 use crate::cli::stores::synced;
 use crate::cli::text::{span, utc};
 use crate::config::MirrorSettings;
-use crate::model::{Pointer, Timestamp};
+use crate::model::{MirrorId, Pointer, Timestamp};
 
 /// A mirror.
 #[derive(Serialize)]
 pub(super) struct Mirror {
     pub(super) mirror: String,
+    /// Whether the configuration has it.
+    pub(super) configured: bool,
     pub(super) staging: Option<String>,
     pub(super) current: Option<String>,
     pub(super) snapshots: usize,
@@ -39,10 +41,11 @@ pub(super) struct Suite {
 }
 
 impl Mirror {
-    /// A mirror that was never synced.
-    pub(super) fn unsynced(settings: &MirrorSettings) -> Self {
+    /// A mirror that is configured and was never synced.
+    pub(super) fn unsynced(id: &MirrorId) -> Self {
         Self {
-            mirror: settings.id.to_string(),
+            mirror: id.to_string(),
+            configured: true,
             staging: None,
             current: None,
             snapshots: 0,
@@ -53,21 +56,44 @@ impl Mirror {
         }
     }
 
-    /// What the catalog has of a mirror.
+    /// What the catalog has of a mirror that is configured.
     pub(super) fn read(
         reader: &CatalogReader,
         settings: &MirrorSettings,
         now: Timestamp,
     ) -> Result<Self, CatalogError> {
-        let Some(row) = synced(reader, &settings.id)? else {
-            return Ok(Self::unsynced(settings));
-        };
+        match synced(reader, &settings.id)? {
+            Some(row) => Self::of(reader, &settings.id, row, settings.max_age, now),
+            None => Ok(Self::unsynced(&settings.id)),
+        }
+    }
+
+    /// What the catalog has of a mirror that is not configured any more.
+    pub(super) fn read_unconfigured(
+        reader: &CatalogReader,
+        id: &MirrorId,
+        now: Timestamp,
+    ) -> Result<Self, CatalogError> {
+        Ok(Self {
+            configured: false,
+            ..Self::of(reader, id, reader.mirror(id)?, None, now)?
+        })
+    }
+
+    fn of(
+        reader: &CatalogReader,
+        id: &MirrorId,
+        row: MirrorRow,
+        max_age: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Self, CatalogError> {
         let at =
             |pointer: &Pointer| Ok::<_, CatalogError>(reader.pointer(row, pointer)?.map(|m| m.snapshot.to_string()));
         let state = reader.last_state(row)?;
         let releases = state.as_ref().map_or(&[][..], |state| &state.releases);
         Ok(Self {
-            mirror: settings.id.to_string(),
+            mirror: id.to_string(),
+            configured: true,
             staging: at(&Pointer::Staging)?,
             current: at(&Pointer::Current)?,
             snapshots: reader.snapshot_names(row)?.len(),
@@ -76,9 +102,18 @@ impl Mirror {
             absent_files: state.as_ref().map_or(0, |state| state.absent),
             suites: releases
                 .iter()
-                .map(|release| Suite::of(release, settings.max_age, now))
+                .map(|release| Suite::of(release, max_age, now))
                 .collect(),
         })
+    }
+
+    /// Its name in a table.
+    pub(super) fn label(&self) -> String {
+        if self.configured {
+            self.mirror.clone()
+        } else {
+            format!("{} (not configured)", self.mirror)
+        }
     }
 }
 

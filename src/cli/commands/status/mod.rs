@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
+use crate::cli::stores::unconfigured_hint;
 use crate::cli::text::size;
 use crate::retention;
 use mirrors::{Mirror, Suite};
@@ -61,14 +62,17 @@ impl Content {
         // Before the first sync there is no catalog, and still something to say.
         if is_missing(&context.settings.state.join("catalog.db")) {
             return Ok(Self {
-                mirrors: mirrors.map(Mirror::unsynced).collect(),
+                mirrors: mirrors.map(|mirror| Mirror::unsynced(&mirror.id)).collect(),
                 cache: None,
             });
         }
         let unfinished = retention::unfinished(&context.state_to_read()?)?;
         Ok(context.reader()?.at_once(|reader| {
-            let mirrors = mirrors.map(|mirror| Mirror::read(reader, mirror, context.now));
-            let mirrors = mirrors.collect::<Result<_, _>>()?;
+            let configured = mirrors.map(|mirror| Mirror::read(reader, mirror, context.now));
+            let mut mirrors = configured.collect::<Result<Vec<_>, _>>()?;
+            for id in context.unconfigured(reader)? {
+                mirrors.push(Mirror::read_unconfigured(reader, &id, context.now)?);
+            }
             let ((files, bytes), unused) = (reader.blob_totals()?, reader.unused()?);
             let cache = Cache {
                 files,
@@ -103,7 +107,7 @@ impl Human for Report {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         for mirror in mirrors {
             table.row([
-                mirror.mirror.clone(),
+                mirror.label(),
                 or_dash(&mirror.current),
                 or_dash(&mirror.staging),
                 mirror.snapshots.to_string(),
@@ -112,6 +116,9 @@ impl Human for Report {
             ]);
         }
         page.table(&table);
+        for mirror in mirrors.iter().filter(|mirror| !mirror.configured) {
+            page.line(unconfigured_hint(&mirror.mirror));
+        }
         for (mirror, held) in mirrors
             .iter()
             .filter_map(|mirror| Some((mirror, mirror.held.as_ref()?)))
