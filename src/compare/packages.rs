@@ -182,12 +182,12 @@ mod tests {
 
     fn compared(by_architecture: bool, before: &[Spec], after: &[Spec]) -> Vec<Change> {
         let mut comparison = Comparison::new(by_architecture);
-        packages(before)
-            .into_iter()
-            .for_each(|package| comparison.before(package));
-        packages(after)
-            .into_iter()
-            .for_each(|package| comparison.after(package));
+        for package in packages(before) {
+            comparison.before(package);
+        }
+        for package in packages(after) {
+            comparison.after(package);
+        }
         comparison.finish()
     }
 

@@ -438,7 +438,7 @@ fn a_reindexed_mirror_is_compared_by_its_own_indices() {
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("own file");
     let configure = |site: &Site, exclude: &str| {
         let filters = [
-            ("exclude", exclude.to_owned()),
+            ("exclude_patterns", exclude.to_owned()),
             ("reindex", "true".to_owned()),
             ("signing_key_path", format!("{:?}", secret.display().to_string())),
         ];

@@ -73,7 +73,9 @@ impl Report {
             counted(replaced.len(), "file", "files")
         ));
         let shown = self.shown(replaced);
-        shown.iter().for_each(|path| page.line(format!("    {path}")));
+        for path in shown {
+            page.line(format!("    {path}"));
+        }
         rest(page, replaced.len() - shown.len());
     }
 
