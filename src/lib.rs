@@ -5,8 +5,8 @@
 //! ```text
 //! cli ──► demo · daemon ──► view
 //!  │
-//!  └────► sync · publish · retention · view ──► catalog · blobs · state · upstream · signature · apt · control ──► model
-//!                                        └────► mirrorctl-mount
+//!  └────► sync · publish · retention · compare · view ──► catalog · blobs · state · upstream · signature · apt · control ──► model
+//!                                                  └────► mirrorctl-mount
 //! cli ──► config · legacy ──► model
 //! ```
 //!
@@ -15,7 +15,7 @@
 //! - [`catalog`] is the only room with SQL, [`upstream`] the only one with a network, [`signature`] the only one that
 //!   knows OpenPGP, [`blobs`] owns the content-addressed files, [`apt`] reads the Debian repository format, and
 //!   [`control`] is how a command tells running mounts what changed. None of these imports another.
-//! - [`sync`], [`publish`], [`retention`], [`view`] and [`daemon`] are the use cases: only they combine the rooms above.
+//! - [`sync`], [`publish`], [`retention`], [`compare`], [`view`] and [`daemon`] are the use cases: only they combine the rooms above.
 //! - [`legacy`] knows the layout of the earlier program.
 //! - [`config`] turns `mirror.toml` into settings, [`cli`] turns arguments into one use-case call and a rendering,
 //!   and [`demo`] makes the small signed archive of `mirrorctl demo`.
@@ -26,6 +26,7 @@ pub mod apt;
 pub mod blobs;
 pub mod catalog;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod control;
 pub mod daemon;

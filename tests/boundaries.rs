@@ -12,7 +12,7 @@ use std::path::Path;
 const MIDDLE: &[&str] = &["apt", "blobs", "catalog", "control", "signature", "state", "upstream"];
 
 /// The rooms that combine the middle ones, and never each other.
-const USE_CASES: &[&str] = &["publish", "retention", "sync", "view"];
+const USE_CASES: &[&str] = &["compare", "publish", "retention", "sync", "view"];
 
 /// Every room of `src/`.
 fn rooms() -> BTreeSet<&'static str> {

@@ -12,6 +12,7 @@
 
 #![expect(clippy::disallowed_types, reason = "the one room with SQL")]
 
+mod changes;
 mod computed;
 mod forgotten;
 mod generations;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+pub use changes::{FileChange, FileChanges};
 pub use computed::Uncompressed;
 pub use generations::Generation;
 pub use leases::Claim;

@@ -175,12 +175,30 @@ pub enum SnapshotCommand {
     /// Point production back at what it pointed at before
     #[command(hide = true)]
     Rollback(Later),
-    /// Compare two snapshots
-    #[command(hide = true)]
-    Diff(Later),
+    /// Say what differs between two snapshots, such as what promoting would change
+    Diff(DiffArgs),
     /// Test a snapshot
     #[command(hide = true)]
     Test(Later),
+}
+
+/// `snapshot diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The mirror
+    pub mirror: MirrorId,
+    /// Where to start: a snapshot, staging, current or another environment [default: current]
+    #[arg(value_name = "A")]
+    pub first: Option<String>,
+    /// Where it leads, likewise [default: staging; when one is named only, from current to that]
+    #[arg(value_name = "B")]
+    pub second: Option<String>,
+    /// List files too
+    #[arg(long)]
+    pub files: bool,
+    /// Shorten no list
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `snapshot create`
@@ -409,7 +427,8 @@ mod tests {
             "import debian /srv --name x --copy --accept-rollback --accept-release-info --no-pgp-check",
             "migrate --dry-run --copy --no-pgp-check",
             "snapshot rollback a --to b",
-            "snapshot diff a b c",
+            "snapshot diff a",
+            "snapshot diff a b c --files --all",
             "snapshot test a",
             "-c /x -l debug -q --verbose-errors --json status",
             "status --config /x --log-level error --quiet --verbose-errors --json",

@@ -9,6 +9,7 @@ use super::failure::{Failure, Kind};
 use super::text::size;
 use crate::blobs::BlobError;
 use crate::catalog::CatalogError;
+use crate::compare::CompareError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
 use crate::retention::RetentionError;
@@ -283,6 +284,22 @@ fn no_room(load: &Load, room: &Room) -> String {
         size(room.free),
         size(sync::reserve(room)),
     )
+}
+
+impl From<CompareError> for Failure {
+    fn from(error: CompareError) -> Self {
+        match error {
+            CompareError::Catalog(error) => error.into(),
+            CompareError::NoIndex { .. }
+            | CompareError::Missing { .. }
+            | CompareError::Blob { .. }
+            | CompareError::Read { .. }
+            | CompareError::Damaged { .. }
+            | CompareError::Parse { .. } => Self::caused(Kind::Failed, &error).hint(
+                "the difference is not known; compare with another snapshot, or publish none that has this index",
+            ),
+        }
+    }
 }
 
 impl From<RetentionError> for Failure {

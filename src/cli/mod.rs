@@ -64,7 +64,7 @@ fn only_prints(command: &Command) -> bool {
         Command::Version
             | Command::Completion(_)
             | Command::Check(_)
-            | Command::Snapshot(SnapshotCommand::List(_) | SnapshotCommand::History(_))
+            | Command::Snapshot(SnapshotCommand::List(_) | SnapshotCommand::History(_) | SnapshotCommand::Diff(_))
     )
 }
 
@@ -149,7 +149,7 @@ fn dispatch_snapshot(
         SnapshotCommand::Rollback(_) => {
             Err(later("snapshot rollback").hint("point production at an older snapshot with snapshot publish"))
         }
-        SnapshotCommand::Diff(_) => Err(later("snapshot diff")),
+        SnapshotCommand::Diff(diff) => commands::snapshot_diff::run(&diff, &context()?, output),
         SnapshotCommand::Test(_) => Err(later("snapshot test")),
     }
 }

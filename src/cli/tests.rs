@@ -125,7 +125,6 @@ fn what_a_later_release_builds_is_refused_by_name() {
             &["snapshot", "rollback", "debian", "--to", "x"][..],
             "snapshot rollback",
         ),
-        (&["snapshot", "diff", "debian", "a", "b"], "snapshot diff"),
         (&["snapshot", "test", "debian"], "snapshot test"),
         (&["verify", "--deep"], "verify"),
         (&["repair", "--rebuild"], "repair"),

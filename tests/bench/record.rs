@@ -320,6 +320,19 @@ fn measure_reading(bench: &Bench, case: &str, seq: Seq, listing: &Listing) {
     );
 }
 
+fn measure_changes(bench: &Bench, case: &str, from: Seq, to: Seq) {
+    let reader = CatalogReader::open(&bench.path).expect("opens");
+    let mirror = reader.mirror(&bench.mirror).expect("is known");
+    let (changes, cold) = timed(|| reader.changes(mirror, from, to).expect("reads"));
+    let (_, warm) = timed(|| reader.changes(mirror, from, to).expect("reads"));
+    println!(
+        "{case:<44} {} changed paths in {:.1} ms, once more in {:.1} ms",
+        changes.files.len(),
+        milliseconds(cold),
+        milliseconds(warm),
+    );
+}
+
 fn ordinary_archive() {
     let mut bench = Bench::new();
     let mut archive = Archive::ordinary();
@@ -333,12 +346,12 @@ fn ordinary_archive() {
         measure(&mut bench, "300 changes", &archive.listing());
     }
     let mut totals: Vec<Duration> = Vec::new();
-    let mut newest = first.recorded.seq;
+    let (mut newest, mut before_newest) = (first.recorded.seq, first.recorded.seq);
     while bench.recorded < SNAPSHOTS {
         archive.upgrade();
         let cost = bench.record(&archive.listing());
         totals.push(cost.prepare + cost.record);
-        newest = cost.recorded.seq;
+        (before_newest, newest) = (newest, cost.recorded.seq);
     }
     totals.sort();
     println!(
@@ -351,6 +364,8 @@ fn ordinary_archive() {
     );
     measure_reading(&bench, "in the oldest of them", first.recorded.seq, &oldest);
     measure_reading(&bench, "in the newest of them", newest, &archive.listing());
+    measure_changes(&bench, "from the oldest to the newest", first.recorded.seq, newest);
+    measure_changes(&bench, "from the last but one to the newest", before_newest, newest);
     let old: Vec<_> = (0..SNAPSHOTS / 2).map(snapshot).collect();
     let (one, rest) = (&old[..1], &old[1..]);
     for (case, names) in [("one", one), ("half of them", rest)] {

@@ -8,6 +8,7 @@ mod catalogue;
 mod check_tls;
 mod corpora;
 mod crash;
+mod diff;
 mod fetching;
 mod filters;
 mod forgetting;

@@ -54,9 +54,8 @@ fn documents(env: &TestEnv, lines: &[(&str, i32)]) -> Vec<Value> {
 }
 
 /// Commands that a later release has.
-const LATER: [&str; 5] = [
+const LATER: [&str; 4] = [
     "snapshot rollback debian",
-    "snapshot diff debian a b",
     "snapshot test debian",
     "verify --part 1/2",
     "repair --rebuild",
@@ -70,6 +69,7 @@ const ON_MIRRORS: [&str; 17] = [
     "snapshot create debian one",
     "snapshot create debian two --stage",
     "snapshot list --detailed",
+    "snapshot diff debian one two --files",
     "snapshot publish debian one",
     "snapshot stage debian one",
     "snapshot promote debian",
@@ -120,6 +120,7 @@ fn a_wrong_command_line_gives_one_document() {
         "snapshot delete debain x",
         "snapshot prune debain",
         "snapshot history debain",
+        "snapshot diff debain",
     ] {
         let answer = &documents(&env, &[(line, 2)])[0]["error"];
         let problem = &answer["problems"][0];
@@ -273,47 +274,62 @@ fn documented(command: &str) -> String {
         .to_owned()
 }
 
+/// Asserts that the documentation describes every member of what `line` printed, and no other.
+#[track_caller]
+fn assert_described(line: &str, answer: &Value) {
+    let of_move = DOCUMENTATION.lines().skip_while(|line| !line.contains("A *move* has"));
+    let of_move = of_move.take(3).collect::<Vec<_>>().join("\n");
+    let row = documented(line);
+    let mut names = BTreeSet::new();
+    members(answer, &mut names);
+    for name in &names {
+        let quoted = format!("`{name}`");
+        let known = row.contains(&quoted) || row.contains("`moves`") && of_move.contains(&quoted);
+        // What the configuration holds is described with the configuration.
+        assert!(known || line == "check config", "{line}: {name} is not in {row}");
+    }
+    // And what is documented is there. Without a mount, nothing is said of one.
+    let row = row.split_once("`since`;").map_or(&row[..], |(_, rest)| rest);
+    let row = format!("| |{}", row.rsplit('|').nth(1).expect("a cell"));
+    let plain = row.split('|').nth(2).expect("a cell").split('`').skip(1).step_by(2);
+    let values = [
+        "unconfigured",
+        "recorded",
+        "changed",
+        "unchanged",
+        "failed",
+        "staging",
+        "current",
+        "protected",
+        "error",
+        "null",
+        "--detailed",
+        "snapshot",
+        "--files",
+        "main/binary-arm64",
+    ];
+    for name in plain.filter(|name| !values.contains(name)) {
+        assert!(names.contains(name), "{line}: {name} is documented and not in {answer}");
+    }
+}
+
 #[test]
 fn every_member_of_every_document_is_documented() {
     let mut site = Site::small();
     site.configure(|mirror| mirror.publish_to_staging(true));
     let mut lines: Vec<&str> = vec!["version", "completion bash", "--help"];
     lines.extend(ON_MIRRORS);
-    let of_move = DOCUMENTATION.lines().skip_while(|line| !line.contains("A *move* has"));
-    let of_move = of_move.take(3).collect::<Vec<_>>().join("\n");
+    // One that finds no difference has no packages to describe.
+    lines.retain(|line| !line.starts_with("snapshot diff"));
     for line in lines {
         let answer = document(&site.run(&format!("--json {line}")), 0);
-        let row = documented(line);
-        let mut names = BTreeSet::new();
-        members(&answer, &mut names);
-        for name in &names {
-            let quoted = format!("`{name}`");
-            let known = row.contains(&quoted) || row.contains("`moves`") && of_move.contains(&quoted);
-            // What the configuration holds is described with the configuration.
-            assert!(known || line == "check config", "{line}: {name} is not in {row}");
-        }
-        // And what is documented is there. Without a mount, nothing is said of one.
-        let row = row.split_once("`since`;").map_or(&row[..], |(_, rest)| rest);
-        let row = format!("| |{}", row.rsplit('|').nth(1).expect("a cell"));
-        let plain = row.split('|').nth(2).expect("a cell").split('`').skip(1).step_by(2);
-        let values = [
-            "unconfigured",
-            "recorded",
-            "changed",
-            "unchanged",
-            "failed",
-            "staging",
-            "current",
-            "protected",
-            "error",
-            "null",
-            "--detailed",
-            "snapshot",
-        ];
-        for name in plain.filter(|name| !values.contains(name)) {
-            assert!(names.contains(name), "{line}: {name} is documented and not in {answer}");
-        }
+        assert_described(line, &answer);
     }
+    // A difference with something of everything.
+    site.add(&deb("bb", "2", 10));
+    site.sync();
+    let line = format!("snapshot diff debian one {} --files", site.snapshots("debian")[0]);
+    assert_described(&line, &document(&site.run(&format!("--json {line}")), 0));
     // A tree with a hole, and no earlier installation to migrate.
     fs::remove_file(site.archive.root().join(site.pool("aa"))).expect("removes");
     let other = TestEnv::new(env!("CARGO_BIN_EXE_mirrorctl"));
