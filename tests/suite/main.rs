@@ -18,6 +18,7 @@ mod hostile_packages;
 mod hostile_signatures;
 mod hostile_transport;
 mod kinds;
+mod moves;
 mod output;
 mod regressions;
 mod rollback;

@@ -54,8 +54,7 @@ fn documents(env: &TestEnv, lines: &[(&str, i32)]) -> Vec<Value> {
 }
 
 /// Commands that a later release has.
-const LATER: [&str; 5] = [
-    "snapshot rollback debian",
+const LATER: [&str; 4] = [
     "snapshot diff debian a b",
     "snapshot test debian",
     "verify --part 1/2",
