@@ -513,7 +513,7 @@ mod tests {
             ("snapshot stage a .", "a snapshot name starts with"),
             ("snapshot prune --keep-last 0", "at least 1"),
             ("snapshot prune --keep-within 30", "needs a unit"),
-            ("snapshot stage a", "the snapshot for a"),
+            ("snapshot stage a", "not provided: <NAME>"),
             ("snapshot publish a one b", "MIRROR=NAME"),
             ("snapshot publish a one --to snapshots", "the served tree uses itself"),
             ("snapshot promote", "required"),

@@ -68,13 +68,16 @@ impl Aims {
         }
         match words {
             [mirror, name] if mirror.mirror.is_none() && name.mirror.is_none() => {
-                let id = mirror.name.as_str().parse();
-                let mirror = id.map_err(|error: NameError| (ErrorKind::ValueValidation, error.to_string()))?;
+                let word = mirror.name.as_str();
+                let mirror = word.parse().map_err(|error: NameError| {
+                    let message = format!("invalid value '{word}' for '<MIRROR>': {error}");
+                    (ErrorKind::ValueValidation, message)
+                })?;
                 let name = name.name.clone();
                 Ok(Self(vec![Aim { mirror, name }]))
             }
-            [one] => {
-                let message = format!("required: the snapshot for {}", one.name);
+            [_] => {
+                let message = "the following required arguments were not provided: <NAME>".to_owned();
                 Err((ErrorKind::MissingRequiredArgument, message))
             }
             _ => {
@@ -140,7 +143,7 @@ mod tests {
             assert_eq!(aims(line).as_deref(), Ok(meant));
         }
         for (line, wrong) in [
-            ("debian", "the snapshot for debian"),
+            ("debian", "not provided: <NAME>"),
             ("debian one two", "a snapshot each"),
             ("debian=one ubuntu", "a snapshot each"),
             ("debian one ubuntu=two", "a snapshot each"),
