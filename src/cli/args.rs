@@ -228,6 +228,8 @@ pub struct MoveArgs {
 
 /// `snapshot stage`
 #[derive(Debug, Args)]
+#[command(override_usage = "mirrorctl snapshot stage [OPTIONS] <MIRROR> <NAME>\n       \
+                            mirrorctl snapshot stage [OPTIONS] <MIRROR>=<NAME>...")]
 pub struct StageArgs {
     /// The mirrors and snapshots
     #[command(flatten)]
@@ -239,6 +241,8 @@ pub struct StageArgs {
 
 /// `snapshot publish`
 #[derive(Debug, Args)]
+#[command(override_usage = "mirrorctl snapshot publish [OPTIONS] <MIRROR> <NAME>\n       \
+                            mirrorctl snapshot publish [OPTIONS] <MIRROR>=<NAME>...")]
 pub struct PublishArgs {
     /// The mirrors and snapshots
     #[command(flatten)]

@@ -92,8 +92,8 @@ impl Args for Aims {
     fn augment_args(command: Command) -> Command {
         command.arg(
             Arg::new(WORDS)
-                .value_names(["MIRROR NAME | MIRROR=NAME"])
-                .help("A mirror or group and the snapshot; or MIRROR=NAME for each of several, all in one step")
+                .value_name("TARGET")
+                .help("MIRROR NAME: a mirror or group, and the snapshot; or MIRROR=NAME for each of several, all in one step")
                 .required(true)
                 .num_args(1..)
                 .value_parser(clap::builder::StringValueParser::new().try_map(|word| word.parse::<Expectation>())),
