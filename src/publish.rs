@@ -323,3 +323,130 @@ pub fn make_visible(run: &Path, state: &Path) -> Result<Vec<Unseen>, ControlErro
         .filter_map(|(mount, outcome)| outcome.err().map(|error| Unseen { mount, error }))
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Recording, Source};
+    use crate::model::{BlobFacts, Digest, ListingBuilder};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(seconds)
+    }
+
+    fn name(text: &str) -> SnapshotName {
+        text.parse().expect("valid")
+    }
+
+    fn debian() -> MirrorId {
+        "debian".parse().expect("valid")
+    }
+
+    /// A catalog in `place` with the snapshots `one` and `two` of the mirror `debian`, both of nothing.
+    fn catalog(place: &Path) -> Catalog {
+        let path = place.join("catalog.db");
+        std::fs::write(&path, "").expect("makes a file");
+        let mut catalog = Catalog::open(&path).expect("opens");
+        catalog.adopt_mirror(&debian()).expect("adopts");
+        let listing = ListingBuilder::new().build().expect("no clash");
+        let prepared = catalog.prepare(&debian(), &listing, at(0)).expect("prepares");
+        let manifest = BlobFacts {
+            digest: Digest::of(prepared.manifest()),
+            size: prepared.manifest().len() as u64,
+            mtime: at(0),
+        };
+        catalog.add_blobs(&[manifest]).expect("adds");
+        let what = Recording {
+            manifest: manifest.digest,
+            name: &name("one"),
+            source: Source {
+                url: "http://h/",
+                selection: "",
+                releases: &[],
+            },
+            held: None,
+            absent: 0,
+            pointers: &[],
+            terms: MoveTerms::default(),
+            actor: "tester",
+            created_at: at(0),
+            now: at(0),
+        };
+        catalog.record(&prepared, &what).expect("records");
+        let act = by(0).act("stage");
+        catalog
+            .create_snapshot(&debian(), &name("two"), false, &[], MoveTerms::default(), act)
+            .expect("creates");
+        catalog
+    }
+
+    fn by(now: i64) -> By<'static> {
+        By {
+            actor: "tester",
+            message: Some("why"),
+            now: at(now),
+            force: false,
+        }
+    }
+
+    fn mover(expect: &str) -> Mover {
+        Mover {
+            mirror: debian(),
+            terms: MoveTerms::default(),
+            expect: Some(name(expect)),
+        }
+    }
+
+    #[test]
+    fn what_an_unknown_commit_has_recorded_is_found_and_nothing_else_is() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let mut catalog = catalog(place.path());
+        let unset = Mover {
+            expect: None,
+            ..mover("one")
+        };
+        publish(&mut catalog, &Pointer::Current, &[(unset, name("one"))], by(1)).expect("moves");
+        let wishes = named(&Pointer::Current, &[(mover("one"), name("two"))]);
+        let find = |catalog: &Catalog, act| recorded(catalog.reader(), &wishes, act).expect("reads");
+        assert_eq!(find(&catalog, by(2).act("publish")), None, "not yet");
+        let moved = move_pointers(&mut catalog, &wishes, by(2).act("publish")).expect("moves");
+        assert_eq!(find(&catalog, by(2).act("publish")), Some(moved));
+        assert_eq!(find(&catalog, by(3).act("publish")), None, "another time");
+        assert_eq!(find(&catalog, by(2).act("promote")), None, "another command");
+        let retracting = Act {
+            retracts: true,
+            ..by(2).act("publish")
+        };
+        assert_eq!(find(&catalog, retracting), None, "another act");
+    }
+
+    #[test]
+    fn a_rollback_does_what_was_planned_or_nothing() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let mut catalog = catalog(place.path());
+        let movers = [Mover {
+            expect: None,
+            ..mover("one")
+        }];
+        for (snapshot, time) in [("one", 1), ("two", 2)] {
+            publish(
+                &mut catalog,
+                &Pointer::Current,
+                &[(movers[0].clone(), name(snapshot))],
+                by(time),
+            )
+            .expect("moves");
+        }
+        let plan = |catalog: &Catalog| {
+            plan_rollback(catalog.reader(), &Pointer::Current, &movers, None, false, by(3)).expect("plans")
+        };
+        let (mine, theirs) = (plan(&catalog), plan(&catalog));
+        assert_eq!(
+            rollback(&mut catalog, &mine, by(3)).expect("moves")[0].now.snapshot,
+            name("one")
+        );
+        // Without the plan it would be another step back.
+        let error = rollback(&mut catalog, &theirs, by(4)).expect_err("somebody else moved it");
+        assert!(matches!(error, CatalogError::Unexpected { .. }), "{error}");
+    }
+}
