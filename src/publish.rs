@@ -1,14 +1,16 @@
 //! Moving pointers, and making changes visible.
 //!
-//! Owns the acts *stage*, *publish*, *promote* and *migrate*, each one transaction however many mirrors it moves, and the telling
-//! of running mounts. It touches no network and no blob: the commit is the switch. When a commit's outcome is unknown
-//! it looks again and reports what is.
+//! Owns the acts *stage*, *publish*, *promote*, *rollback* and *migrate*, each one transaction however many mirrors it moves, and
+//! the telling of running mounts. It touches no network and no blob: the commit is the switch. When a commit's outcome is
+//! unknown it looks again and reports what is.
 
 use std::path::Path;
 
-use crate::catalog::{Act, Catalog, CatalogError, Moved, PointerTarget, RequestedMove};
+use crate::catalog::{
+    Act, Catalog, CatalogError, CatalogReader, Foreseen, Moved, PointerTarget, ReleaseFacts, RequestedMove,
+};
 use crate::control::{self, ControlError, LiveMount, Request};
-use crate::model::{MirrorId, MoveTerms, Pointer, SnapshotName, Timestamp};
+use crate::model::{Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Suite, Timestamp};
 
 /// Who moves pointers, and when.
 #[derive(Debug, Clone, Copy)]
@@ -23,53 +25,207 @@ pub struct By<'a> {
     pub force: bool,
 }
 
-/// Points `staging` of `mirror` at the snapshot `name`.
-///
-/// # Errors
-/// When there is no such snapshot, it is held, or the catalog cannot be written.
-pub fn stage(
-    catalog: &mut Catalog,
-    mirror: &MirrorId,
-    name: &SnapshotName,
-    terms: MoveTerms,
-    by: By<'_>,
-) -> Result<Vec<Moved>, CatalogError> {
-    let target = PointerTarget::Snapshot(name.clone());
-    let wish = wish(mirror, Pointer::Staging, target, terms);
-    move_pointers(catalog, &[wish], "stage", by)
+impl<'a> By<'a> {
+    fn act(self, command: &'a str) -> Act<'a> {
+        Act {
+            command,
+            actor: self.actor,
+            message: self.message,
+            now: self.now,
+            force: self.force,
+            retracts: false,
+        }
+    }
 }
 
-/// Points `current` of `mirror` at the snapshot `name`, past `staging`.
+/// A mirror of which a pointer shall move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mover {
+    /// The mirror.
+    pub mirror: MirrorId,
+    /// On which terms.
+    pub terms: MoveTerms,
+    /// Where the pointer must lead at that moment; `None` for anywhere.
+    pub expect: Option<SnapshotName>,
+}
+
+impl Mover {
+    fn wish(&self, pointer: &Pointer, target: PointerTarget) -> RequestedMove {
+        RequestedMove {
+            mirror: self.mirror.clone(),
+            pointer: pointer.clone(),
+            target,
+            expect: self.expect.clone(),
+            terms: self.terms,
+        }
+    }
+}
+
+/// Points `staging` of each mirror at the snapshot beside it: all of them in one transaction, or none.
 ///
 /// # Errors
-/// When there is no such snapshot, it is held, or the catalog cannot be written.
+/// When there is no such snapshot, a rule forbids one, a pointer is not where it is expected, or the catalog cannot be
+/// written.
+pub fn stage(catalog: &mut Catalog, aims: &[(Mover, SnapshotName)], by: By<'_>) -> Result<Vec<Moved>, CatalogError> {
+    move_pointers(catalog, &named(&Pointer::Staging, aims), by.act("stage"))
+}
+
+/// Points `pointer` of each mirror at the snapshot beside it, past the pointers before it: all of them in one
+/// transaction, or none.
+///
+/// # Errors
+/// As those of [`stage`].
 pub fn publish(
     catalog: &mut Catalog,
-    mirror: &MirrorId,
-    name: &SnapshotName,
-    terms: MoveTerms,
+    pointer: &Pointer,
+    aims: &[(Mover, SnapshotName)],
     by: By<'_>,
 ) -> Result<Vec<Moved>, CatalogError> {
-    let target = PointerTarget::Snapshot(name.clone());
-    let wish = wish(mirror, Pointer::Current, target, terms);
-    move_pointers(catalog, &[wish], "publish", by)
+    move_pointers(catalog, &named(pointer, aims), by.act("publish"))
 }
 
-/// Points `current` of every one of `mirrors` where its `staging` leads: all of them in one transaction, or none.
+fn named(pointer: &Pointer, aims: &[(Mover, SnapshotName)]) -> Vec<RequestedMove> {
+    let wish = |(mover, name): &(Mover, SnapshotName)| mover.wish(pointer, PointerTarget::Snapshot(name.clone()));
+    aims.iter().map(wish).collect()
+}
+
+/// Points `to` of every one of `movers` where its pointer `from` leads: all of them in one transaction, or none.
 ///
 /// # Errors
-/// When one has nothing staged, or what is staged is held, or the catalog cannot be written.
+/// When `from` of one leads nowhere, and as those of [`stage`].
 pub fn promote(
     catalog: &mut Catalog,
-    mirrors: &[(MirrorId, MoveTerms)],
+    from: &Pointer,
+    to: &Pointer,
+    movers: &[Mover],
     by: By<'_>,
 ) -> Result<Vec<Moved>, CatalogError> {
-    let staged = || PointerTarget::SameAs(Pointer::Staging);
-    let wishes = mirrors
-        .iter()
-        .map(|(mirror, terms)| wish(mirror, Pointer::Current, staged(), *terms));
-    let wishes: Vec<_> = wishes.collect();
-    move_pointers(catalog, &wishes, "promote", by)
+    let wish = |mover: &Mover| mover.wish(to, PointerTarget::SameAs(from.clone()));
+    let wishes: Vec<_> = movers.iter().map(wish).collect();
+    move_pointers(catalog, &wishes, by.act("promote"))
+}
+
+/// What a rollback would do, which is all that it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollback {
+    /// The way back of each mirror.
+    pub ways: Vec<WayBack>,
+    /// Whether nothing of what was published after the targets stays reachable.
+    pub retracts: bool,
+    wishes: Vec<RequestedMove>,
+}
+
+/// The way back of one mirror's pointer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayBack {
+    /// The mirror.
+    pub mirror: MirrorId,
+    /// Where the pointer leads before.
+    pub from: SnapshotName,
+    /// Where it leads then.
+    pub to: SnapshotName,
+    /// Whether anything is recorded: not where the pointer is there already.
+    pub changes: bool,
+    /// What of earlier publications stays reachable, unless the rollback retracts them.
+    pub lending: Lending,
+    /// The suites of either snapshot, sorted.
+    pub suites: Vec<Redated>,
+}
+
+/// Dates of a suite's Release file on both sides of a move; `None` where a snapshot has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redated {
+    /// The suite.
+    pub suite: Suite,
+    /// What clients may have seen.
+    pub from: Option<Timestamp>,
+    /// What they are shown then.
+    pub to: Option<Timestamp>,
+}
+
+/// Where `pointer` of each of `movers` would go: to the snapshot `to`, or to where it led before. Nothing is changed.
+///
+/// # Errors
+/// Those with which [`rollback`] would fail.
+pub fn plan_rollback(
+    reader: &CatalogReader,
+    pointer: &Pointer,
+    movers: &[Mover],
+    to: Option<&SnapshotName>,
+    retracts: bool,
+    by: By<'_>,
+) -> Result<Rollback, CatalogError> {
+    let target = to.map_or(PointerTarget::Previous, |name| PointerTarget::Snapshot(name.clone()));
+    let wishes = movers.iter().map(|mover| mover.wish(pointer, target.clone()));
+    let act = Act {
+        retracts,
+        ..by.act("rollback")
+    };
+    let mut plan = Rollback {
+        ways: Vec::new(),
+        retracts,
+        wishes: wishes.collect(),
+    };
+    reader.at_once(|reader| {
+        let foreseen = reader.foresee(&plan.wishes, act)?;
+        for (wish, foreseen) in plan.wishes.iter_mut().zip(foreseen) {
+            let way = WayBack::of(reader, wish, foreseen)?;
+            // What is done is what was planned, even if somebody moves the pointer meanwhile.
+            wish.expect = Some(way.from.clone());
+            wish.target = PointerTarget::Snapshot(way.to.clone());
+            plan.ways.push(way);
+        }
+        Ok(())
+    })?;
+    Ok(plan)
+}
+
+/// Goes the ways back of `plan`: all of them in one transaction, or none.
+///
+/// # Errors
+/// When a pointer was moved since the plan was made, a target has gone, or the catalog cannot be written.
+pub fn rollback(catalog: &mut Catalog, plan: &Rollback, by: By<'_>) -> Result<Vec<Moved>, CatalogError> {
+    let act = Act {
+        retracts: plan.retracts,
+        ..by.act("rollback")
+    };
+    move_pointers(catalog, &plan.wishes, act)
+}
+
+impl WayBack {
+    fn of(reader: &CatalogReader, wish: &RequestedMove, foreseen: Foreseen) -> Result<Self, CatalogError> {
+        let before = foreseen.before.ok_or_else(|| CatalogError::NotSet {
+            mirror: wish.mirror.clone(),
+            pointer: wish.pointer.clone(),
+        })?;
+        let seen = reader.releases(foreseen.mirror, before.seq)?;
+        let shown = reader.releases(foreseen.mirror, foreseen.seq)?;
+        Ok(Self {
+            mirror: wish.mirror.clone(),
+            from: before.snapshot,
+            to: foreseen.snapshot,
+            changes: foreseen.changes,
+            lending: wish.terms.lending,
+            suites: redated(&seen, &shown),
+        })
+    }
+}
+
+/// The dates of both sides, suite by suite.
+fn redated(seen: &[ReleaseFacts], shown: &[ReleaseFacts]) -> Vec<Redated> {
+    let mut suites: Vec<&Suite> = seen.iter().chain(shown).map(|release| &release.suite).collect();
+    suites.sort();
+    suites.dedup();
+    let date = |releases: &[ReleaseFacts], suite: &Suite| {
+        let found = releases.iter().find(|release| release.suite == *suite);
+        found.and_then(|release| release.date)
+    };
+    let redated = suites.into_iter().map(|suite| Redated {
+        suite: suite.clone(),
+        from: date(seen, suite),
+        to: date(shown, suite),
+    });
+    redated.collect()
 }
 
 /// Points those pointers that lead nowhere yet at the snapshots that an earlier installation had there, all of them in
@@ -87,41 +243,63 @@ pub fn adopt(
         let row = catalog.reader().mirror(mirror)?;
         if catalog.reader().pointer(row, pointer)?.is_none() {
             let target = PointerTarget::Snapshot(name.clone());
-            wishes.push(wish(mirror, pointer.clone(), target, MoveTerms::default()));
+            let mover = Mover {
+                mirror: mirror.clone(),
+                terms: MoveTerms::default(),
+                expect: None,
+            };
+            wishes.push(mover.wish(pointer, target));
         }
     }
-    move_pointers(catalog, &wishes, "migrate", by)
+    move_pointers(catalog, &wishes, by.act("migrate"))
 }
 
-fn wish(mirror: &MirrorId, pointer: Pointer, target: PointerTarget, terms: MoveTerms) -> RequestedMove {
-    RequestedMove {
-        mirror: mirror.clone(),
-        pointer,
-        target,
-        expect: None,
-        terms,
-    }
-}
-
-fn move_pointers(
-    catalog: &mut Catalog,
-    wishes: &[RequestedMove],
-    command: &str,
-    by: By<'_>,
-) -> Result<Vec<Moved>, CatalogError> {
-    let act = Act {
-        command,
-        actor: by.actor,
-        message: by.message,
-        now: by.now,
-        force: by.force,
-        retracts: false,
-    };
+fn move_pointers(catalog: &mut Catalog, wishes: &[RequestedMove], act: Act<'_>) -> Result<Vec<Moved>, CatalogError> {
     match catalog.move_pointers(wishes, act) {
-        // Wishing again is safe: what was recorded is found in place, what was not is recorded now.
-        Err(CatalogError::CommitUnknown(_)) => catalog.move_pointers(wishes, act),
+        Err(CatalogError::CommitUnknown(_)) => match recorded(catalog.reader(), wishes, act)? {
+            Some(moved) => Ok(moved),
+            None => catalog.move_pointers(wishes, act),
+        },
         outcome => outcome,
     }
+}
+
+/// The moves that `act` made for `wishes`; `None` when it has made none. It makes all or none.
+fn recorded(
+    reader: &CatalogReader,
+    wishes: &[RequestedMove],
+    act: Act<'_>,
+) -> Result<Option<Vec<Moved>>, CatalogError> {
+    let mut moves = Vec::new();
+    let mut made = false;
+    for wish in wishes {
+        let row = reader.mirror(&wish.mirror)?;
+        let history = reader.history(row)?;
+        let mut of_pointer = history.iter().filter(|moved| moved.pointer == wish.pointer);
+        let Some(newest) = of_pointer.next() else {
+            return Ok(None);
+        };
+        let is_of_act = (newest.act.as_str(), newest.actor.as_str(), newest.message.as_deref())
+            == (act.command, act.actor, act.message)
+            && (newest.moved_at, newest.retracts) == (act.now, act.retracts)
+            && leads_as_wished(reader, wish, &newest.snapshot)?;
+        made |= is_of_act;
+        moves.push(Moved {
+            before: if is_of_act { of_pointer.next() } else { Some(newest) }.cloned(),
+            now: newest.clone(),
+        });
+    }
+    Ok(made.then_some(moves))
+}
+
+fn leads_as_wished(reader: &CatalogReader, wish: &RequestedMove, to: &SnapshotName) -> Result<bool, CatalogError> {
+    Ok(match &wish.target {
+        PointerTarget::Snapshot(name) => name == to,
+        PointerTarget::SameAs(pointer) => reader
+            .pointer(reader.mirror(&wish.mirror)?, pointer)?
+            .is_some_and(|there| there.snapshot == *to),
+        PointerTarget::Previous => true,
+    })
 }
 
 /// A mount that has not confirmed that it shows the newest state.
@@ -144,4 +322,131 @@ pub fn make_visible(run: &Path, state: &Path) -> Result<Vec<Unseen>, ControlErro
         .into_iter()
         .filter_map(|(mount, outcome)| outcome.err().map(|error| Unseen { mount, error }))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Recording, Source};
+    use crate::model::{BlobFacts, Digest, ListingBuilder};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(seconds)
+    }
+
+    fn name(text: &str) -> SnapshotName {
+        text.parse().expect("valid")
+    }
+
+    fn debian() -> MirrorId {
+        "debian".parse().expect("valid")
+    }
+
+    /// A catalog in `place` with the snapshots `one` and `two` of the mirror `debian`, both of nothing.
+    fn catalog(place: &Path) -> Catalog {
+        let path = place.join("catalog.db");
+        std::fs::write(&path, "").expect("makes a file");
+        let mut catalog = Catalog::open(&path).expect("opens");
+        catalog.adopt_mirror(&debian()).expect("adopts");
+        let listing = ListingBuilder::new().build().expect("no clash");
+        let prepared = catalog.prepare(&debian(), &listing, at(0)).expect("prepares");
+        let manifest = BlobFacts {
+            digest: Digest::of(prepared.manifest()),
+            size: prepared.manifest().len() as u64,
+            mtime: at(0),
+        };
+        catalog.add_blobs(&[manifest]).expect("adds");
+        let what = Recording {
+            manifest: manifest.digest,
+            name: &name("one"),
+            source: Source {
+                url: "http://h/",
+                selection: "",
+                releases: &[],
+            },
+            held: None,
+            absent: 0,
+            pointers: &[],
+            terms: MoveTerms::default(),
+            actor: "tester",
+            created_at: at(0),
+            now: at(0),
+        };
+        catalog.record(&prepared, &what).expect("records");
+        let act = by(0).act("stage");
+        catalog
+            .create_snapshot(&debian(), &name("two"), false, &[], MoveTerms::default(), act)
+            .expect("creates");
+        catalog
+    }
+
+    fn by(now: i64) -> By<'static> {
+        By {
+            actor: "tester",
+            message: Some("why"),
+            now: at(now),
+            force: false,
+        }
+    }
+
+    fn mover(expect: &str) -> Mover {
+        Mover {
+            mirror: debian(),
+            terms: MoveTerms::default(),
+            expect: Some(name(expect)),
+        }
+    }
+
+    #[test]
+    fn what_an_unknown_commit_has_recorded_is_found_and_nothing_else_is() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let mut catalog = catalog(place.path());
+        let unset = Mover {
+            expect: None,
+            ..mover("one")
+        };
+        publish(&mut catalog, &Pointer::Current, &[(unset, name("one"))], by(1)).expect("moves");
+        let wishes = named(&Pointer::Current, &[(mover("one"), name("two"))]);
+        let find = |catalog: &Catalog, act| recorded(catalog.reader(), &wishes, act).expect("reads");
+        assert_eq!(find(&catalog, by(2).act("publish")), None, "not yet");
+        let moved = move_pointers(&mut catalog, &wishes, by(2).act("publish")).expect("moves");
+        assert_eq!(find(&catalog, by(2).act("publish")), Some(moved));
+        assert_eq!(find(&catalog, by(3).act("publish")), None, "another time");
+        assert_eq!(find(&catalog, by(2).act("promote")), None, "another command");
+        let retracting = Act {
+            retracts: true,
+            ..by(2).act("publish")
+        };
+        assert_eq!(find(&catalog, retracting), None, "another act");
+    }
+
+    #[test]
+    fn a_rollback_does_what_was_planned_or_nothing() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let mut catalog = catalog(place.path());
+        let movers = [Mover {
+            expect: None,
+            ..mover("one")
+        }];
+        for (snapshot, time) in [("one", 1), ("two", 2)] {
+            publish(
+                &mut catalog,
+                &Pointer::Current,
+                &[(movers[0].clone(), name(snapshot))],
+                by(time),
+            )
+            .expect("moves");
+        }
+        let plan = |catalog: &Catalog| {
+            plan_rollback(catalog.reader(), &Pointer::Current, &movers, None, false, by(3)).expect("plans")
+        };
+        let (mine, theirs) = (plan(&catalog), plan(&catalog));
+        assert_eq!(
+            rollback(&mut catalog, &mine, by(3)).expect("moves")[0].now.snapshot,
+            name("one")
+        );
+        // Without the plan it would be another step back.
+        let error = rollback(&mut catalog, &theirs, by(4)).expect_err("somebody else moved it");
+        assert!(matches!(error, CatalogError::Unexpected { .. }), "{error}");
+    }
 }

@@ -102,10 +102,10 @@ fn published(moves: &[MoveRecord]) -> Vec<(usize, Timestamp)> {
     while let Some(moved) = moves.get(at) {
         let mut next = at + 1;
         if moved.retracts {
-            // What came after the target's own publication is taken back.
+            // What came after the target's own publication is taken back. A move back to the target is none.
             let own = moves[next..]
                 .iter()
-                .position(|earlier| earlier.snapshot_row == moved.snapshot_row);
+                .position(|earlier| earlier.snapshot_row == moved.snapshot_row && earlier.act != ROLLBACK);
             next += own.unwrap_or(moves.len() - next);
         }
         if next < moves.len() {

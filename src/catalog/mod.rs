@@ -30,6 +30,7 @@ mod sys;
 mod tests;
 mod traceless;
 mod tree;
+mod wishes;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub use schema::BackUpError;
 pub use snapshots::SnapshotRecord;
 pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
 pub use tree::{FileRow, TreeNode};
+pub use wishes::Foreseen;
 
 use crate::model::{Digest, MirrorId, NameError, Pointer, Shrink, SnapshotName};
 

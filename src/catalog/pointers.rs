@@ -1,13 +1,13 @@
 //! Where the pointers lead: the appended moves, and the one act that adds to them.
 //!
 //! Owns tables `pointer` and `move`. Rows are only ever added; the newest row of a pointer is where it leads. All moves of
-//! one act become visible in one transaction. It knows the conditions that a wish can make; whether a move is wise,
-//! `publish` judges.
+//! one act become visible in one transaction. What a wish means, and what stands against it, `wishes` knows; whether a move
+//! is wise, `publish` judges.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::sql_types::Sql;
-use super::{Catalog, CatalogError, CatalogReader, MirrorRow, MoveRow, Seq, SnapshotRow, generations, snapshots};
+use super::{Catalog, CatalogError, CatalogReader, MirrorRow, MoveRow, Seq, SnapshotRow, snapshots, wishes};
 use crate::model::{Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Timestamp};
 
 /// One move of a pointer, as recorded.
@@ -187,62 +187,8 @@ impl<'a> Appender<'a> {
     }
 
     fn fulfil(&mut self, wish: &RequestedMove) -> Result<Moved, CatalogError> {
-        let mirror = super::tree::mirror_row(self.transaction, &wish.mirror)?;
-        self.expect(mirror, wish)?;
-        let target = match &wish.target {
-            PointerTarget::Snapshot(name) => snapshots::find(self.transaction, mirror, &wish.mirror, name)?,
-            PointerTarget::SameAs(pointer) => self.target_of(mirror, &wish.mirror, pointer)?,
-            PointerTarget::Previous => self.previous(mirror, wish)?,
-        };
+        let (mirror, target) = wishes::resolve(self.transaction, wish)?;
         self.lead(mirror, &wish.mirror, &wish.pointer, &target, wish.terms)
-    }
-
-    /// Makes sure that the pointer leads where the wish expects it to.
-    fn expect(&self, mirror: MirrorRow, wish: &RequestedMove) -> Result<(), CatalogError> {
-        let Some(expected) = &wish.expect else { return Ok(()) };
-        let found = newest(self.transaction, mirror, &wish.pointer)?.map(|there| there.snapshot);
-        if found.as_ref() == Some(expected) {
-            return Ok(());
-        }
-        Err(CatalogError::Unexpected {
-            mirror: wish.mirror.clone(),
-            pointer: wish.pointer.clone(),
-            expected: expected.clone(),
-            found,
-        })
-    }
-
-    fn target_of(
-        &self,
-        mirror: MirrorRow,
-        id: &MirrorId,
-        pointer: &Pointer,
-    ) -> Result<snapshots::Target, CatalogError> {
-        match newest(self.transaction, mirror, pointer)? {
-            Some(there) => Ok(snapshots::Target {
-                row: there.snapshot_row,
-                name: there.snapshot,
-                seq: there.seq,
-            }),
-            None => Err(CatalogError::NotSet {
-                mirror: id.clone(),
-                pointer: pointer.clone(),
-            }),
-        }
-    }
-
-    fn previous(&self, mirror: MirrorRow, wish: &RequestedMove) -> Result<snapshots::Target, CatalogError> {
-        // Refuses a pointer that is not set.
-        self.target_of(mirror, &wish.mirror, &wish.pointer)?;
-        let moves = moves_of(self.transaction, mirror, &wish.pointer)?;
-        let before = generations::before(&moves).ok_or_else(|| CatalogError::NoPrevious {
-            mirror: wish.mirror.clone(),
-            pointer: wish.pointer.clone(),
-        })?;
-        snapshots::of_row(self.transaction, before.snapshot_row)?.ok_or_else(|| CatalogError::UnknownSnapshot {
-            mirror: wish.mirror.clone(),
-            name: before.snapshot.clone(),
-        })
     }
 
     /// Makes `pointer` lead to `target`.
@@ -255,15 +201,20 @@ impl<'a> Appender<'a> {
         terms: MoveTerms,
     ) -> Result<Moved, CatalogError> {
         let before = newest(self.transaction, mirror, pointer)?;
-        if let Some(there) = before.as_ref().filter(|before| before.snapshot_row == target.row) {
+        if let Some(there) = before
+            .as_ref()
+            .filter(|_| wishes::is_there(before.as_ref(), target, self.act))
+        {
             return Ok(Moved {
                 now: there.clone(),
                 before,
             });
         }
-        let passed = snapshots::has_passed(self.transaction, target.row)?;
-        let mut forced = self.release(mirror, id, target)?;
-        forced |= self.check(id, target, terms.must_have_passed && passed != Some(true), passed)?;
+        let verdict = wishes::judge(self.transaction, (mirror, id), target, terms.must_have_passed, self.act)?;
+        if verdict.held {
+            let end = "UPDATE listing SET held_against = NULL WHERE mirror_id = ? AND seq = ?";
+            self.transaction.execute(end, params![mirror, target.seq])?;
+        }
         let number = intern(self.transaction, pointer)?;
         let Act {
             command,
@@ -295,8 +246,8 @@ impl<'a> Appender<'a> {
                 command,
                 actor,
                 message,
-                forced,
-                passed,
+                verdict.forced,
+                verdict.passed,
                 terms.lending.generations,
                 i64::try_from(terms.lending.within.as_secs()).unwrap_or(i64::MAX),
                 retracts
@@ -309,41 +260,6 @@ impl<'a> Appender<'a> {
         }
         let now = newest(self.transaction, mirror, pointer)?.expect("a move was just appended");
         Ok(Moved { before, now })
-    }
-
-    /// Makes sure that `target` is not held, and answers whether that took force.
-    fn release(&self, mirror: MirrorRow, id: &MirrorId, target: &snapshots::Target) -> Result<bool, CatalogError> {
-        let Some(shrink) = snapshots::held(self.transaction, mirror, target.seq)? else {
-            return Ok(false);
-        };
-        if !self.act.force {
-            return Err(CatalogError::Held {
-                mirror: id.clone(),
-                name: target.name.clone(),
-                shrink,
-            });
-        }
-        let end = "UPDATE listing SET held_against = NULL WHERE mirror_id = ? AND seq = ?";
-        self.transaction.execute(end, params![mirror, target.seq])?;
-        Ok(true)
-    }
-
-    /// Refuses a target that lacks the checks it needs, and answers whether that took force.
-    fn check(
-        &self,
-        id: &MirrorId,
-        target: &snapshots::Target,
-        lacking: bool,
-        passed: Option<bool>,
-    ) -> Result<bool, CatalogError> {
-        if lacking && !self.act.force {
-            return Err(CatalogError::Untested {
-                mirror: id.clone(),
-                name: target.name.clone(),
-                failed: passed.is_some(),
-            });
-        }
-        Ok(lacking)
     }
 }
 

@@ -1,18 +1,19 @@
 //! The command line: commands, arguments and flags.
 //!
-//! Owns the types that clap fills and the help texts. It decides nothing: what a command does is in `commands`, and
-//! `docs/cli.md` describes all of it. Commands of a later release are known here, so that they are refused by name.
+//! Owns the types that clap fills and the help texts; words with a grammar of their own are in `words`. It decides nothing:
+//! what a command does is in `commands`, and `docs/cli.md` describes all of it. Commands of a later release are known here, so that they are refused by name.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::words::{Aims, Expectation};
 use crate::config::{LogLevel, parse_duration};
-use crate::model::{MirrorId, SnapshotName};
+use crate::model::{MirrorId, Pointer, SnapshotName};
 
 /// Keep local mirrors of APT repositories, and move staging and production between snapshots
 #[derive(Debug, Parser)]
@@ -160,21 +161,20 @@ pub enum SnapshotCommand {
     Create(CreateArgs),
     /// List snapshots, newest first
     List(ListArgs),
-    /// Point staging at a snapshot
-    Stage(PointArgs),
-    /// Point production (current) at a snapshot
-    Publish(PointArgs),
+    /// Point staging at a snapshot, for all named mirrors at once
+    Stage(StageArgs),
+    /// Point production (current) or another environment at a snapshot, for all named mirrors at once
+    Publish(PublishArgs),
     /// Point production (current) at what staging points at, for all named mirrors at once
     Promote(PromoteArgs),
+    /// Point production (current) back at what it pointed at before, for all named mirrors at once
+    Rollback(RollbackArgs),
     /// Delete snapshots
     Delete(DeleteArgs),
     /// Delete the snapshots that the rules of retention do not keep
     Prune(PruneArgs),
-    /// List the moves of staging and production, newest first
+    /// List the moves of the pointers, newest first
     History(HistoryArgs),
-    /// Point production back at what it pointed at before
-    #[command(hide = true)]
-    Rollback(Later),
     /// Say what differs between two snapshots, such as what promoting would change
     Diff(DiffArgs),
     /// Test a snapshot
@@ -214,6 +214,9 @@ pub struct CreateArgs {
     /// Point staging at it
     #[arg(long)]
     pub stage: bool,
+    /// Why, for the history
+    #[arg(short, long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new(), requires = "stage")]
+    pub message: Option<String>,
 }
 
 /// `snapshot list`
@@ -227,27 +230,87 @@ pub struct ListArgs {
     pub detailed: bool,
 }
 
-/// `snapshot stage`, `snapshot publish`
-#[derive(Debug, Args)]
-pub struct PointArgs {
-    /// Its mirror
-    pub mirror: MirrorId,
-    /// The snapshot
-    pub name: SnapshotName,
-    /// Point there even if the snapshot is held
+/// What every command takes that moves pointers.
+#[derive(Debug, Clone, Args)]
+pub struct MoveArgs {
+    /// Move there even if a rule is against it: the snapshot is held, or has not passed the checks it must pass
     #[arg(long)]
     pub force: bool,
+    /// Why, for the history
+    #[arg(short, long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub message: Option<String>,
+    /// Move only what points at this snapshot now; with several mirrors, MIRROR=NAME for each
+    #[arg(long, value_name = "[MIRROR=]NAME")]
+    pub expect: Vec<Expectation>,
+}
+
+/// `snapshot stage`
+#[derive(Debug, Args)]
+#[command(override_usage = "mirrorctl snapshot stage [OPTIONS] <MIRROR> <NAME>\n       \
+                            mirrorctl snapshot stage [OPTIONS] <MIRROR>=<NAME>...")]
+pub struct StageArgs {
+    /// The mirrors and snapshots
+    #[command(flatten)]
+    pub aims: Aims,
+    /// How to move.
+    #[command(flatten)]
+    pub moving: MoveArgs,
+}
+
+/// `snapshot publish`
+#[derive(Debug, Args)]
+#[command(override_usage = "mirrorctl snapshot publish [OPTIONS] <MIRROR> <NAME>\n       \
+                            mirrorctl snapshot publish [OPTIONS] <MIRROR>=<NAME>...")]
+pub struct PublishArgs {
+    /// The mirrors and snapshots
+    #[command(flatten)]
+    pub aims: Aims,
+    /// The environment to point there
+    #[arg(long, value_name = "ENVIRONMENT", default_value = "current")]
+    pub to: Pointer,
+    /// How to move.
+    #[command(flatten)]
+    pub moving: MoveArgs,
 }
 
 /// `snapshot promote`
 #[derive(Debug, Args)]
 pub struct PromoteArgs {
-    /// Mirrors to promote, all in one step
+    /// Mirrors or groups to promote, all in one step
     #[arg(value_name = "MIRROR", required = true)]
     pub mirrors: Vec<MirrorId>,
-    /// Point there even if a snapshot is held
+    /// The environment whose snapshot it is
+    #[arg(long, value_name = "ENVIRONMENT", default_value = "staging")]
+    pub from: Pointer,
+    /// The environment to point there
+    #[arg(long, value_name = "ENVIRONMENT", default_value = "current")]
+    pub to: Pointer,
+    /// How to move.
+    #[command(flatten)]
+    pub moving: MoveArgs,
+}
+
+/// `snapshot rollback`
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// Mirrors or groups to roll back, all in one step
+    #[arg(value_name = "MIRROR", required = true)]
+    pub mirrors: Vec<MirrorId>,
+    /// The snapshot to go back to, of this name in each mirror [default: what was published before]
+    #[arg(long, value_name = "NAME")]
+    pub to: Option<SnapshotName>,
+    /// The environment to roll back
+    #[arg(long, value_name = "ENVIRONMENT", default_value = "current")]
+    pub of: Pointer,
+    /// Take out the files of all that was published after that snapshot, instead of keeping them reachable for a while
     #[arg(long)]
-    pub force: bool,
+    pub retract: bool,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to move.
+    #[command(flatten)]
+    pub moving: MoveArgs,
 }
 
 /// `snapshot delete`
@@ -286,6 +349,9 @@ pub struct HistoryArgs {
     /// Mirrors to list [default: all]
     #[arg(value_name = "MIRROR")]
     pub mirrors: Vec<MirrorId>,
+    /// List so many of the newest only
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub limit: Option<usize>,
 }
 
 /// `check …`
@@ -406,7 +472,11 @@ mod tests {
             "snapshot list a b --detailed",
             "snapshot stage a 2025-10-14T15-45-30Z",
             "snapshot publish a name",
+            "snapshot stage a=one b=two --message why --expect a=zero --expect b=zero",
+            "snapshot publish a name --to qa --force -m why --expect zero",
             "snapshot promote a b c",
+            "snapshot promote a --from qa --to staging --expect one -m why --force",
+            "snapshot create a name --stage -m why",
             "snapshot delete a one two --force",
             "snapshot prune",
             "snapshot prune a --keep-last 3 --keep-within 2w --dry-run",
@@ -426,9 +496,11 @@ mod tests {
             "repair --rebuild",
             "import debian /srv --name x --copy --accept-rollback --accept-release-info --no-pgp-check",
             "migrate --dry-run --copy --no-pgp-check",
-            "snapshot rollback a --to b",
             "snapshot diff a",
             "snapshot diff a b c --files --all",
+            "snapshot rollback a",
+            "snapshot rollback a b --to one --of qa --retract --dry-run --expect a=two -m why --force",
+            "snapshot history a --limit 3",
             "snapshot test a",
             "-c /x -l debug -q --verbose-errors --json status",
             "status --config /x --log-level error --quiet --verbose-errors --json",
@@ -464,7 +536,15 @@ mod tests {
             ("snapshot stage a .", "a snapshot name starts with"),
             ("snapshot prune --keep-last 0", "at least 1"),
             ("snapshot prune --keep-within 30", "needs a unit"),
+            ("snapshot stage a", "not provided: <NAME>"),
+            ("snapshot publish a one b", "MIRROR=NAME"),
+            ("snapshot publish a one --to snapshots", "the served tree uses itself"),
             ("snapshot promote", "required"),
+            ("snapshot promote a --expect a=b=c", "a snapshot name starts with"),
+            ("snapshot promote a --from QA", "an environment starts with"),
+            ("snapshot create a b -m why", "--stage"),
+            ("snapshot rollback", "required"),
+            ("snapshot history --limit 0", "at least 1"),
             ("snapshot delete a", "required"),
             ("status -l trace", "[possible values: debug, info, warn, error]"),
             ("completion tcsh", "possible values"),

@@ -12,6 +12,7 @@ use crate::catalog::CatalogError;
 use crate::compare::CompareError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
+use crate::model::{MirrorId, Pointer};
 use crate::retention::RetentionError;
 use crate::signature::{KeyringError, SigningError};
 use crate::state::{Room, StateError};
@@ -48,17 +49,17 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::SnapshotExists { .. } => {
             told(Kind::Refused, error).hint("choose another name, or replace it with --force")
         }
-        CatalogError::Pointed { mirror, .. } => told(Kind::Refused, error).hint(format!(
-            "point it elsewhere first: mirrorctl snapshot publish or stage {mirror} <name>"
-        )),
+        CatalogError::Pointed { mirror, pointer, .. } => {
+            told(Kind::Refused, error).hint(format!("point it elsewhere first: {}", lead(mirror, pointer)))
+        }
         CatalogError::Held { .. } => told(Kind::Refused, error)
             .hint("look at what is missing; if it is meant to be so, --force moves there and ends the hold"),
         CatalogError::InUse { .. } => {
             told(Kind::Refused, error).hint("see that no client reads it any more; --force forgets it all the same")
         }
         CatalogError::Protected { .. } => told(Kind::Refused, error).hint("--force overrides protection"),
-        CatalogError::NotSet { mirror, .. } => {
-            told(Kind::Refused, error).hint(format!("run mirrorctl snapshot stage {mirror} <name> first"))
+        CatalogError::NotSet { mirror, pointer } => {
+            told(Kind::Refused, error).hint(format!("run {} first", lead(mirror, pointer)))
         }
         CatalogError::Unexpected { .. } => told(Kind::Refused, error)
             .hint("somebody else moved it: look again with mirrorctl snapshot history, then decide"),
@@ -91,6 +92,15 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         | CatalogError::Sql(_)
         | CatalogError::NoFreeName { .. }
         | CatalogError::Manifest { .. } => told(Kind::Failed, error),
+    }
+}
+
+/// The command that makes a pointer lead somewhere.
+fn lead(mirror: &MirrorId, pointer: &Pointer) -> String {
+    match pointer {
+        Pointer::Staging => format!("mirrorctl snapshot stage {mirror} <name>"),
+        Pointer::Current => format!("mirrorctl snapshot publish {mirror} <name>"),
+        Pointer::Environment(name) => format!("mirrorctl snapshot publish {mirror} <name> --to {name}"),
     }
 }
 

@@ -11,12 +11,14 @@ mod errors;
 pub mod failure;
 mod interrupt;
 pub mod logging;
+mod moving;
 pub mod output;
 mod progress;
 mod security;
 mod stores;
 mod sys;
 pub mod text;
+pub mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -146,9 +148,7 @@ fn dispatch_snapshot(
         SnapshotCommand::Delete(delete) => commands::snapshot_delete::run(&delete, &context()?, output),
         SnapshotCommand::Prune(prune) => commands::snapshot_prune::run(&prune, &context()?, output),
         SnapshotCommand::History(history) => commands::snapshot_history::run(&history, &context()?, output),
-        SnapshotCommand::Rollback(_) => {
-            Err(later("snapshot rollback").hint("point production at an older snapshot with snapshot publish"))
-        }
+        SnapshotCommand::Rollback(rollback) => commands::snapshot_rollback::run(&rollback, &context()?, output),
         SnapshotCommand::Diff(diff) => commands::snapshot_diff::run(&diff, &context()?, output),
         SnapshotCommand::Test(_) => Err(later("snapshot test")),
     }

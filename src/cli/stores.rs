@@ -104,6 +104,14 @@ impl Context {
     /// # Errors
     /// When one did not confirm it in time: what was recorded stays recorded.
     pub(super) fn make_visible(&self) -> Result<(), Failure> {
+        self.make_visible_by("repeating the command is safe")
+    }
+
+    /// As [`Context::make_visible`], for commands that are not to be repeated: `advice` is what to do instead.
+    ///
+    /// # Errors
+    /// As those of [`Context::make_visible`].
+    pub(super) fn make_visible_by(&self, advice: &str) -> Result<(), Failure> {
         let unseen = publish::make_visible(&self.run_dir, &self.settings.state).map_err(|error| {
             let failure = Failure::new(
                 Kind::NotVisible,
@@ -123,6 +131,6 @@ impl Context {
             let detail = serde_json::json!({ "mount": unseen.mount.to_string(), "error": unseen.error.to_string() });
             failure.problem(format!("{}: {}", unseen.mount, unseen.error), detail)
         });
-        Err(failure.hint("the mount shows it as soon as it answers again; repeating the command is safe"))
+        Err(failure.hint(format!("the mount shows it as soon as it answers again; {advice}")))
     }
 }

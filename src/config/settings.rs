@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{HttpSettings, NameFormat};
+use super::{HttpSettings, NameFormat, NameFormatError};
 use crate::model::{
-    Architecture, BaseUrl, Component, Content, Filter, Lending, MirrorId, MoveTerms, Percent, Pointer, Suite,
-    TlsSettings,
+    Architecture, BaseUrl, Component, Content, Filter, Lending, MirrorId, MoveTerms, Percent, Pointer, SnapshotName,
+    Suite, Timestamp, TlsSettings,
 };
 
 /// The whole configuration: the file with the environment over it and every default filled in.
@@ -101,6 +101,42 @@ impl MirrorSettings {
             lending: self.lending,
             must_have_passed: false,
         }
+    }
+
+    /// Its pointers in the order in which snapshots pass through them, with `staging` and `current` where they are not named.
+    #[must_use]
+    pub fn pointers(&self) -> Vec<Pointer> {
+        let mut pointers = self.environments.clone();
+        let unnamed = Pointer::ALWAYS
+            .into_iter()
+            .filter(|pointer| !self.environments.contains(pointer));
+        pointers.extend(unnamed);
+        pointers
+    }
+
+    /// Whether one of its pointers has this name, so that no snapshot can have it.
+    #[must_use]
+    pub fn has_environment_called(&self, name: &SnapshotName) -> bool {
+        self.environments.iter().any(|pointer| pointer.name() == name.as_str())
+    }
+
+    /// The name of a snapshot that is made at `time`, which may be taken by another one.
+    ///
+    /// # Errors
+    /// Far outside of human history, or when there is no such name that is not an environment's.
+    pub fn generated_name(&self, time: Timestamp) -> Result<SnapshotName, NameFormatError> {
+        let name = self.name_format.name_at(time)?;
+        let mut free = name.clone();
+        for n in 2.. {
+            if !self.has_environment_called(&free) {
+                break;
+            }
+            free = name.with_suffix(n).map_err(|reason| NameFormatError::Name {
+                example: name.to_string(),
+                reason,
+            })?;
+        }
+        Ok(free)
     }
 }
 

@@ -54,15 +54,10 @@ fn documents(env: &TestEnv, lines: &[(&str, i32)]) -> Vec<Value> {
 }
 
 /// Commands that a later release has.
-const LATER: [&str; 4] = [
-    "snapshot rollback debian",
-    "snapshot test debian",
-    "verify --part 1/2",
-    "repair --rebuild",
-];
+const LATER: [&str; 3] = ["snapshot test debian", "verify --part 1/2", "repair --rebuild"];
 
 /// Commands that work on mirrors, in an order in which each can succeed.
-const ON_MIRRORS: [&str; 17] = [
+const ON_MIRRORS: [&str; 18] = [
     "check config",
     "sync --dry-run",
     "sync",

@@ -11,6 +11,7 @@ mod forgetting;
 mod kinds;
 mod matrix;
 mod mounting;
+mod moves;
 mod promoting;
 mod site;
 mod stopping;

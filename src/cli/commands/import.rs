@@ -13,6 +13,7 @@ use crate::blobs::Sharing;
 use crate::cli::args::ImportArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
+use crate::cli::moving::is_no_environment;
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::stores::synced;
 use crate::cli::text::size;
@@ -130,10 +131,9 @@ fn job(
         ..adoption
     });
     job.name = match &arguments.name {
-        Some(name) => untaken(run, &mirror.id, name)?,
+        Some(name) => untaken(run, mirror, name)?,
         None => mirror
-            .name_format
-            .name_at(date)
+            .generated_name(date)
             .map_err(|error| Failure::caused(Kind::Failed, &error))?,
     };
     Ok(job)
@@ -144,8 +144,10 @@ pub(super) fn sharing(copy: bool) -> Sharing {
     if copy { Sharing::Never } else { Sharing::Links }
 }
 
-/// The name, unless a snapshot has it.
-fn untaken(run: &Run<'_>, mirror: &MirrorId, name: &SnapshotName) -> Result<SnapshotName, Failure> {
+/// The name, unless a snapshot or an environment has it.
+fn untaken(run: &Run<'_>, mirror: &MirrorSettings, name: &SnapshotName) -> Result<SnapshotName, Failure> {
+    is_no_environment(mirror, name)?;
+    let mirror = &mirror.id;
     let catalog = run.store.catalog();
     let taken = match synced(catalog.reader(), mirror)? {
         Some(row) => catalog.reader().snapshot_named(row, name)?.is_some(),

@@ -16,6 +16,7 @@ use crate::catalog::{CatalogReader, SnapshotRecord};
 use crate::cli::args::MigrateArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
+use crate::cli::moving::is_no_environment;
 use crate::cli::output::Output;
 use crate::cli::stores::synced;
 use crate::config::MirrorSettings;
@@ -254,12 +255,15 @@ impl Migration<'_> {
 fn name(settings: &MirrorSettings, old: &OldTree) -> Result<SnapshotName, Failure> {
     match &old.name {
         None => Ok(settings
-            .name_format
-            .name_at(old.made)
+            .generated_name(old.made)
             .map_err(|error| Failure::caused(Kind::Failed, &error))?),
-        Some(name) => name.parse().map_err(|error| {
-            Failure::caused(Kind::Failed, &error).hint("rename the old directory, and repeat mirrorctl migrate")
-        }),
+        Some(name) => {
+            let name = name.parse().map_err(|error| {
+                Failure::caused(Kind::Failed, &error).hint("rename the old directory, and repeat mirrorctl migrate")
+            })?;
+            is_no_environment(settings, &name)?;
+            Ok(name)
+        }
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) mod snapshot_list;
 pub(super) mod snapshot_promote;
 pub(super) mod snapshot_prune;
 pub(super) mod snapshot_publish;
+pub(super) mod snapshot_rollback;
 pub(super) mod snapshot_stage;
 pub(super) mod status;
 pub(super) mod sync;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::catalog::Moved;
 use crate::cli::output::{Human, Page};
-use crate::model::Pointer;
+use crate::model::{MirrorId, Pointer, SnapshotName};
 
 #[derive(Serialize)]
 pub(in crate::cli) struct Moves {
@@ -50,6 +50,23 @@ impl Move {
             from: moved.before.as_ref().map(|before| before.snapshot.to_string()),
             to: moved.now.snapshot.to_string(),
             changed: moved.changed(),
+        }
+    }
+
+    /// A move that is only talked of.
+    pub(in crate::cli) fn planned(
+        mirror: &MirrorId,
+        pointer: &Pointer,
+        from: Option<String>,
+        to: &SnapshotName,
+        changed: bool,
+    ) -> Self {
+        Self {
+            mirror: mirror.to_string(),
+            pointer: pointer.to_string(),
+            from,
+            to: to.to_string(),
+            changed,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::catalog::Act;
 use crate::cli::args::CreateArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
+use crate::cli::moving::is_no_environment;
 use crate::cli::output::{Human, Output, Page};
 use crate::model::Pointer;
 
@@ -34,9 +35,12 @@ pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mu
     let mirror = context.mirror(&arguments.mirror)?;
     let mut catalog = context.catalog()?;
     let name = match &arguments.name {
-        Some(name) => name.clone(),
+        Some(name) => {
+            is_no_environment(mirror, name)?;
+            name.clone()
+        }
         None => {
-            let made = mirror.name_format.name_at(context.now);
+            let made = mirror.generated_name(context.now);
             let made = made.map_err(|error| Failure::caused(Kind::Failed, &error).hint("give a name"))?;
             catalog
                 .reader()
@@ -47,7 +51,7 @@ pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mu
     let act = Act {
         command: "stage",
         actor: &context.actor,
-        message: None,
+        message: arguments.message.as_deref(),
         now: context.now,
         force: false,
         retracts: false,

@@ -30,6 +30,11 @@ struct Move {
     command: String,
     actor: String,
     forced: bool,
+    /// Whether what it took the place of was taken back.
+    retracts: bool,
+    /// Whether the snapshot had passed its checks then; `None` when nobody had run them.
+    passed: Option<bool>,
+    message: Option<String>,
 }
 
 /// Lists the moves of the pointers, newest first.
@@ -46,6 +51,7 @@ pub(in crate::cli) fn run(arguments: &HistoryArgs, context: &Context, output: &m
         moves.extend((0..history.len()).map(|index| Move::of(&history, index)));
     }
     moves.sort_by_key(|entry| std::cmp::Reverse(entry.row));
+    moves.truncate(arguments.limit.unwrap_or(usize::MAX));
     output.answer(&Report { moves });
     Ok(())
 }
@@ -68,13 +74,25 @@ impl Move {
             command: record.act.clone(),
             actor: record.actor.clone(),
             forced: record.forced,
+            retracts: record.retracts,
+            passed: record.passed,
+            message: record.message.clone(),
         }
+    }
+
+    /// The command with the flags that matter later.
+    fn command(&self) -> String {
+        let flags = [(self.retracts, " --retract"), (self.forced, " --force")];
+        let flags = flags.into_iter().filter_map(|(is, flag)| is.then_some(flag));
+        std::iter::once(self.command.as_str()).chain(flags).collect()
     }
 }
 
 impl Human for Report {
     fn human(&self, page: &mut Page) {
-        let headings = ["TIME", "MIRROR", "POINTER", "FROM", "TO", "COMMAND", "BY"];
+        let headings = [
+            "TIME", "MIRROR", "POINTER", "FROM", "TO", "COMMAND", "BY", "CHECKS", "MESSAGE",
+        ];
         let mut table = Table::new(&headings.map(|heading| (heading, Align::Left)));
         for entry in &self.moves {
             table.row([
@@ -83,8 +101,13 @@ impl Human for Report {
                 entry.pointer.clone(),
                 entry.from.clone().unwrap_or_else(|| "-".to_owned()),
                 entry.to.clone(),
-                format!("{}{}", entry.command, if entry.forced { " --force" } else { "" }),
+                entry.command(),
                 entry.actor.clone(),
+                entry
+                    .passed
+                    .map_or("-", |passed| if passed { "passed" } else { "failed" })
+                    .to_owned(),
+                entry.message.clone().unwrap_or_default(),
             ]);
         }
         page.table(&table);

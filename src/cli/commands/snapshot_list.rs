@@ -13,7 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::stores::{synced, unconfigured_hint};
 use crate::cli::text::{size, utc};
-use crate::model::MirrorId;
+use crate::model::{MirrorId, Pointer};
 
 /// The status of a snapshot whose mirror the configuration does not have.
 const UNCONFIGURED: &str = "unconfigured";
@@ -34,7 +34,7 @@ struct Snapshot {
     files: u64,
     /// Files that its indices list and a filter has left out.
     absent_files: u64,
-    status: Vec<&'static str>,
+    status: Vec<String>,
     held: Option<String>,
     listing: i64,
     suites: Vec<Suite>,
@@ -102,13 +102,18 @@ fn wanted(named: &[MirrorId], left: &[MirrorId], context: &Context) -> Result<Ve
 
 impl Snapshot {
     fn of(record: &SnapshotRecord, configured: bool, suites: Vec<Suite>) -> Self {
+        // Sorted by their names, which has the two that every mirror has between others.
+        let (first, further): (Vec<&Pointer>, Vec<&Pointer>) = record
+            .pointers
+            .iter()
+            .partition(|pointer| Pointer::ALWAYS.contains(pointer));
+        let pointers = first.into_iter().chain(further).map(Pointer::name);
         let marks = [
-            (record.is_current(), "current"),
-            (record.is_staged(), "staging"),
             (record.protected, "protected"),
             (record.held.is_some(), "held"),
             (!configured, UNCONFIGURED),
         ];
+        let marks = marks.into_iter().filter_map(|(is, mark)| is.then_some(mark));
         Self {
             mirror: record.mirror.to_string(),
             name: record.name.to_string(),
@@ -116,7 +121,7 @@ impl Snapshot {
             bytes: record.bytes,
             files: record.files,
             absent_files: record.absent,
-            status: marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect(),
+            status: pointers.chain(marks).map(str::to_owned).collect(),
             held: record.held.map(|shrink| shrink.to_string()),
             listing: record.seq.number(),
             suites,
@@ -148,7 +153,7 @@ impl Human for Report {
         let left = self
             .snapshots
             .iter()
-            .filter(|snapshot| snapshot.status.contains(&UNCONFIGURED));
+            .filter(|snapshot| snapshot.status.iter().any(|mark| mark == UNCONFIGURED));
         let left: BTreeSet<_> = left.map(|snapshot| &snapshot.mirror).collect();
         for mirror in left {
             page.line(unconfigured_hint(mirror));

@@ -5,22 +5,40 @@
 use super::moves::Moves;
 use crate::cli::args::PromoteArgs;
 use crate::cli::context::Context;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, Kind};
+use crate::cli::moving::has_environment;
 use crate::cli::output::Output;
 use crate::model::Pointer;
 use crate::publish;
 
-/// Points production where staging points, for all named mirrors at once.
+/// Points one environment where another one points, for all named mirrors at once.
 pub(in crate::cli) fn run(arguments: &PromoteArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mirrors: Vec<_> = context
-        .mirrors(&arguments.mirrors)?
-        .iter()
-        .map(|mirror| (mirror.id.clone(), mirror.terms(&Pointer::Current)))
-        .collect();
-    for (mirror, _) in &mirrors {
-        tracing::info!("Promoting staging snapshot to production for {mirror}");
+    let PromoteArgs {
+        mirrors,
+        from,
+        to,
+        moving,
+    } = arguments;
+    if from == to {
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("{from} cannot be promoted to itself"),
+        ));
     }
-    let moved = publish::promote(&mut context.catalog()?, &mirrors, context.by(arguments.force))?;
+    for mirror in context.mirrors(mirrors)? {
+        has_environment(mirror, from)?;
+    }
+    let movers = context.movers(mirrors, to, moving)?;
+    let mut catalog = context.catalog()?;
+    for mover in &movers {
+        let to = if *to == Pointer::Current {
+            "production"
+        } else {
+            to.name()
+        };
+        tracing::info!("Promoting {from} snapshot to {to} for {}", mover.mirror);
+    }
+    let moved = publish::promote(&mut catalog, from, to, &movers, context.by_moving(moving))?;
     Moves::log(&moved);
     output.done(&Moves::of(&moved));
     context.make_visible()

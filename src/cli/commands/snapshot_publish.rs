@@ -3,23 +3,17 @@
 //! Owns nothing but the step from its arguments to `publish::publish`.
 
 use super::moves::Moves;
-use crate::cli::args::PointArgs;
+use crate::cli::args::PublishArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-use crate::model::Pointer;
 use crate::publish;
 
-/// Points production at a snapshot, past staging.
-pub(in crate::cli) fn run(arguments: &PointArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mirror = context.mirror(&arguments.mirror)?;
-    let moved = publish::publish(
-        &mut context.catalog()?,
-        &arguments.mirror,
-        &arguments.name,
-        mirror.terms(&Pointer::Current),
-        context.by(arguments.force),
-    )?;
+/// Points production or another environment at a snapshot, for all named mirrors at once.
+pub(in crate::cli) fn run(arguments: &PublishArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let PublishArgs { aims, to, moving } = arguments;
+    let aims = context.aimed(aims, to, moving)?;
+    let moved = publish::publish(&mut context.catalog()?, to, &aims, context.by_moving(moving))?;
     Moves::log(&moved);
     output.done(&Moves::of(&moved));
     context.make_visible()

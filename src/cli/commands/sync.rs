@@ -222,7 +222,7 @@ impl<'a> Run<'a> {
     pub(super) fn job(&self, mirror: &MirrorSettings) -> Result<Job, Failure> {
         // Other mirrors of this run may have taken hours.
         let now = context::now();
-        let name = mirror.name_format.name_at(now);
+        let name = mirror.generated_name(now);
         let pointers = [
             (mirror.publish_to_staging, Pointer::Staging),
             (mirror.publish_to_production, Pointer::Current),

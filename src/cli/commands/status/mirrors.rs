@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::catalog::{CatalogError, CatalogReader, MirrorRow, ReleaseFacts};
+use crate::catalog::{CatalogError, CatalogReader, MirrorRow, MoveRecord, ReleaseFacts};
 use crate::cli::stores::synced;
 use crate::cli::text::{span, utc};
 use crate::config::MirrorSettings;
@@ -20,6 +20,8 @@ pub(super) struct Mirror {
     pub(super) configured: bool,
     pub(super) staging: Option<String>,
     pub(super) current: Option<String>,
+    /// Every pointer that is configured or set, in the order of the workflow.
+    pub(super) pointers: Vec<Place>,
     pub(super) snapshots: usize,
     pub(super) checked: Option<String>,
     /// Why no pointer moves to the last synced state without force.
@@ -40,14 +42,55 @@ pub(super) struct Suite {
     old: bool,
 }
 
+/// A pointer, and where it leads.
+#[derive(Serialize)]
+pub(super) struct Place {
+    pub(super) pointer: String,
+    pub(super) snapshot: Option<String>,
+    /// Whether the configuration knows it.
+    pub(super) configured: bool,
+}
+
+impl Place {
+    fn each(known: &[Pointer], set: &[MoveRecord]) -> Vec<Self> {
+        let mut pointers = known.to_vec();
+        let others = set.iter().map(|there| &there.pointer);
+        let others: Vec<_> = others.filter(|pointer| !pointers.contains(pointer)).cloned().collect();
+        pointers.extend(others);
+        let place = |(at, pointer): (usize, &Pointer)| Self {
+            pointer: pointer.to_string(),
+            snapshot: led_to(set, pointer),
+            configured: at < known.len(),
+        };
+        pointers.iter().enumerate().map(place).collect()
+    }
+
+    /// As people read it; `None` where the table says it.
+    pub(super) fn sentence(&self, mirror: &str) -> Option<String> {
+        if Pointer::ALWAYS.iter().any(|pointer| pointer.name() == self.pointer) {
+            return None;
+        }
+        let snapshot = self.snapshot.as_deref().unwrap_or("-");
+        let warning = "; it is not configured any more, and served all the same";
+        let warning = if self.configured { "" } else { warning };
+        Some(format!("{mirror}/{} -> {snapshot}{warning}", self.pointer))
+    }
+}
+
+fn led_to(set: &[MoveRecord], pointer: &Pointer) -> Option<String> {
+    let there = set.iter().find(|there| there.pointer == *pointer);
+    there.map(|there| there.snapshot.to_string())
+}
+
 impl Mirror {
     /// A mirror that is configured and was never synced.
-    pub(super) fn unsynced(id: &MirrorId) -> Self {
+    pub(super) fn unsynced(settings: &MirrorSettings) -> Self {
         Self {
-            mirror: id.to_string(),
+            mirror: settings.id.to_string(),
             configured: true,
             staging: None,
             current: None,
+            pointers: Place::each(&settings.pointers(), &[]),
             snapshots: 0,
             checked: None,
             held: None,
@@ -63,8 +106,8 @@ impl Mirror {
         now: Timestamp,
     ) -> Result<Self, CatalogError> {
         match synced(reader, &settings.id)? {
-            Some(row) => Self::of(reader, &settings.id, row, settings.max_age, now),
-            None => Ok(Self::unsynced(&settings.id)),
+            Some(row) => Self::of(reader, (row, &settings.id), &settings.pointers(), settings.max_age, now),
+            None => Ok(Self::unsynced(settings)),
         }
     }
 
@@ -76,26 +119,27 @@ impl Mirror {
     ) -> Result<Self, CatalogError> {
         Ok(Self {
             configured: false,
-            ..Self::of(reader, id, reader.mirror(id)?, None, now)?
+            ..Self::of(reader, (reader.mirror(id)?, id), &[], None, now)?
         })
     }
 
     fn of(
         reader: &CatalogReader,
-        id: &MirrorId,
-        row: MirrorRow,
+        (row, id): (MirrorRow, &MirrorId),
+        known: &[Pointer],
         max_age: Option<Duration>,
         now: Timestamp,
     ) -> Result<Self, CatalogError> {
-        let at =
-            |pointer: &Pointer| Ok::<_, CatalogError>(reader.pointer(row, pointer)?.map(|m| m.snapshot.to_string()));
+        let set = reader.pointers(row)?;
+        let at = |pointer: &Pointer| led_to(&set, pointer);
         let state = reader.last_state(row)?;
         let releases = state.as_ref().map_or(&[][..], |state| &state.releases);
         Ok(Self {
             mirror: id.to_string(),
             configured: true,
-            staging: at(&Pointer::Staging)?,
-            current: at(&Pointer::Current)?,
+            staging: at(&Pointer::Staging),
+            current: at(&Pointer::Current),
+            pointers: Place::each(known, &set),
             snapshots: reader.snapshot_names(row)?.len(),
             checked: state.as_ref().and_then(|state| state.checked_at).map(utc),
             held: reader.last_held(row)?.map(|shrink| shrink.to_string()),

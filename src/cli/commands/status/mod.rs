@@ -62,7 +62,7 @@ impl Content {
         // Before the first sync there is no catalog, and still something to say.
         if is_missing(&context.settings.state.join("catalog.db")) {
             return Ok(Self {
-                mirrors: mirrors.map(|mirror| Mirror::unsynced(&mirror.id)).collect(),
+                mirrors: mirrors.map(Mirror::unsynced).collect(),
                 cache: None,
             });
         }
@@ -116,6 +116,13 @@ impl Human for Report {
             ]);
         }
         page.table(&table);
+        for mirror in mirrors {
+            let places = mirror
+                .pointers
+                .iter()
+                .filter_map(|place| place.sentence(&mirror.mirror));
+            places.for_each(|place| page.line(place));
+        }
         for mirror in mirrors.iter().filter(|mirror| !mirror.configured) {
             page.line(unconfigured_hint(&mirror.mirror));
         }

@@ -1,0 +1,276 @@
+//! What a wish to move a pointer comes to, and what stands against it.
+//!
+//! Owns the meaning of [`PointerTarget`] and the conditions of a move. It changes nothing: the same answers are given to those
+//! who only want to know and to the act that moves pointers, so that what is foretold is what happens.
+
+use rusqlite::Connection;
+
+use super::pointers::{MoveRecord, PointerTarget, RequestedMove, moves_of, newest};
+use super::snapshots::{self, Target};
+use super::{Act, CatalogError, CatalogReader, MirrorRow, Seq, generations, tree};
+use crate::model::{MirrorId, Pointer, SnapshotName};
+
+/// What fulfilling a wish would come to now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreseen {
+    /// The mirror.
+    pub mirror: MirrorRow,
+    /// Where the pointer leads.
+    pub before: Option<MoveRecord>,
+    /// The snapshot that it would lead to.
+    pub snapshot: SnapshotName,
+    /// That snapshot's listing.
+    pub seq: Seq,
+    /// Whether anything would be recorded.
+    pub changes: bool,
+}
+
+impl CatalogReader {
+    /// What each of `wishes` would come to if `act` fulfilled it alone.
+    ///
+    /// # Errors
+    /// Those with which the act would fail.
+    pub fn foresee(&self, wishes: &[RequestedMove], act: Act<'_>) -> Result<Vec<Foreseen>, CatalogError> {
+        let connection = &self.connection;
+        wishes
+            .iter()
+            .map(|wish| {
+                let (mirror, target) = resolve(connection, wish)?;
+                let before = newest(connection, mirror, &wish.pointer)?;
+                let changes = !is_there(before.as_ref(), &target, act);
+                if changes {
+                    judge(
+                        connection,
+                        (mirror, &wish.mirror),
+                        &target,
+                        wish.terms.must_have_passed,
+                        act,
+                    )?;
+                }
+                Ok(Foreseen {
+                    mirror,
+                    before,
+                    snapshot: target.name,
+                    seq: target.seq,
+                    changes,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The snapshot that `wish` means, if its pointer leads where it is expected to.
+pub(super) fn resolve(connection: &Connection, wish: &RequestedMove) -> Result<(MirrorRow, Target), CatalogError> {
+    let mirror = tree::mirror_row(connection, &wish.mirror)?;
+    expect(connection, mirror, wish)?;
+    let target = match &wish.target {
+        PointerTarget::Snapshot(name) => snapshots::find(connection, mirror, &wish.mirror, name)?,
+        PointerTarget::SameAs(pointer) => target_of(connection, mirror, &wish.mirror, pointer)?,
+        PointerTarget::Previous => previous(connection, mirror, wish)?,
+    };
+    Ok((mirror, target))
+}
+
+/// Whether a pointer whose newest move is `before` needs no move to lead to `target`. A move that takes back what came
+/// after its target is more than the way there, so it is one where the pointer is there already, but only once.
+pub(super) fn is_there(before: Option<&MoveRecord>, target: &Target, act: Act<'_>) -> bool {
+    before.is_some_and(|there| there.snapshot_row == target.row && (there.retracts || !act.retracts))
+}
+
+/// Makes sure that the pointer leads where the wish expects it to.
+fn expect(connection: &Connection, mirror: MirrorRow, wish: &RequestedMove) -> Result<(), CatalogError> {
+    let Some(expected) = &wish.expect else { return Ok(()) };
+    let found = newest(connection, mirror, &wish.pointer)?.map(|there| there.snapshot);
+    if found.as_ref() == Some(expected) {
+        return Ok(());
+    }
+    Err(CatalogError::Unexpected {
+        mirror: wish.mirror.clone(),
+        pointer: wish.pointer.clone(),
+        expected: expected.clone(),
+        found,
+    })
+}
+
+fn target_of(
+    connection: &Connection,
+    mirror: MirrorRow,
+    id: &MirrorId,
+    pointer: &Pointer,
+) -> Result<Target, CatalogError> {
+    match newest(connection, mirror, pointer)? {
+        Some(there) => Ok(Target {
+            row: there.snapshot_row,
+            name: there.snapshot,
+            seq: there.seq,
+        }),
+        None => Err(CatalogError::NotSet {
+            mirror: id.clone(),
+            pointer: pointer.clone(),
+        }),
+    }
+}
+
+fn previous(connection: &Connection, mirror: MirrorRow, wish: &RequestedMove) -> Result<Target, CatalogError> {
+    // Refuses a pointer that is not set.
+    target_of(connection, mirror, &wish.mirror, &wish.pointer)?;
+    let moves = moves_of(connection, mirror, &wish.pointer)?;
+    let before = generations::before(&moves).ok_or_else(|| CatalogError::NoPrevious {
+        mirror: wish.mirror.clone(),
+        pointer: wish.pointer.clone(),
+    })?;
+    snapshots::of_row(connection, before.snapshot_row)?.ok_or_else(|| CatalogError::UnknownSnapshot {
+        mirror: wish.mirror.clone(),
+        name: before.snapshot.clone(),
+    })
+}
+
+/// What the rules say of a target that they let pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verdict {
+    /// Whether the target is held, which a move ends.
+    pub(super) held: bool,
+    /// Whether it had passed its checks; `None` where they had not been run.
+    pub(super) passed: Option<bool>,
+    /// Whether a rule was against it.
+    pub(super) forced: bool,
+}
+
+/// Refuses a target that is held or lacks the checks it needs, unless the act has force.
+pub(super) fn judge(
+    connection: &Connection,
+    (row, mirror): (MirrorRow, &MirrorId),
+    target: &Target,
+    must_have_passed: bool,
+    act: Act<'_>,
+) -> Result<Verdict, CatalogError> {
+    let held = snapshots::held(connection, row, target.seq)?;
+    if let Some(shrink) = held.filter(|_| !act.force) {
+        return Err(CatalogError::Held {
+            mirror: mirror.clone(),
+            name: target.name.clone(),
+            shrink,
+        });
+    }
+    let passed = snapshots::has_passed(connection, target.row)?;
+    let lacking = must_have_passed && passed != Some(true);
+    if lacking && !act.force {
+        return Err(CatalogError::Untested {
+            mirror: mirror.clone(),
+            name: target.name.clone(),
+            failed: passed.is_some(),
+        });
+    }
+    Ok(Verdict {
+        held: held.is_some(),
+        passed,
+        forced: held.is_some() || lacking,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{House, act, at, listing, mirror_id, snapshot_name};
+    use super::*;
+    use crate::model::MoveTerms;
+
+    /// The mirror `debian` with the snapshots `a` and `b`, of which `b` is published after `a`.
+    fn house() -> House {
+        let mut house = House::new();
+        for name in ["a", "b"] {
+            house
+                .sync("debian", &listing(&[("file", name)]), name, &[], at(0))
+                .expect("records");
+        }
+        for (name, time) in [("a", 1), ("b", 2)] {
+            let wish = wish(PointerTarget::Snapshot(snapshot_name(name)));
+            house
+                .catalog
+                .move_pointers(&[wish], act("publish", at(time)))
+                .expect("moves");
+        }
+        house
+    }
+
+    fn wish(target: PointerTarget) -> RequestedMove {
+        RequestedMove {
+            mirror: mirror_id("debian"),
+            pointer: Pointer::Current,
+            target,
+            expect: None,
+            terms: MoveTerms::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_foretold_happens() {
+        let mut house = house();
+        let must_pass = RequestedMove {
+            terms: MoveTerms {
+                must_have_passed: true,
+                ..MoveTerms::default()
+            },
+            ..wish(PointerTarget::Previous)
+        };
+        let expecting = |name: &str| RequestedMove {
+            expect: Some(snapshot_name(name)),
+            ..wish(PointerTarget::Previous)
+        };
+        for (wish, force) in [
+            (wish(PointerTarget::SameAs(Pointer::Staging)), false),
+            (wish(PointerTarget::Snapshot(snapshot_name("nine"))), false),
+            (expecting("a"), false),
+            (must_pass.clone(), false),
+            (wish(PointerTarget::Snapshot(snapshot_name("b"))), false),
+            (must_pass, true),
+            (expecting("a"), false),
+            (wish(PointerTarget::Previous), false),
+        ] {
+            let act = Act {
+                force,
+                ..act("rollback", at(3))
+            };
+            let rows = house.number("SELECT count(*) FROM move");
+            let told = house.catalog.reader().foresee(std::slice::from_ref(&wish), act);
+            assert_eq!(
+                house.number("SELECT count(*) FROM move"),
+                rows,
+                "telling changes nothing"
+            );
+            match (told, house.catalog.move_pointers(std::slice::from_ref(&wish), act)) {
+                (Ok(told), Ok(moved)) => {
+                    let (told, moved) = (&told[0], &moved[0]);
+                    assert_eq!(
+                        (&told.before, &told.snapshot, told.seq, told.changes),
+                        (&moved.before, &moved.now.snapshot, moved.now.seq, moved.changed()),
+                        "{wish:?}"
+                    );
+                }
+                (Err(told), Err(happened)) => assert_eq!(told.to_string(), happened.to_string()),
+                (told, happened) => panic!("{wish:?}: {told:?}, and then {happened:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_came_after_can_be_taken_back_later_and_once() {
+        let mut house = house();
+        let back = |house: &mut House, retracts: bool, time: i64| {
+            let act = Act {
+                retracts,
+                ..act("rollback", at(time))
+            };
+            let wish = wish(PointerTarget::Snapshot(snapshot_name("a")));
+            let moved = house.catalog.move_pointers(&[wish], act).expect("moves");
+            let reader = house.catalog.reader();
+            let row = house.row("debian");
+            let lending = reader.generations(row, &moved[0].now, at(time)).expect("reads");
+            (moved[0].changed(), lending.len())
+        };
+        assert_eq!(back(&mut house, false, 3), (true, 1), "b lends");
+        assert_eq!(back(&mut house, false, 4), (false, 1));
+        assert_eq!(back(&mut house, true, 5), (true, 0), "another door, and b is gone");
+        assert_eq!(back(&mut house, true, 6), (false, 0));
+        assert_eq!(back(&mut house, false, 7), (false, 0));
+    }
+}

@@ -1,0 +1,245 @@
+//! The command `mirrorctl snapshot rollback`.
+//!
+//! Owns what people are told of going back: the dates of the Release files on both sides, and what clients that saw the newer
+//! ones will do.
+
+use serde::Serialize;
+
+use super::moves::{Move, Moves};
+use crate::cli::args::RollbackArgs;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::output::{Human, Output, Page};
+use crate::cli::text::{span, utc};
+use crate::model::{Lending, Timestamp};
+use crate::publish::{self, Redated, Rollback, WayBack};
+
+#[derive(Serialize)]
+struct Report {
+    dry_run: bool,
+    retract: bool,
+    moves: Vec<Move>,
+    mirrors: Vec<Mirror>,
+}
+
+/// What a mirror's clients see of it.
+#[derive(Serialize)]
+struct Mirror {
+    mirror: String,
+    releases: Vec<Release>,
+    clients: String,
+}
+
+#[derive(Serialize)]
+struct Release {
+    suite: String,
+    from_date: Option<String>,
+    to_date: Option<String>,
+}
+
+/// Points an environment back at what it pointed at before, for all named mirrors at once.
+pub(in crate::cli) fn run(arguments: &RollbackArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let RollbackArgs {
+        mirrors, of, moving, ..
+    } = arguments;
+    let movers = context.movers(mirrors, of, moving)?;
+    let by = context.by_moving(moving);
+    let (to, retract) = (arguments.to.as_ref(), arguments.retract);
+    if arguments.dry_run {
+        let plan = publish::plan_rollback(&context.reader()?, of, &movers, to, retract, by)?;
+        let moves = plan.ways.iter().map(|way| {
+            let from = Some(way.from.to_string());
+            Move::planned(&way.mirror, of, from, &way.to, way.changes)
+        });
+        output.answer(&Report::of(true, &plan, moves.collect()));
+        return Ok(());
+    }
+    let mut catalog = context.catalog()?;
+    let plan = publish::plan_rollback(catalog.reader(), of, &movers, to, retract, by)?;
+    let moved = publish::rollback(&mut catalog, &plan, by)?;
+    Moves::log(&moved);
+    output.done(&Report::of(false, &plan, moved.iter().map(Move::of).collect()));
+    // The same command would go back another step.
+    let targets = plan.ways.iter().map(|way| format!(" {}={}", way.mirror, way.to));
+    context.make_visible_by(&format!(
+        "do not roll back again; mirrorctl snapshot publish --to {of}{} tells it once more",
+        targets.collect::<String>()
+    ))
+}
+
+impl Report {
+    fn of(dry_run: bool, plan: &Rollback, moves: Vec<Move>) -> Self {
+        Self {
+            dry_run,
+            retract: plan.retracts,
+            moves,
+            mirrors: plan.ways.iter().map(|way| Mirror::of(way, plan.retracts)).collect(),
+        }
+    }
+}
+
+impl Mirror {
+    fn of(way: &WayBack, retracts: bool) -> Self {
+        let releases = way.suites.iter().map(|suite| Release {
+            suite: suite.suite.to_string(),
+            from_date: suite.from.map(utc),
+            to_date: suite.to.map(utc),
+        });
+        Self {
+            mirror: way.mirror.to_string(),
+            releases: releases.collect(),
+            clients: clients(way, retracts),
+        }
+    }
+}
+
+impl Release {
+    fn sentence(&self) -> String {
+        let known = |date: &Option<String>| date.clone().unwrap_or_else(|| "none".to_owned());
+        let (from, to) = (known(&self.from_date), known(&self.to_date));
+        format!("  {}: Release of {from} -> {to}", self.suite)
+    }
+}
+
+/// What clients of a mirror will do when it goes this way.
+fn clients(way: &WayBack, retracts: bool) -> String {
+    if !way.changes {
+        return "nothing changes for clients".to_owned();
+    }
+    let stays = lent(way.lending).filter(|_| !retracts);
+    let Some(newest) = newest_taken_back(&way.suites) else {
+        let taken =
+            "clients take the Release files at their next update, as none of them is older than what they have seen";
+        return match stays {
+            Some(until) => format!("{taken}; files of {} stay reachable {until}", way.from),
+            None => format!("{taken}; until then, what only {} has is not found", way.from),
+        };
+    };
+    let kept = format!(
+        "clients that updated from {} keep its lists, because APT takes an older Release file for one that has not changed, and \
+         go on asking for its files",
+        way.from
+    );
+    match stays {
+        Some(until) => format!("{kept}, which stay reachable {until}"),
+        None => format!(
+            "{kept}, which are not reachable any more: what only {} has fails with 404 until a Release file newer than {} is \
+             published",
+            way.from,
+            utc(newest)
+        ),
+    }
+}
+
+/// The date of the newest Release file that an older one takes the place of, or none at all; `None` when there is none.
+fn newest_taken_back(suites: &[Redated]) -> Option<Timestamp> {
+    let back = suites.iter().filter(|suite| suite.to < suite.from);
+    back.filter_map(|suite| suite.from).max()
+}
+
+/// How long the files of what is left are reachable; `None` for not at all.
+fn lent(lending: Lending) -> Option<String> {
+    let publications = match lending.generations {
+        0 => None,
+        1 => Some("until there was another publication".to_owned()),
+        n => Some(format!("until there were {n} further publications")),
+    };
+    let time = (!lending.within.is_zero()).then(|| format!("for {}", span(lending.within)));
+    match (time, publications) {
+        (Some(time), Some(publications)) => Some(format!("{time}, and in any case {publications}")),
+        (time, publications) => time.or(publications),
+    }
+}
+
+impl Human for Report {
+    fn human(&self, page: &mut Page) {
+        if self.dry_run {
+            page.line("dry run: nothing is moved");
+        }
+        for (moved, mirror) in self.moves.iter().zip(&self.mirrors) {
+            page.line(moved.sentence());
+            mirror.releases.iter().for_each(|release| page.line(release.sentence()));
+            page.line(format!("  {}", mirror.clients));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn way(dates: &[(Option<i64>, Option<i64>)], generations: u32, hours: u64) -> WayBack {
+        let suite = |(from, to): &(Option<i64>, Option<i64>)| Redated {
+            suite: "stable".parse().expect("valid"),
+            from: from.map(Timestamp::from_unix),
+            to: to.map(Timestamp::from_unix),
+        };
+        WayBack {
+            mirror: "debian".parse().expect("valid"),
+            from: "b".parse().expect("valid"),
+            to: "a".parse().expect("valid"),
+            changes: true,
+            lending: Lending {
+                generations,
+                within: Duration::from_hours(hours),
+            },
+            suites: dates.iter().map(suite).collect(),
+        }
+    }
+
+    #[test]
+    fn people_are_told_what_clients_will_do() {
+        let (back, same, ahead) = ((Some(60), Some(0)), (Some(60), Some(60)), (Some(0), Some(60)));
+        let gone = (Some(120), None);
+        for (way, retracts, parts) in [
+            (
+                way(&[back], 3, 48),
+                false,
+                &[
+                    "updated from b keep its lists",
+                    "stay reachable for 2d, and in any case until there were 3 further",
+                ][..],
+            ),
+            (way(&[back], 3, 0), false, &["until there were 3 further publications"]),
+            (way(&[back], 1, 0), false, &["until there was another publication"]),
+            (way(&[back], 0, 1), false, &["stay reachable for 1h"]),
+            (
+                way(&[back], 0, 0),
+                false,
+                &["404 until a Release file newer than 1970-01-01T00:01:00Z"],
+            ),
+            (
+                way(&[back], 3, 48),
+                true,
+                &["404 until a Release file newer than 1970-01-01T00:01:00Z"],
+            ),
+            (
+                way(&[same, gone, back], 3, 48),
+                true,
+                &["newer than 1970-01-01T00:02:00Z"],
+            ),
+            (
+                way(&[same, ahead], 3, 48),
+                false,
+                &["at their next update", "files of b stay reachable for 2d"],
+            ),
+            (
+                way(&[same], 3, 48),
+                true,
+                &["at their next update", "what only b has is not found"],
+            ),
+        ] {
+            let told = clients(&way, retracts);
+            for part in parts {
+                assert!(told.contains(part), "{part:?} is not in {told:?}");
+            }
+        }
+        let there = WayBack {
+            changes: false,
+            ..way(&[same], 3, 48)
+        };
+        assert_eq!(clients(&there, false), "nothing changes for clients");
+    }
+}
