@@ -4,6 +4,10 @@
 //! never skipped. Which names there are is made up here: the mount knows nothing of times.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands, in its helpers too")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "what find, ls and stat make of links is asked here"
+)]
 
 #[expect(dead_code, reason = "what only other tests need")]
 mod common;
@@ -95,7 +99,6 @@ fn errno(result: io::Result<impl Sized>) -> Option<i32> {
 }
 
 /// What a command prints.
-#[expect(clippy::disallowed_types, reason = "what programs make of links is the question")]
 fn printed(program: &str, arguments: &[&OsStr]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program}: {output:?}");

@@ -87,10 +87,14 @@ impl Place {
         apt
     }
 
-    /// The version of hello that a new machine installs from a source at `path`, by apt with further `options`.
+    /// The version of hello that a new machine installs from a source at `path`. With `options`, it has updated without
+    /// them before: apt knows from an archive's Release file where its snapshots are.
     fn installed_from(&self, path: &str, options: &[&str]) -> Option<String> {
         let apt = self.client(path);
         let run = |words: &[&str]| apt.apt_get(words).args(options).run().success();
+        if !options.is_empty() {
+            apt.update().success();
+        }
         run(&["update", "--error-on=any"]);
         run(&["install", "--yes", "hello"]);
         apt.installed("hello")
@@ -167,7 +171,11 @@ fn apt_gets_what_was_there_at_a_time() {
         );
     }
     assert_eq!(place.led_to("2024-04-02").as_deref(), Some("april"));
-    client.update().code(100).stderr_has("404");
+    client
+        .update()
+        .code(100)
+        .stdout_has("404")
+        .stderr_has("no longer has a Release file");
 }
 
 /// The two ways in which a client can ask for a time.
@@ -224,8 +232,9 @@ fn apt_asks_for_a_time_by_its_own_option_where_it_has_one() {
 fn what_is_made_and_deleted_shows_at_once() {
     let mut site = Site::new(&["debian"]);
     let _mount = site.mount();
-    let link = |time: &str| led_to(&site.env.served(&format!("debian/at/{}", spelling(time))));
-    assert_eq!(link(&now().to_string()), None);
+    let link = |site: &Site, time: &str| led_to(&site.served(&format!("debian/at/{}", spelling(time))));
+    let before = now().to_string();
+    assert_eq!(link(&site, &before), None);
     let created = |env: &TestEnv, name: &str| {
         let list = env.mirrorctl(&["--json", "snapshot", "list"]).success().json();
         let mut snapshots = list["snapshots"].as_array().expect("a list").iter();
@@ -234,7 +243,6 @@ fn what_is_made_and_deleted_shows_at_once() {
     };
     let first = site.next_snapshot("debian");
     let at_first = created(&site.env, &first);
-    let link = |site: &Site, time: &str| led_to(&site.served(&format!("debian/at/{}", spelling(time))));
     assert_eq!(link(&site, &at_first).as_deref(), Some(first.as_str()));
     // From here on, another snapshot is of another second.
     assert!(comes_true(|| now().to_string() > at_first));

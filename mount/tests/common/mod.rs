@@ -364,7 +364,7 @@ impl Tree for MemoryTree {
         if state.links_fail {
             return Err(io::Error::other("cannot know now"));
         }
-        let snapshot = state.links.get(&(mirror, name)).cloned();
+        let snapshot = state.links.get(&(mirror, name)).copied();
         Ok(snapshot.filter(|door| {
             state
                 .snapshots
