@@ -264,9 +264,11 @@ impl fuser::Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    /// There are no symbolic links.
-    fn readlink(&self, _: &Request, _: INodeNo, reply: ReplyData) {
-        reply.error(Errno::EINVAL);
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        shielded("readlink", || match self.0.link_target(ino.0) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(refusal("readlink", ino, &error)),
+        });
     }
 
     fn ioctl(

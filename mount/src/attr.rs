@@ -12,6 +12,10 @@ use fuser::{FileAttr, FileType, INodeNo};
 /// change after the change was told.
 pub const FOR_EVER: Duration = Duration::from_hours(10 * 365 * 24);
 
+/// How long the kernel may remember a link: not at all. There are as many names of links as anybody makes up, so nobody
+/// keeps a record of which of them would have to be told of a change. Asking costs one question per walk.
+pub(crate) const LINK: Duration = Duration::ZERO;
+
 /// Longest name, in bytes: what `statfs` promises and a look-up enforces (the kernel itself lets longer names pass).
 pub const NAME_MAX: usize = 255;
 
@@ -23,6 +27,8 @@ const STAT_BLOCK: u64 = 512;
 
 const FILE_MODE: u16 = 0o444;
 const DIRECTORY_MODE: u16 = 0o555;
+/// What every link has on Linux; it means nothing.
+const LINK_MODE: u16 = 0o777;
 
 /// A size no file can have: the kernel refuses to make an inode of attributes that claim it.
 const IMPOSSIBLE_SIZE: u64 = u64::MAX;
@@ -36,6 +42,14 @@ pub fn directory(ino: u64, mtime: i64) -> FileAttr {
 /// Attributes of the file `ino` of `size` bytes, changed at `mtime` (seconds since 1970).
 pub fn file(ino: u64, size: u64, mtime: i64) -> FileAttr {
     plain(ino, FileType::RegularFile, FILE_MODE, size, mtime)
+}
+
+/// Attributes of the link `ino`, whose target has `length` bytes and changed at `mtime` (seconds since 1970).
+pub(crate) fn link(ino: u64, length: usize, mtime: i64) -> FileAttr {
+    FileAttr {
+        blocks: 0,
+        ..plain(ino, FileType::Symlink, LINK_MODE, length as u64, mtime)
+    }
 }
 
 /// Attributes that stand for "there is no such name": the protocol says so with inode number 0.

@@ -19,6 +19,8 @@ pub enum FsError {
     NotADirectory,
     /// A file was needed.
     IsADirectory,
+    /// What was asked makes no sense for this kind of thing: where a file leads, or what bytes a link has.
+    WrongKind,
     /// There is no such extended attribute.
     NoSuchAttribute,
     /// The blob's bytes are fewer or more than were recorded: no byte of it can be trusted.
@@ -37,6 +39,7 @@ impl FsError {
             Self::NameTooLong => Errno::ENAMETOOLONG,
             Self::NotADirectory => Errno::ENOTDIR,
             Self::IsADirectory => Errno::EISDIR,
+            Self::WrongKind => Errno::EINVAL,
             Self::NoSuchAttribute => Errno::ENODATA,
             Self::Unavailable(error) if out_of_descriptors(error) => Errno::EMFILE,
             Self::Damaged | Self::OutOfRange | Self::Unavailable(_) => Errno::EIO,
@@ -46,9 +49,12 @@ impl FsError {
     /// Whether somebody should look into it: everything that is not an ordinary answer to an ordinary question.
     pub fn is_trouble(&self) -> bool {
         match self {
-            Self::NotFound | Self::NameTooLong | Self::NotADirectory | Self::IsADirectory | Self::NoSuchAttribute => {
-                false
-            }
+            Self::NotFound
+            | Self::NameTooLong
+            | Self::NotADirectory
+            | Self::IsADirectory
+            | Self::WrongKind
+            | Self::NoSuchAttribute => false,
             Self::Damaged | Self::OutOfRange | Self::Unavailable(_) => true,
         }
     }
@@ -66,6 +72,7 @@ impl fmt::Display for FsError {
             Self::NameTooLong => "the name is longer than 255 bytes",
             Self::NotADirectory => "not a directory",
             Self::IsADirectory => "is a directory",
+            Self::WrongKind => "not a thing of which that can be asked",
             Self::NoSuchAttribute => "no such extended attribute",
             Self::Damaged => "the blob's length is not the recorded one",
             Self::OutOfRange => "a number of the tree is too large for an inode number",
@@ -82,6 +89,7 @@ impl std::error::Error for FsError {
             | Self::NameTooLong
             | Self::NotADirectory
             | Self::IsADirectory
+            | Self::WrongKind
             | Self::NoSuchAttribute
             | Self::Damaged
             | Self::OutOfRange => None,

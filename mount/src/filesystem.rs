@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! /                       the mirrors; changes, and the kernel is told
-//! /<mirror>/              the pointers that are set, and `snapshots`; changes, and the kernel is told
+//! /<mirror>/              the pointers that are set, `snapshots` and `at`; changes, and the kernel is told
 //! /<mirror>/snapshots/    the snapshots; changes, and the kernel is told
+//! /<mirror>/at/           links to snapshots, never listed; changes, and the kernel asks every time
 //! /<mirror>/.doors.<…>/   superseded doors by number: unlisted, under a name that is new with every start
 //! below any door          the archive: nothing there ever changes
 //! ```
@@ -26,6 +27,7 @@ use crate::cache::{Doors, Listings, lock};
 use crate::error::FsError;
 use crate::handed::HandedOut;
 use crate::ino::Ino;
+use crate::links::AT;
 use crate::tree::{BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, MirrorNo, NamedDoor, Node, Totals, Tree};
 
 /// The extended attribute of a door's root that names the snapshot.
@@ -158,8 +160,9 @@ impl Filesystem {
             Ino::Mirror(mirror) => self.lookup_in_mirror(mirror, name),
             Ino::Snapshots(mirror) => self.lookup_snapshot(mirror, name),
             Ino::Hidden(mirror) => self.lookup_moved_aside(mirror, name),
+            Ino::At(mirror) => self.lookup_link(mirror, name),
             Ino::Directory(door, dir) => self.lookup_behind(door, dir, name),
-            Ino::File(_) => Err(FsError::NotADirectory),
+            Ino::Link(_) | Ino::File(_) => Err(FsError::NotADirectory),
         }
     }
 
@@ -183,6 +186,9 @@ impl Filesystem {
         if *name == *SNAPSHOTS {
             self.handed.snapshots_directory(mirror);
             return self.present_own(Ino::Snapshots(mirror));
+        }
+        if *name == *AT {
+            return self.present_own(Ino::At(mirror));
         }
         if *name == *self.hidden.doors {
             return self.present_own(Ino::Hidden(mirror));
@@ -235,8 +241,11 @@ impl Filesystem {
     /// When there is no such thing (any more), or it cannot be known now.
     pub fn attributes(&self, ino: u64) -> Result<(FileAttr, Duration), FsError> {
         let attr = match Ino::from_number(ino).ok_or(FsError::NotFound)? {
-            Ino::Root | Ino::Mirror(_) | Ino::Snapshots(_) | Ino::Hidden(_) => attr::directory(ino, self.own_time),
+            Ino::Root | Ino::Mirror(_) | Ino::Snapshots(_) | Ino::Hidden(_) | Ino::At(_) => {
+                attr::directory(ino, self.own_time)
+            }
             Ino::Directory(door, _) => attr::directory(ino, self.facts(door)?.mtime),
+            Ino::Link(door) => return Ok((self.link_attributes(door)?, attr::LINK)),
             Ino::File(file) => {
                 let node = self.tree.file(file)?.ok_or(FsError::NotFound)?;
                 attr::file(ino, node.size, node.mtime)
@@ -251,7 +260,7 @@ impl Filesystem {
     /// When there is no such directory (any more), or it cannot be known now.
     pub fn list(&self, ino: u64, offset: u64, mut receive: impl FnMut(&Listed<'_>) -> Room) -> Result<(), FsError> {
         let directory = Ino::from_number(ino).ok_or(FsError::NotFound)?;
-        if let Ino::File(_) = directory {
+        if let Ino::Link(_) | Ino::File(_) = directory {
             return Err(FsError::NotADirectory);
         }
         let (own, _) = self.attributes(ino)?;
@@ -269,9 +278,13 @@ impl Filesystem {
         }
         match directory {
             Ino::Directory(door, dir) => self.list_behind(door, dir, offset, receive),
-            Ino::Root | Ino::Mirror(_) | Ino::Snapshots(_) | Ino::Hidden(_) | Ino::File(_) => {
-                self.list_own(directory, offset, receive)
-            }
+            Ino::Root
+            | Ino::Mirror(_)
+            | Ino::Snapshots(_)
+            | Ino::Hidden(_)
+            | Ino::At(_)
+            | Ino::Link(_)
+            | Ino::File(_) => self.list_own(directory, offset, receive),
         }
     }
 
@@ -280,8 +293,8 @@ impl Filesystem {
     fn parent_shown(&self, directory: Ino) -> Result<FileAttr, FsError> {
         let parent = match directory {
             Ino::Root | Ino::Mirror(_) => Ino::Root,
-            Ino::Snapshots(mirror) | Ino::Hidden(mirror) => Ino::Mirror(mirror),
-            Ino::Directory(..) | Ino::File(_) => directory,
+            Ino::Snapshots(mirror) | Ino::Hidden(mirror) | Ino::At(mirror) => Ino::Mirror(mirror),
+            Ino::Directory(..) | Ino::Link(_) | Ino::File(_) => directory,
         };
         Ok(self.attributes(number(parent)?)?.0)
     }
@@ -363,18 +376,18 @@ impl Filesystem {
                 let mut entries = self.door_entries(self.tree.pointers(mirror)?)?;
                 // Pointers have no number that outlives a move. They are few and fit one page, so that their place
                 // in the list will do.
-                for (offset, entry) in (FIRST_ENTRY + 1..).zip(&mut entries) {
+                for (offset, entry) in (FIRST_ENTRY + 2..).zip(&mut entries) {
                     entry.offset = offset;
                 }
-                entries.push(FixedEntry {
-                    offset: FIRST_ENTRY,
-                    name: SNAPSHOTS.into(),
-                    ino: Ino::Snapshots(mirror),
-                });
+                let own = [(SNAPSHOTS, Ino::Snapshots(mirror)), (AT, Ino::At(mirror))];
+                for (offset, (name, ino)) in (FIRST_ENTRY..).zip(own) {
+                    let name = name.into();
+                    entries.push(FixedEntry { offset, name, ino });
+                }
                 entries
             }
             Ino::Snapshots(mirror) => self.door_entries(self.tree.snapshots(mirror)?)?,
-            Ino::Hidden(_) | Ino::Directory(..) | Ino::File(_) => Vec::new(),
+            Ino::Hidden(_) | Ino::At(_) | Ino::Directory(..) | Ino::Link(_) | Ino::File(_) => Vec::new(),
         };
         entries.sort_unstable_by_key(|entry| entry.offset);
         Ok(entries)
@@ -404,9 +417,10 @@ impl Filesystem {
     pub fn read(&self, ino: u64, offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
         match Ino::from_number(ino).ok_or(FsError::NotFound)? {
             Ino::File(FileId { blob, .. }) => self.blobs.read(&*self.tree, blob, offset, buffer),
-            Ino::Root | Ino::Mirror(_) | Ino::Snapshots(_) | Ino::Hidden(_) | Ino::Directory(..) => {
+            Ino::Root | Ino::Mirror(_) | Ino::Snapshots(_) | Ino::Hidden(_) | Ino::At(_) | Ino::Directory(..) => {
                 Err(FsError::IsADirectory)
             }
+            Ino::Link(_) => Err(FsError::WrongKind),
         }
     }
 
@@ -517,7 +531,7 @@ impl Filesystem {
     }
 }
 
-fn number(ino: Ino) -> Result<u64, FsError> {
+pub(crate) fn number(ino: Ino) -> Result<u64, FsError> {
     ino.number().ok_or(FsError::OutOfRange)
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Owns the two-way translation between what a thing *is* and the number the kernel knows it by. There is no table:
 //! a number is computed from the thing and the thing from the number, so forgetting costs nothing and a restarted
-//! process answers the same numbers. It must never give two things one number, nor one directory two places.
+//! process answers the same numbers. It must never give two things one number, nor one directory two places. (A link
+//! may have many names: a number stands for where it leads.)
 //!
 //! ```text
 //! bit 63 62                     32 31                              0
 //!      0 | door, 31 bits, not 0   | directory, 32 bits              |  a directory behind a door
+//!      0 | door, 31 bits, not 0   | all ones                        |  the link that leads to a snapshot's door
 //!      0 | 0                      | mirror + 1, 30 bits | kind, 2   |  a directory of the mount itself; 1 is the root
 //!      1 | blob, 30 bits               | serial time, 33 bits       |  a file
 //! ```
@@ -24,6 +26,9 @@ const KIND_BITS: u32 = 2;
 const KIND_MIRROR: u64 = 0;
 const KIND_SNAPSHOTS: u64 = 1;
 const KIND_HIDDEN: u64 = 2;
+const KIND_AT: u64 = 3;
+/// What stands in a directory's place for the link to a door: one more than the largest directory number.
+const LINK: u32 = DirNo::MAX + 1;
 
 /// What an inode number stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,8 +41,12 @@ pub enum Ino {
     Snapshots(MirrorNo),
     /// The unlisted directory of a mirror to which superseded doors are moved aside.
     Hidden(MirrorNo),
+    /// The directory `at` of a mirror, whose names are links to snapshots.
+    At(MirrorNo),
     /// One directory path behind one door.
     Directory(Door, DirNo),
+    /// The link that leads to a snapshot, the same under every name.
+    Link(Door),
     /// A file, the same behind every door.
     File(FileId),
 }
@@ -50,9 +59,9 @@ impl Ino {
             Self::Mirror(mirror) => fixed(mirror, KIND_MIRROR),
             Self::Snapshots(mirror) => fixed(mirror, KIND_SNAPSHOTS),
             Self::Hidden(mirror) => fixed(mirror, KIND_HIDDEN),
-            Self::Directory(door, dir) => (1..=Door::MAX)
-                .contains(&door.0)
-                .then(|| u64::from(door.0) << DOOR_SHIFT | u64::from(dir.0)),
+            Self::At(mirror) => fixed(mirror, KIND_AT),
+            Self::Directory(door, DirNo(dir)) => (dir <= DirNo::MAX).then_some(dir).and_then(|dir| at_door(door, dir)),
+            Self::Link(door) => at_door(door, LINK),
             Self::File(FileId { blob, serial }) => (blob.0 <= BlobNo::MAX && serial <= SERIAL_MAX)
                 .then(|| FILE | u64::from(blob.0) << SERIAL_BITS | serial),
         }
@@ -69,8 +78,10 @@ impl Ino {
         }
         let door = low_word(number >> DOOR_SHIFT);
         let low = low_word(number);
-        if door != 0 {
-            return Some(Self::Directory(Door(door), DirNo(low)));
+        match (door, low) {
+            (0, _) => {}
+            (door, LINK) => return Some(Self::Link(Door(door))),
+            (door, dir) => return Some(Self::Directory(Door(door), DirNo(dir))),
         }
         if number == ROOT {
             return Some(Self::Root);
@@ -80,6 +91,7 @@ impl Ino {
             KIND_MIRROR => Some(Self::Mirror(mirror)),
             KIND_SNAPSHOTS => Some(Self::Snapshots(mirror)),
             KIND_HIDDEN => Some(Self::Hidden(mirror)),
+            KIND_AT => Some(Self::At(mirror)),
             _ => None,
         }
     }
@@ -87,6 +99,12 @@ impl Ino {
 
 fn fixed(mirror: MirrorNo, kind: u64) -> Option<u64> {
     (mirror.0 <= MirrorNo::MAX).then(|| (u64::from(mirror.0) + 1) << KIND_BITS | kind)
+}
+
+fn at_door(door: Door, low: u32) -> Option<u64> {
+    (1..=Door::MAX)
+        .contains(&door.0)
+        .then(|| u64::from(door.0) << DOOR_SHIFT | u64::from(low))
 }
 
 /// The low 32 bits: the callers have shifted the field they want there.
@@ -112,9 +130,13 @@ mod tests {
             (Ino::Mirror(MirrorNo(0)), 4),
             (Ino::Snapshots(MirrorNo(0)), 5),
             (Ino::Hidden(MirrorNo(0)), 6),
+            (Ino::At(MirrorNo(0)), 7),
             (Ino::Mirror(MirrorNo(MirrorNo::MAX)), 0xffff_fffc),
+            (Ino::At(MirrorNo(MirrorNo::MAX)), 0xffff_ffff),
             (Ino::Directory(Door(1), DirNo(0)), 1 << 32),
-            (Ino::Directory(Door(Door::MAX), DirNo(u32::MAX)), (1 << 63) - 1),
+            (Ino::Link(Door(1)), (2 << 32) - 1),
+            (Ino::Directory(Door(Door::MAX), DirNo(DirNo::MAX)), (1 << 63) - 2),
+            (Ino::Link(Door(Door::MAX)), (1 << 63) - 1),
             (file(0, 0), 1 << 63),
             (file(1, 0), 1 << 63 | 1 << 33),
             (file(BlobNo::MAX, (1 << 33) - 1), u64::MAX),
@@ -131,6 +153,10 @@ mod tests {
             Ino::Mirror(MirrorNo(MirrorNo::MAX + 1)),
             Ino::Directory(Door(0), DirNo(1)),
             Ino::Directory(Door(Door::MAX + 1), DirNo(1)),
+            Ino::Directory(Door(1), DirNo(DirNo::MAX + 1)),
+            Ino::Link(Door(0)),
+            Ino::Link(Door(Door::MAX + 1)),
+            Ino::At(MirrorNo(MirrorNo::MAX + 1)),
             file(BlobNo::MAX + 1, 0),
             file(0, 1 << 33),
         ];
@@ -141,7 +167,7 @@ mod tests {
 
     #[test]
     fn numbers_never_given_out_stand_for_nothing() {
-        for number in [0, 2, 3, 7] {
+        for number in [0, 2, 3] {
             assert_eq!(Ino::from_number(number), None, "{number}");
         }
     }

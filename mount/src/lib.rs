@@ -7,6 +7,7 @@
 //! /<mirror>/current/…             what the pointer `current` leads to now
 //! /<mirror>/staging/…             what the pointer `staging` leads to now
 //! /<mirror>/snapshots/<name>/…    every snapshot
+//! /<mirror>/at/<name>             a link to one of them, found by names that the tree knows and nobody lists
 //! ```
 //!
 //! # What is promised
@@ -24,7 +25,7 @@
 //!
 //! # How it is arranged
 //! [`tree`] is the port. [`ino`] makes numbers, [`attr`] attributes and times to live, [`error`] error numbers;
-//! [`filesystem`] has the semantics, without requests or replies. `adapter` connects it to the kernel, `reconcile` tells
+//! [`filesystem`] has the semantics, without requests or replies, and [`links`] its part about links. `adapter` connects it to the kernel, `reconcile` tells
 //! the kernel what changed, `session` mounts and unmounts.
 
 mod adapter;
@@ -36,6 +37,7 @@ pub mod filesystem;
 mod handed;
 pub mod ino;
 mod kernel;
+pub mod links;
 mod mount_table;
 mod reconcile;
 mod session;
@@ -55,7 +57,7 @@ pub use tree::Tree;
 pub struct Options {
     /// What the table of mounts shows as mounted: the state directory.
     pub fsname: OsString,
-    /// Modification time of the directories that are the mount's own (the root, a mirror's, `snapshots`), in seconds
+    /// Modification time of the directories that are the mount's own (the root, a mirror's, `snapshots`, `at`), in seconds
     /// since 1970.
     pub own_time: i64,
     /// Threads that serve requests. More than one, so that a read from disk does not make look-ups wait.

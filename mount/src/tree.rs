@@ -29,9 +29,14 @@ impl Door {
     pub const MAX: u32 = (1 << 31) - 1;
 }
 
-/// One directory path inside archives, the same number behind every door.
+/// One directory path inside archives, the same number behind every door. At most [`DirNo::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DirNo(pub u32);
+
+impl DirNo {
+    /// Largest directory number: the one after it, behind a door, is the inode number of the link that leads there.
+    pub const MAX: u32 = u32::MAX - 1;
+}
 
 /// One blob. At most [`BlobNo::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +147,13 @@ pub trait Tree: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be known now.
     fn snapshot(&self, mirror: MirrorNo, name: &[u8]) -> io::Result<Option<Door>>;
+
+    /// The snapshot of `mirror` to which the link called `name` leads, as of now. Such names cannot be listed. What was
+    /// absent may be there at the next question, and what a name leads to may change.
+    ///
+    /// # Errors
+    /// When it cannot be known now.
+    fn snapshot_at(&self, mirror: MirrorNo, name: &[u8]) -> io::Result<Option<Door>>;
 
     /// Whether `door` is a move of a pointer of `mirror` that a later move has superseded.
     ///

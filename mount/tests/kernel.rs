@@ -129,8 +129,8 @@ fn mirrors_pointers_and_snapshots_are_shown() {
     tree.add_mirror("security");
     let mounted = Mounted::new(tree);
     assert_eq!(mounted.list(""), ["debian", "security"]);
-    assert_eq!(mounted.list("debian"), ["current", "snapshots"]);
-    assert_eq!(mounted.list("security"), ["snapshots"]);
+    assert_eq!(mounted.list("debian"), ["at", "current", "snapshots"]);
+    assert_eq!(mounted.list("security"), ["at", "snapshots"]);
     assert_eq!(mounted.list("debian/snapshots"), ["one", "two"]);
     assert_eq!(mounted.list("security/snapshots"), [""; 0]);
     assert_eq!(mounted.list("debian/current"), ["dists", "only", "pool"]);
@@ -143,7 +143,7 @@ fn mirrors_pointers_and_snapshots_are_shown() {
         "nothing",
         "debian/snapshots/three",
         "debian/current/pool/x",
-        "debian/at",
+        "debian/at/2026-03-01",
     ] {
         assert!(mounted.is_absent(absent), "{absent}");
     }
@@ -564,7 +564,7 @@ fn doors_are_hidden() {
     ] {
         assert!(mounted.is_absent(&format!("debian/{path}")), "{path}");
     }
-    assert_eq!(mounted.list("debian"), ["current", "snapshots"]);
+    assert_eq!(mounted.list("debian"), ["at", "current", "snapshots"]);
     // Who is in an old tree sees the hidden name; it leads to superseded doors only, and lists none.
     let aside = fs::read_link(format!("/proc/self/fd/{}", held.as_raw_fd())).unwrap();
     let hidden = aside.parent().unwrap();
@@ -754,12 +754,12 @@ fn a_pointer_can_be_set_and_unset() {
     assert!(mounted.is_absent("debian/staging"));
     mounted.tree.point(mirror, "staging", "two");
     mounted.reconcile();
-    assert_eq!(mounted.list("debian"), ["current", "snapshots", "staging"]);
+    assert_eq!(mounted.list("debian"), ["at", "current", "snapshots", "staging"]);
     assert_eq!(mounted.read("debian/staging/dists/stable/InRelease"), "two");
     mounted.tree.unset(mirror, "staging");
     mounted.reconcile();
     assert!(mounted.is_absent("debian/staging"));
-    assert_eq!(mounted.list("debian"), ["current", "snapshots"]);
+    assert_eq!(mounted.list("debian"), ["at", "current", "snapshots"]);
     mounted.reconcile();
     assert_eq!(
         mounted.read("debian/current/dists/stable/InRelease"),

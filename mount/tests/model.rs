@@ -22,6 +22,7 @@ use proptest::prelude::*;
 const MIRRORS: [&str; 3] = ["alpha", "beta", "gamma"];
 const POINTERS: [&str; 2] = ["current", "staging"];
 const SNAPSHOTS: [&str; 4] = ["s1", "s2", "s3", "s4"];
+const LINKS: [&str; 3] = ["then", "2026-03-01", "x"];
 
 /// One step of a history.
 #[derive(Debug, Clone)]
@@ -33,6 +34,7 @@ enum Step {
     RenameSnapshot(usize, usize, usize),
     Point(usize, usize, usize),
     Unset(usize, usize),
+    Link(usize, usize, usize),
 }
 
 /// What should be there: per mirror its snapshots and pointers, each with its files.
@@ -45,6 +47,17 @@ struct ModelMirror {
     number: MirrorNo,
     snapshots: BTreeMap<&'static str, Files>,
     pointers: BTreeMap<&'static str, Files>,
+    /// Where links lead; nowhere when that snapshot is gone.
+    links: BTreeMap<&'static str, Option<&'static str>>,
+}
+
+impl ModelMirror {
+    /// Lets links to `snapshot` lead to `to`.
+    fn relink(&mut self, snapshot: &str, to: Option<&'static str>) {
+        for link in self.links.values_mut().filter(|link| **link == Some(snapshot)) {
+            *link = to;
+        }
+    }
 }
 
 /// What a walk finds.
@@ -66,6 +79,7 @@ impl Model {
                         number,
                         snapshots: BTreeMap::new(),
                         pointers: BTreeMap::new(),
+                        links: BTreeMap::new(),
                     };
                     self.mirrors.insert(name, empty);
                 }
@@ -79,6 +93,7 @@ impl Model {
                 if let Some(mirror) = self.mirrors.get_mut(MIRRORS[*mirror]) {
                     tree.add_snapshot(mirror.number, SNAPSHOTS[*snapshot], files.clone());
                     mirror.snapshots.insert(SNAPSHOTS[*snapshot], files.clone());
+                    mirror.relink(SNAPSHOTS[*snapshot], None);
                 }
             }
             Step::RemoveSnapshot(mirror, snapshot) => {
@@ -86,6 +101,7 @@ impl Model {
                     && mirror.snapshots.remove(SNAPSHOTS[*snapshot]).is_some()
                 {
                     tree.remove_snapshot(mirror.number, SNAPSHOTS[*snapshot]);
+                    mirror.relink(SNAPSHOTS[*snapshot], None);
                 }
             }
             Step::RenameSnapshot(mirror, old, new) => {
@@ -94,6 +110,10 @@ impl Model {
                 {
                     tree.rename_snapshot(mirror.number, SNAPSHOTS[*old], SNAPSHOTS[*new]);
                     mirror.snapshots.insert(SNAPSHOTS[*new], files);
+                    if old != new {
+                        mirror.relink(SNAPSHOTS[*new], None);
+                        mirror.relink(SNAPSHOTS[*old], Some(SNAPSHOTS[*new]));
+                    }
                 }
             }
             Step::Point(mirror, pointer, snapshot) => {
@@ -110,14 +130,36 @@ impl Model {
                     mirror.pointers.remove(POINTERS[*pointer]);
                 }
             }
+            Step::Link(mirror, link, snapshot) => {
+                if let Some(mirror) = self.mirrors.get_mut(MIRRORS[*mirror])
+                    && mirror.snapshots.contains_key(SNAPSHOTS[*snapshot])
+                {
+                    tree.link(mirror.number, LINKS[*link], SNAPSHOTS[*snapshot]);
+                    mirror.links.insert(LINKS[*link], Some(SNAPSHOTS[*snapshot]));
+                }
+            }
         }
     }
 
-    /// Everything that can be walked to, by path.
+    /// Every link by its path, and the snapshot it leads to, by its path too.
+    fn links(&self) -> Vec<(String, Option<String>)> {
+        let mut links = Vec::new();
+        for (name, mirror) in &self.mirrors {
+            for link in LINKS {
+                let snapshot = mirror.links.get(link).copied().flatten();
+                let leads_to = snapshot.map(|snapshot| format!("{name}/snapshots/{snapshot}"));
+                links.push((format!("{name}/at/{link}"), leads_to));
+            }
+        }
+        links
+    }
+
+    /// Everything that can be walked to by names that are listed, by path.
     fn everything(&self) -> BTreeMap<String, Found> {
         let mut found = BTreeMap::from([(String::new(), Found::Directory(BTreeSet::new()))]);
         for (name, mirror) in &self.mirrors {
             add(&mut found, &format!("{name}/snapshots"), None);
+            add(&mut found, &format!("{name}/at"), None);
             for (snapshot, files) in &mirror.snapshots {
                 add_files(&mut found, &format!("{name}/snapshots/{snapshot}"), files);
             }
@@ -169,7 +211,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (mirror.clone(), snapshot.clone()).prop_map(|(m, s)| Step::RemoveSnapshot(m, s)),
         2 => (mirror.clone(), snapshot.clone(), snapshot.clone()).prop_map(|(m, a, b)| Step::RenameSnapshot(m, a, b)),
         6 => (mirror.clone(), pointer.clone(), snapshot).prop_map(|(m, p, s)| Step::Point(m, p, s)),
-        1 => (mirror, pointer).prop_map(|(m, p)| Step::Unset(m, p)),
+        1 => (mirror.clone(), pointer).prop_map(|(m, p)| Step::Unset(m, p)),
+        4 => (mirror, 0..LINKS.len(), 0..SNAPSHOTS.len()).prop_map(|(m, l, s)| Step::Link(m, l, s)),
     ]
 }
 
@@ -275,6 +318,20 @@ proptest! {
                     prop_assert_eq!(places.insert(attr.ino.0, path.clone()), None, "one place: {}", path);
                 }
             }
+            for (path, leads_to) in model.links() {
+                let link = walk(&filesystem, &path);
+                let Some(snapshot) = leads_to else {
+                    prop_assert!(matches!(link, Err(FsError::NotFound)), "{}", path);
+                    continue;
+                };
+                let attr = link.unwrap_or_else(|error| panic!("{path}: {error}"));
+                let target = String::from_utf8(filesystem.link_target(attr.ino.0).unwrap()).unwrap();
+                let (_, below) = snapshot.split_once('/').unwrap();
+                prop_assert_eq!(&target, &format!("../{below}"), "{}", &path);
+                prop_assert_eq!((attr.kind, attr.size), (FileType::Symlink, target.len() as u64), "{}", &path);
+                prop_assert_eq!(filesystem.attributes(attr.ino.0).unwrap().0, attr, "{}", path);
+                prop_assert!(everything.contains_key(&snapshot));
+            }
             for (path, found) in &everything {
                 let absent = format!("{path}/absent");
                 match (walk(&filesystem, &absent), found) {
@@ -298,6 +355,7 @@ proptest! {
             let _ = filesystem.attributes(number);
             let _ = filesystem.list(number, offset, |_| Room::Left);
             let _ = filesystem.read(number, offset, &mut buffer);
+            let _ = filesystem.link_target(number);
             let _ = filesystem.extended_attribute(number, &name);
             let _ = filesystem.extended_attributes(number);
         }
@@ -344,6 +402,7 @@ fn numbers_tell_what_they_stand_for() {
     let at = |path: &str| Ino::from_number(walk(&filesystem, path).unwrap().ino.0).unwrap();
     assert_eq!(at("alpha"), Ino::Mirror(mirror));
     assert_eq!(at("alpha/snapshots"), Ino::Snapshots(mirror));
+    assert_eq!(at("alpha/at"), Ino::At(mirror));
     assert!(matches!(at("alpha/current"), Ino::Directory(behind, _) if behind == door));
     assert!(matches!(at("alpha/current/dists/a"), Ino::File(file) if file.serial > 0));
     assert!(matches!(at("alpha/current/pool/a"), Ino::File(file) if file.serial == 0));

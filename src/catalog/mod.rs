@@ -28,6 +28,7 @@ mod sql_types;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod times;
 mod traceless;
 mod tree;
 mod wishes;

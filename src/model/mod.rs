@@ -17,6 +17,7 @@ mod pointer;
 mod proxy_url;
 mod repo_path;
 mod shrink;
+mod spelling;
 mod terms;
 mod timestamp;
 mod tls;

@@ -1,11 +1,13 @@
 //! The bridge between the mount and the store: what the mount's port asks, answered from catalog and blobs.
 //!
 //! Owns the meaning of a door (a snapshot, or one move of a pointer), the numbers by which the mount knows mirrors,
-//! directories and blobs, and the times that files show. It changes nothing, and knows nothing of inodes or FUSE.
+//! directories and blobs, and the times that files show. It changes nothing, and knows nothing of inodes or FUSE. The
+//! time of day, after which no time has a tree yet, is told by a clock that it is given.
 
 mod doors;
 mod last_known;
 mod readers;
+mod times;
 
 use std::fs::File;
 use std::io;
@@ -18,7 +20,7 @@ use mirrorctl_mount::tree::{
 
 use crate::blobs::BlobStore;
 use crate::catalog::{BlobRow, CatalogError, CatalogReader, DirRow, FileRow, MirrorRow, ROOT_DIR, TreeNode};
-use crate::model::{Digest, Role, SnapshotName, Timestamp};
+use crate::model::{Clock, Digest, Role, SnapshotName, Timestamp};
 use doors::{DoorCache, DoorTarget};
 use last_known::{LastKnown, ManifestTree};
 use readers::Readers;
@@ -30,6 +32,7 @@ pub struct View {
     blobs: BlobStore,
     doors: DoorCache,
     last_known: LastKnown,
+    clock: Clock,
     /// One at a time, so that what was read first is not remembered last.
     refreshing: Mutex<()>,
 }
@@ -44,17 +47,18 @@ pub struct Version {
 }
 
 impl View {
-    /// A view of the catalog at `catalog` and its blobs. It knows nothing to fall back on before the first
-    /// [`View::refresh`].
+    /// A view of the catalog at `catalog` and its blobs, by the time that `clock` tells. It knows nothing to fall back on
+    /// before the first [`View::refresh`].
     ///
     /// # Errors
     /// When the catalog cannot be opened.
-    pub fn open(catalog: PathBuf, blobs: BlobStore) -> Result<Self, CatalogError> {
+    pub fn open(catalog: PathBuf, blobs: BlobStore, clock: Clock) -> Result<Self, CatalogError> {
         Ok(Self {
             readers: Readers::open(catalog)?,
             blobs,
             doors: DoorCache::default(),
             last_known: LastKnown::default(),
+            clock,
             refreshing: Mutex::default(),
         })
     }
@@ -170,6 +174,10 @@ impl Tree for View {
             .readers
             .read(|reader| reader.snapshot_named(mirror_row(mirror), &name))?;
         row.map(doors::of_snapshot).transpose()
+    }
+
+    fn snapshot_at(&self, mirror: MirrorNo, name: &[u8]) -> io::Result<Option<Door>> {
+        self.newest_at(mirror, name)
     }
 
     fn superseded(&self, mirror: MirrorNo, door: Door) -> io::Result<bool> {

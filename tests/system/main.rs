@@ -16,5 +16,6 @@ mod promoting;
 mod site;
 mod stopping;
 mod tls;
+mod travel;
 mod users;
 mod walkthrough;

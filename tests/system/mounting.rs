@@ -112,7 +112,7 @@ fn a_mount_lives_until_it_is_told_to_end() {
         mount
             .daemon()
             .wait_until("its report", |daemon| daemon.stdout().contains(&line));
-        assert_eq!(names(&site.served("debian")), ["current", "snapshots", "staging"]);
+        assert_eq!(names(&site.served("debian")), ["at", "current", "snapshots", "staging"]);
         let serving = (site.env.mount_dir(), Some(pid.into()), "serving".to_owned());
         assert_eq!(mounts(&site.env), [serving]);
         site.env.mirrorctl(&["status"]).success().stdout_has(&line);
@@ -137,7 +137,7 @@ fn a_mount_in_the_background_is_there_when_the_command_returns() {
         .mirrorctl(&["--json", "mount", "--background"])
         .success()
         .json();
-    assert_eq!(names(&site.served("debian")), ["current", "snapshots", "staging"]);
+    assert_eq!(names(&site.served("debian")), ["at", "current", "snapshots", "staging"]);
     let serving = (site.env.mount_dir(), report["pid"].as_u64(), "serving".to_owned());
     assert_eq!(mounts(&site.env), [serving]);
     let already = format!("already served by process {}", report["pid"]);
@@ -184,7 +184,7 @@ fn a_second_mount_is_refused_whatever_the_first_one_does() {
     mount.daemon().signal(Signal::Stop);
     site.env.mirrorctl(&["mount"]).code(3).stderr_has(&already);
     mount.daemon().signal(Signal::Continue);
-    assert_eq!(names(&site.served("debian")), ["current", "snapshots", "staging"]);
+    assert_eq!(names(&site.served("debian")), ["at", "current", "snapshots", "staging"]);
     by_link(&["unmount"]).success();
     assert!(!is_mounted(&site.env));
     mount.stop().success();
@@ -214,7 +214,7 @@ fn unmounting_does_not_wait_for_who_is_inside() {
         assert!(mounts(&site.env).is_empty(), "{way}");
         // While the shell still is where it was, the next one can be mounted.
         let mount = site.mount();
-        assert_eq!(names(&site.served("debian")), ["current", "snapshots", "staging"]);
+        assert_eq!(names(&site.served("debian")), ["at", "current", "snapshots", "staging"]);
         mount.stop().success();
         drop(shell);
     }
@@ -237,7 +237,7 @@ fn a_dead_mount_is_known_replaced_and_taken_away() {
     let shell = shell_in(&site.served("debian/current/dists/stable"));
     kill(&mut first);
     let mut second = site.mount();
-    assert_eq!(names(&site.served("debian")), ["current", "snapshots", "staging"]);
+    assert_eq!(names(&site.served("debian")), ["at", "current", "snapshots", "staging"]);
     assert_eq!(mounted_below(&site.env.mount_dir()).len(), 1);
     assert_eq!(mounts(&site.env).len(), 1);
     kill(&mut second);
@@ -316,7 +316,7 @@ fn two_mounts_of_one_state_are_told_alike_and_end_alone() {
     assert_eq!(mounted_below(site.env.root()), [site.env.mount_dir()]);
     assert_eq!(mounts(&site.env), [serving(&places[0], &mut here)]);
     site.publish("debian", &snapshots[0]);
-    assert_eq!(names(&site.served("debian")), ["current", "snapshots", "staging"]);
+    assert_eq!(names(&site.served("debian")), ["at", "current", "snapshots", "staging"]);
     there.stop().success();
     here.stop().success();
 }
@@ -465,10 +465,12 @@ fn numbers_and_times_are_what_a_web_server_may_rely_on() {
     mount.daemon().signal(Signal::Terminate);
     mount.stop().success();
     let mut mount = site.mount();
-    let own = ["current", "staging", "snapshots"].map(PathBuf::from);
+    let own = ["current", "staging", "snapshots", "at"].map(PathBuf::from);
     let without_own_times = |mut facts: BTreeMap<PathBuf, (u64, i64, u64)>| {
-        // The mount's own directory has the time at which the mount began.
-        facts.get_mut(&own[2]).expect("listed").1 = 0;
+        // The mount's own directories have the time at which the mount began.
+        for directory in &own[2..] {
+            facts.get_mut(directory).expect("listed").1 = 0;
+        }
         facts
     };
     assert_eq!(without_own_times(all(&site)), without_own_times(before));
@@ -570,7 +572,7 @@ fn what_is_published_outlives_the_catalog() {
             "{how}"
         );
         assert_eq!(names(&site.served("")), ["debian"]);
-        assert_eq!(names(&place("")), ["current", "snapshots", "staging"]);
+        assert_eq!(names(&place("")), ["at", "current", "snapshots", "staging"]);
         let staged = tree(&place("staging"));
         assert_eq!(files_of(subtree(&staged, "pool")), pool, "{how}");
         let during = ["current", "staging"].map(|name| facts(&place(name)));

@@ -273,7 +273,7 @@ impl Shown {
         let set = pointers.iter().filter(|(_, target)| target.is_some());
         let expected: Vec<&str> = set.map(|(name, _)| *name).collect();
         let mut listed = names(&site.served(mirror));
-        listed.retain(|name| name != "snapshots");
+        listed.retain(|name| !["at", "snapshots"].contains(&name.as_str()));
         assert_eq!(listed, expected, "ls {mirror} after {after}");
         let listed = names(&site.served(&format!("{mirror}/snapshots")));
         assert_eq!(listed, self.snapshots, "ls {mirror}/snapshots after {after}");

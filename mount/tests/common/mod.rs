@@ -42,6 +42,9 @@ struct State {
     pointers: BTreeMap<(MirrorNo, String), Door>,
     snapshots: BTreeMap<(MirrorNo, String), (Door, Files)>,
     superseded: BTreeSet<(MirrorNo, Door)>,
+    /// Names in `at`, and whether asking for one fails.
+    links: BTreeMap<(MirrorNo, String), Door>,
+    links_fail: bool,
     doors: HashMap<Door, Behind>,
     next_door: u32,
     directories: HashMap<String, DirNo>,
@@ -138,9 +141,22 @@ impl MemoryTree {
         lock(&self.state).snapshots.remove(&(mirror, name.to_owned())).unwrap();
     }
 
+    /// Lets `name` in the directory `at` lead to `snapshot`.
+    pub(crate) fn link(&self, mirror: MirrorNo, name: &str, snapshot: &str) {
+        let mut state = lock(&self.state);
+        let door = state.snapshots[&(mirror, snapshot.to_owned())].0;
+        state.links.insert((mirror, name.to_owned()), door);
+    }
+
+    /// Makes every question about links fail, or not.
+    pub(crate) fn fail_links(&self, fail: bool) {
+        lock(&self.state).links_fail = fail;
+    }
+
     pub(crate) fn rename_snapshot(&self, mirror: MirrorNo, old: &str, new: &str) {
         let mut state = lock(&self.state);
         let snapshot = state.snapshots.remove(&(mirror, old.to_owned())).unwrap();
+        state.doors.get_mut(&snapshot.0).unwrap().facts.snapshot = new.as_bytes().into();
         state.snapshots.insert((mirror, new.to_owned()), snapshot);
     }
 
@@ -340,6 +356,21 @@ impl Tree for MemoryTree {
         let answer = self.question().snapshots.get(&(mirror, name)).map(|(door, _)| *door);
         self.gate.pass();
         Ok(answer)
+    }
+
+    fn snapshot_at(&self, mirror: MirrorNo, name: &[u8]) -> io::Result<Option<Door>> {
+        let name = String::from_utf8_lossy(name).into_owned();
+        let state = self.question();
+        if state.links_fail {
+            return Err(io::Error::other("cannot know now"));
+        }
+        let snapshot = state.links.get(&(mirror, name)).copied();
+        Ok(snapshot.filter(|door| {
+            state
+                .snapshots
+                .iter()
+                .any(|((owner, _), (known, _))| (*owner, known) == (mirror, door))
+        }))
     }
 
     fn superseded(&self, mirror: MirrorNo, door: Door) -> io::Result<bool> {

@@ -40,7 +40,7 @@ CREATE TABLE test_run (
 CREATE INDEX test_run_of_snapshot ON test_run (snapshot_id, id);
 
 -- When snapshots were made that are gone: a time at which one of them was the newest has no tree any more, and an older
--- tree would be a wrong answer.
+-- tree would be a wrong answer. Each keeps its row number, which orders those of one second.
 CREATE TABLE snapshot_gone (
     id         INTEGER PRIMARY KEY,
     mirror_id  INTEGER NOT NULL REFERENCES mirror (id),
@@ -48,4 +48,5 @@ CREATE TABLE snapshot_gone (
 ) STRICT;
 CREATE INDEX snapshot_gone_by_time ON snapshot_gone (mirror_id, created_at);
 CREATE TRIGGER snapshot_goes AFTER DELETE ON snapshot
-BEGIN INSERT INTO snapshot_gone (mirror_id, created_at) VALUES (OLD.mirror_id, OLD.created_at); END;
+BEGIN INSERT INTO snapshot_gone (id, mirror_id, created_at) VALUES (OLD.id, OLD.mirror_id, OLD.created_at); END;
+CREATE INDEX snapshot_by_time ON snapshot (mirror_id, created_at);
