@@ -146,6 +146,10 @@ fn dispatch_snapshot(
         SnapshotCommand::Delete(delete) => commands::snapshot_delete::run(&delete, &context()?, output),
         SnapshotCommand::Prune(prune) => commands::snapshot_prune::run(&prune, &context()?, output),
         SnapshotCommand::History(history) => commands::snapshot_history::run(&history, &context()?, output),
+        SnapshotCommand::Tag(tag) => commands::snapshot_tag::run(&tag, &context()?, output),
+        SnapshotCommand::Note(note) => commands::snapshot_note::run(&note, &context()?, output),
+        SnapshotCommand::Protect(protect) => commands::snapshot_protect::run(&protect, &context()?, output),
+        SnapshotCommand::Rename(rename) => commands::snapshot_rename::run(&rename, &context()?, output),
         SnapshotCommand::Rollback(_) => {
             Err(later("snapshot rollback").hint("point production at an older snapshot with snapshot publish"))
         }

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{HttpSettings, NameFormat};
+use super::{HttpSettings, NameFormat, PruneSettings};
 use crate::model::{
-    Architecture, BaseUrl, Component, Content, Filter, Lending, MirrorId, MoveTerms, Percent, Pointer, Suite,
-    TlsSettings,
+    Architecture, BaseUrl, Component, Content, Filter, Lending, MirrorId, MoveTerms, Percent, Pointer, SnapshotName,
+    Suite, TlsSettings,
 };
 
 /// The whole configuration: the file with the environment over it and every default filled in.
@@ -102,6 +102,12 @@ impl MirrorSettings {
             must_have_passed: false,
         }
     }
+
+    /// Whether `name` is that of one of its environments, which no snapshot may have.
+    #[must_use]
+    pub fn is_environment(&self, name: &SnapshotName) -> bool {
+        self.environments.iter().any(|pointer| pointer.name() == name.as_str())
+    }
 }
 
 /// Which packages of a mirror are kept, and what its indices say of the others. A filter that leaves anything out comes
@@ -114,23 +120,6 @@ pub struct FilterSettings {
     pub allow_missing: bool,
     /// The file with the secret key that signs rebuilt indices; `None` to serve upstream's.
     pub signing_key: Option<PathBuf>,
-}
-
-/// Which snapshots pruning keeps: those that satisfy either rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PruneSettings {
-    /// The newest so many; at least 1.
-    pub keep_last: usize,
-    /// Those younger than this.
-    pub keep_within: Duration,
-}
-
-impl PruneSettings {
-    /// What is kept when nothing is configured: the newest 5, and 30 days.
-    pub const DEFAULT: Self = Self {
-        keep_last: 5,
-        keep_within: Duration::from_hours(30 * 24),
-    };
 }
 
 /// What becomes of blobs that nothing needs any more.

@@ -142,6 +142,11 @@ impl MemoryTree {
         let mut state = lock(&self.state);
         let snapshot = state.snapshots.remove(&(mirror, old.to_owned())).unwrap();
         state.snapshots.insert((mirror, new.to_owned()), snapshot);
+        for behind in state.doors.values_mut() {
+            if *behind.facts.snapshot == *old.as_bytes() {
+                behind.facts.snapshot = new.as_bytes().into();
+            }
+        }
     }
 
     /// Moves `pointer` to `snapshot`.
