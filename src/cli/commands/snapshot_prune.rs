@@ -24,6 +24,7 @@ struct Report {
     dry_run: bool,
     mirrors: Vec<Mirror>,
     /// What becomes unused, by all that would be deleted together; known of a dry run only.
+    #[serde(skip_serializing_if = "Option::is_none")]
     frees: Option<Amount>,
     unused_files: u64,
     unused_bytes: u64,
@@ -50,6 +51,7 @@ struct Verdict {
     deleted: bool,
     kept_because: Vec<String>,
     /// What no other snapshot that stays has; known of a dry run only.
+    #[serde(skip_serializing_if = "Option::is_none")]
     only_here: Option<Amount>,
 }
 
@@ -138,8 +140,7 @@ impl Amount {
     }
 
     fn sentence(&self) -> String {
-        let files = if self.files == 1 { "file" } else { "files" };
-        format!("{} {files} ({})", self.files, size(self.bytes))
+        format!("{} files ({})", self.files, size(self.bytes))
     }
 }
 
@@ -178,8 +179,8 @@ impl Verdict {
             .map(Amount::sentence);
         match (self.deleted, own) {
             (true, _) if !dry_run => "is deleted".to_owned(),
-            (true, Some(own)) => format!("would be deleted: none that stays has {own} of it"),
-            (true, None) => "would be deleted: others that stay have all its files".to_owned(),
+            (true, Some(own)) => format!("would be deleted; {own} are in none that stays"),
+            (true, None) => "would be deleted; all its files are needed elsewhere".to_owned(),
             (false, own) => {
                 let own = own
                     .map(|own| format!("; {own} are in no other that stays"))
