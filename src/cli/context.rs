@@ -15,7 +15,7 @@ use super::args::Global;
 use super::failure::{Failure, Kind};
 use super::sys;
 use crate::config::{self, Keyrings, MirrorSettings, Settings, Surroundings, TlsFiles, nearest};
-use crate::model::{MirrorId, Timestamp, TlsSettings};
+use crate::model::{MirrorId, SnapshotName, Timestamp, TlsSettings};
 use crate::upstream;
 
 /// Where running mounts register unless `MIRRORCTL_RUN_DIR` says otherwise.
@@ -83,6 +83,19 @@ pub fn now() -> Timestamp {
 fn causes(error: &dyn Error) -> String {
     let chain = std::iter::successors(Some(error), |&error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Refuses to name a snapshot of `mirror` as one of its environments, so that a name means one thing wherever snapshots
+/// and pointers can be named.
+///
+/// # Errors
+/// A [`Failure`] when `name` is that of an environment.
+pub fn allow_name(mirror: &MirrorSettings, name: &SnapshotName) -> Result<(), Failure> {
+    if mirror.has_environment_called(name) {
+        let message = format!("{name} is an environment of {}, and no name for a snapshot", mirror.id);
+        return Err(Failure::new(Kind::Refused, message).hint("choose another name"));
+    }
+    Ok(())
 }
 
 /// What a command with a configuration works with.
