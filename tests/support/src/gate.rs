@@ -219,7 +219,7 @@ impl Shared {
             }
             io::copy(&mut body, &mut to_client)?;
             // An answer that is cut short, or has no length, ends with its connection.
-            if body.limit() > 0 {
+            if body.limit() > 0 || request.ends_connection() {
                 return Ok(());
             }
         }
@@ -265,10 +265,18 @@ impl Head {
         first.split(' ').nth(number).unwrap_or_default()
     }
 
+    fn field(&self, name: &str) -> Option<&str> {
+        let mut fields = self.0.iter().filter_map(|line| line.split_once(':'));
+        let field = fields.find(|(known, _)| known.eq_ignore_ascii_case(name));
+        field.map(|(_, value)| value.trim())
+    }
+
     fn length(&self) -> Option<u64> {
-        let fields = self.0.iter().filter_map(|line| line.split_once(':'));
-        let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-        lengths.next()?.1.trim().parse().ok()
+        self.field("content-length")?.parse().ok()
+    }
+
+    fn ends_connection(&self) -> bool {
+        self.field("connection") == Some("close")
     }
 
     fn without_connection(&self) -> Vec<u8> {

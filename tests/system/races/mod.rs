@@ -15,7 +15,7 @@ use std::fs;
 use mirrorctl_testkit::{AptRoot, Config, Deb, Ran, Signing, SuiteSpec, fetch, fetch_with};
 
 use crate::site::{names, noise, tree};
-use world::{INDEX, ONE, OPEN_FILE_CACHE, Ours, Plain, SUITE, World, begin_update, candidate, lists, no_grace, package};
+use world::{ONE, OPEN_FILE_CACHE, Ours, Plain, SUITE, World, begin_update, candidate, lists, no_grace, package};
 
 /// Bytes of the file in a large package: far more than the socket buffers between nginx and a client hold.
 const LARGE: usize = 16 << 20;

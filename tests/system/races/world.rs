@@ -157,6 +157,14 @@ pub(super) trait World {
         self.client_of(&[ONE])
     }
 
+    /// As [`World::client`], past the gate.
+    fn direct_client(&mut self) -> AptRoot {
+        let apt = AptRoot::new();
+        let url = format!("{}/{ONE}/current", self.nginx().url());
+        apt.source(&url, SUITE, &["main"], &self.stock(ONE).key);
+        apt
+    }
+
     /// The URL of a path in production, past the gate.
     fn url(&self, path: &str) -> String {
         format!("{}/{ONE}/current/{path}", self.nginx().url())
