@@ -116,7 +116,10 @@ pub(super) trait World {
     /// Moves production of all of these to what was prepared last.
     fn switch(&mut self, mirrors: &[&str]);
 
-    /// Moves production of these back to where it was before the last switch.
+    /// Moves production to a state that was prepared at some time.
+    fn switch_to(&mut self, mirror: &str, number: i64);
+
+    /// Moves production of this one back to where it was before the last switch.
     fn back(&mut self, mirror: &str);
 
     fn nginx(&self) -> &Nginx;
@@ -178,6 +181,8 @@ pub(super) struct Ours {
     _mount: MountGuard,
     pub(super) env: TestEnv,
     stocks: BTreeMap<String, (Stock, Upstream)>,
+    /// The snapshots of the states.
+    names: BTreeMap<(String, i64), String>,
 }
 
 impl Ours {
@@ -214,6 +219,7 @@ impl Ours {
             _mount: mount,
             env,
             stocks,
+            names: BTreeMap::new(),
         }
     }
 
@@ -238,12 +244,21 @@ impl World for Ours {
     }
 
     fn prepare(&mut self, mirror: &str) {
-        self.env.mirrorctl(&["sync", mirror]).success();
+        let synced = self.env.mirrorctl(&["--json", "sync", mirror]).success().json();
+        let name = synced["mirrors"][0]["snapshot"]["name"].as_str().expect("a new snapshot");
+        let number = self.stock(mirror).number();
+        self.names.insert((mirror.to_owned(), number), name.to_owned());
     }
 
     fn switch(&mut self, mirrors: &[&str]) {
         let promote = [&["snapshot", "promote"], mirrors].concat();
         self.env.mirrorctl(&promote).success();
+    }
+
+    fn switch_to(&mut self, mirror: &str, number: i64) {
+        let name = &self.names[&(mirror.to_owned(), number)];
+        self.env.mirrorctl(&["snapshot", "stage", mirror, name]).success();
+        self.switch(&[mirror]);
     }
 
     fn back(&mut self, mirror: &str) {
@@ -327,10 +342,13 @@ impl World for Plain {
 
     fn switch(&mut self, mirrors: &[&str]) {
         for mirror in mirrors {
-            let number = self.stocks[*mirror].number();
-            self.lead_to(mirror, number);
-            self.moves.entry((*mirror).to_owned()).or_default().push(number);
+            self.switch_to(mirror, self.stocks[*mirror].number());
         }
+    }
+
+    fn switch_to(&mut self, mirror: &str, number: i64) {
+        self.lead_to(mirror, number);
+        self.moves.entry(mirror.to_owned()).or_default().push(number);
     }
 
     fn back(&mut self, mirror: &str) {
