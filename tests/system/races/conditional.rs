@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use mirrorctl_testkit::{Apache, Config, Deb, Fetched, SuiteSpec, fetch, fetch_with};
+use mirrorctl_testkit::{Apache, Config, Deb, Fetched, SuiteSpec, fetch, fetch_with, now};
 
 use super::world::{INDEX, ONE, Ours, Plain, SUITE, World, package};
 use crate::site::mtime;
@@ -144,6 +144,12 @@ fn publish(world: &Ours, snapshot: &str) {
     world.env.mirrorctl(&["snapshot", "publish", ONE, snapshot]).success();
 }
 
+/// Whether the condition that was met wrongly has a time and no tag. Apache never tells a time that is to come, so that
+/// files whose times are ahead of the clock look alike to it for the rest of a second.
+fn is_by_time_alone(wrong: &str) -> bool {
+    wrong.contains("[(\"If-Modified-Since\"") && !wrong.contains("If-None-Match")
+}
+
 #[test]
 fn nothing_that_a_move_changed_is_not_modified() {
     let mut world = Ours::by_default();
@@ -163,7 +169,9 @@ fn nothing_that_a_move_changed_is_not_modified() {
             publish(&world, &states[unseen % states.len()]);
         }
         publish(&world, &states[state]);
+        let release = world.root().join(ONE).join(&names[0]);
         for server in &mut servers {
+            let ahead = mtime(&release) > now().unix();
             let mut wrong = Vec::new();
             for name in &names {
                 wrong.extend(server.wrong(name));
@@ -174,6 +182,9 @@ fn nothing_that_a_move_changed_is_not_modified() {
             // Right after a move, before the time it shows has come, and again.
             for name in &names {
                 wrong.extend(server.wrong(name));
+            }
+            if server.name == "Apache" && ahead {
+                wrong.retain(|wrong| !is_by_time_alone(wrong));
             }
             assert!(wrong.is_empty(), "move {number}: {wrong:#?}");
             server.keep(12);
@@ -311,9 +322,6 @@ fn a_package_file_that_was_replaced_under_its_name_is_told_apart() {
         assert!(wrong.is_empty(), "{wrong:?}");
         // Apache takes a time that is later than the file's for "has it"; tags it compares.
         let wrong = apache.wrong(path);
-        assert!(
-            wrong.iter().all(|wrong| wrong.contains("[(\"If-Modified-Since\"") && !wrong.contains("If-None-Match")),
-            "{wrong:?}"
-        );
+        assert!(wrong.iter().all(|wrong| is_by_time_alone(wrong)), "{wrong:?}");
     }
 }

@@ -228,6 +228,27 @@ fn r5_an_update_across_a_rollback_succeeds() {
     apt.install(&["changing"]).success();
 }
 
+/// What the operator can choose instead, knowing this.
+#[test]
+fn r5_what_is_retracted_is_gone_until_production_is_newer_again() {
+    let mut world = Ours::by_default();
+    world.advance(ONE);
+    world.advance(ONE);
+    let apt = world.client();
+    apt.update().success();
+    world.env.mirrorctl(&["snapshot", "rollback", ONE, "--retract"]).success();
+    apt.update().success();
+    apt.install(&["changing"]).code(100).stderr_has("404");
+    let fresh = world.client();
+    fresh.update().success();
+    fresh.install(&["changing"]).success();
+    assert_eq!(fresh.installed("changing").as_deref(), Some("1"));
+    world.advance(ONE);
+    apt.update().success();
+    apt.install(&["changing"]).success();
+    assert_eq!(apt.installed("changing").as_deref(), Some("3"));
+}
+
 #[test]
 fn r5_control_without_help_what_they_saw_is_gone() {
     for world in [
