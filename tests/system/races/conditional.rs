@@ -125,7 +125,7 @@ fn plain_names() -> [String; 5] {
     ]
 }
 
-/// Three states, of which the first two have an InRelease of the same size and time, as snapshots.
+/// Three states, of which the first two have an `InRelease` of the same size and time, as snapshots.
 fn twins_and_another(world: &mut Ours) -> [String; 3] {
     world.next(ONE);
     let first = world.snapshot("site/staging");
@@ -229,7 +229,10 @@ fn control_a_symlink_between_directories_is_not_modified_wrongly() {
     drop(server.wrong(name));
     world.back(ONE);
     let wrong = server.wrong(name);
-    assert!(wrong.iter().any(|wrong| wrong.contains("If-Modified-Since")), "{wrong:?}");
+    assert!(
+        wrong.iter().any(|wrong| wrong.contains("If-Modified-Since")),
+        "{wrong:?}"
+    );
 }
 
 #[test]
@@ -268,7 +271,10 @@ fn what_a_move_leaves_alone_stays_not_modified() {
     let changing = format!("current/{}", package(1));
     let index = {
         let digest = mirrorctl::model::Digest::of(&world_body(&world, &format!("{INDEX}.xz")));
-        format!("current/{}/by-hash/SHA256/{digest}", INDEX.trim_end_matches("/Packages"))
+        format!(
+            "current/{}/by-hash/SHA256/{digest}",
+            INDEX.trim_end_matches("/Packages")
+        )
     };
     let names = [steady, changing, index];
     let mut servers = [
@@ -284,7 +290,11 @@ fn what_a_move_leaves_alone_stays_not_modified() {
                 for known in server.known.iter().filter(|known| known.path == *name) {
                     for condition in known.conditions().into_iter().take(3) {
                         let status = fetch_with(&url, &condition).expect("an answer").status;
-                        assert_eq!(status, 304, "{}: {name} after {moves} moves: {condition:?}", server.name);
+                        assert_eq!(
+                            status, 304,
+                            "{}: {name} after {moves} moves: {condition:?}",
+                            server.name
+                        );
                     }
                 }
             }

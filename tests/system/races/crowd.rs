@@ -82,7 +82,10 @@ fn live(apt: &AptRoot, progress: &Progress) -> Tally {
                 tally.states += usize::from(got != last);
                 // Nothing older than what production was, nor than what this client had; nothing from nowhere.
                 if got < done_before || got < last || got > begun {
-                    tally.note("stale", format!("state {got}, after {done_before} and {last}, before {begun}"));
+                    tally.note(
+                        "stale",
+                        format!("state {got}, after {done_before} and {last}, before {begun}"),
+                    );
                 }
                 last = got;
             }
@@ -172,7 +175,14 @@ fn advance(world: &mut dyn World, ready: &mut VecDeque<i64>, progress: &Progress
 fn live_together(crowds: [Crowd<'_>; 2]) -> [Tally; 2] {
     let mut worlds = Vec::new();
     let mut parts = Vec::new();
-    for Crowd { of, world, clients, progress, ready } in crowds {
+    for Crowd {
+        of,
+        world,
+        clients,
+        progress,
+        ready,
+    } in crowds
+    {
         worlds.push((world, ready));
         parts.push((of, clients, progress));
     }
@@ -213,7 +223,10 @@ fn live_together(crowds: [Crowd<'_>; 2]) -> [Tally; 2] {
     })
 }
 
-#[expect(clippy::print_stderr, reason = "a test that passes says what it has seen when it is asked to")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that passes says what it has seen when it is asked to"
+)]
 fn announce(of: &str, tally: &Tally) {
     let failures: Vec<String> = tally
         .failures
@@ -233,10 +246,7 @@ fn announce(of: &str, tally: &Tally) {
 fn a_hundred_moves_fail_none_of_eight_clients_and_a_symlink_fails_some() {
     for _ in 0..ATTEMPTS {
         let (mut ours, mut plain) = (Ours::by_default(), Plain::new());
-        let [ours, plain] = live_together([
-            Crowd::new("mirrorctl", &mut ours),
-            Crowd::new("a symlink", &mut plain),
-        ]);
+        let [ours, plain] = live_together([Crowd::new("mirrorctl", &mut ours), Crowd::new("a symlink", &mut plain)]);
         assert_eq!(ours.failed(), 0, "{ours:#?}");
         // They must have met the moves.
         assert!(ours.rounds >= 3 * CLIENTS && ours.crossed >= 2 * CLIENTS, "{ours:?}");

@@ -1,6 +1,6 @@
 //! Clients in the middle of something while production moves.
 //!
-//! Owns the proof of what `docs/clients.md` promises: every race that a move of production can lose is forced with a gate
+//! Owns the proof of what `docs/serving.md` promises: every race that a move of production can lose is forced with a gate
 //! that holds a client's request while the move happens, with real apt and nginx. Each race has a control: the same steps
 //! against a symlink over plain directories, or without what mirrorctl keeps reachable, end badly. Nothing here waits for
 //! a time to pass.
@@ -20,7 +20,7 @@ use world::{ONE, OPEN_FILE_CACHE, Ours, Plain, SUITE, World, begin_update, candi
 /// Bytes of the file in a large package: far more than the socket buffers between nginx and a client hold.
 const LARGE: usize = 16 << 20;
 
-/// R1: a client reads InRelease before the move and the index after it. Gives the update.
+/// R1: a client reads `InRelease` before the move and the index after it. Gives the update.
 fn an_update_across_a_move(world: &mut dyn World) -> (AptRoot, Ran) {
     world.advance(ONE);
     let apt = world.client();
@@ -119,22 +119,23 @@ fn r3_what_was_promised_before_some_moves_is_installed() {
     assert_eq!(apt.installed("changing").as_deref(), Some("1"));
     let beside = world.root().join(ONE).join("current/pool/main/c/changing");
     assert_eq!(names(&beside), ["changing_6_amd64.deb"], "looked up, never listed");
-    let frozen = format!("{}/{ONE}/snapshots/{}", world.nginx().url(), world.snapshot("site/current"));
+    let frozen = format!(
+        "{}/{ONE}/snapshots/{}",
+        world.nginx().url(),
+        world.snapshot("site/current")
+    );
     let answer = fetch(&format!("{frozen}/{}", package(1))).expect("an answer");
     assert_eq!(answer.status, 404, "the snapshot itself has it no more");
 }
 
 #[test]
 fn r3_control_without_help_it_is_not_found() {
-    for world in [
-        &mut Plain::new() as &mut dyn World,
-        &mut Ours::without_grace(),
-    ] {
+    for world in [&mut Plain::new() as &mut dyn World, &mut Ours::without_grace()] {
         an_installation_long_after(world, 1).1.code(100).stderr_has("404");
     }
 }
 
-/// R4: a client reads Release before the move and Release.gpg after it, because there is no InRelease.
+/// R4: a client reads Release before the move and Release.gpg after it, because there is no `InRelease`.
 fn a_signature_after_the_move(world: &mut dyn World) {
     world.advance(ONE);
     let apt = world.client();
@@ -175,9 +176,15 @@ fn r4_does_not_arise_where_upstream_has_an_in_release() {
     update.wait().success();
     assert_eq!(candidate(&apt), 2);
     let passed = world.gate().take_passed();
-    let signed: Vec<&str> = passed.iter().filter_map(|passed| passed.path.rsplit('/').next()).collect();
+    let signed: Vec<&str> = passed
+        .iter()
+        .filter_map(|passed| passed.path.rsplit('/').next())
+        .collect();
     assert_eq!(signed[0], "InRelease");
-    assert!(!signed.contains(&"Release") && !signed.contains(&"Release.gpg"), "{signed:?}");
+    assert!(
+        !signed.contains(&"Release") && !signed.contains(&"Release.gpg"),
+        "{signed:?}"
+    );
 }
 
 /// R5: a client sees the new state, production goes back, and the client installs what it saw.
@@ -236,7 +243,10 @@ fn r5_what_is_retracted_is_gone_until_production_is_newer_again() {
     world.advance(ONE);
     let apt = world.client();
     apt.update().success();
-    world.env.mirrorctl(&["snapshot", "rollback", ONE, "--retract"]).success();
+    world
+        .env
+        .mirrorctl(&["snapshot", "rollback", ONE, "--retract"])
+        .success();
     apt.update().success();
     apt.install(&["changing"]).code(100).stderr_has("404");
     let fresh = world.client();
@@ -251,10 +261,7 @@ fn r5_what_is_retracted_is_gone_until_production_is_newer_again() {
 
 #[test]
 fn r5_control_without_help_what_they_saw_is_gone() {
-    for world in [
-        &mut Plain::new() as &mut dyn World,
-        &mut Ours::without_grace(),
-    ] {
+    for world in [&mut Plain::new() as &mut dyn World, &mut Ours::without_grace()] {
         an_installation_after_a_rollback(world).1.code(100).stderr_has("404");
     }
 }
@@ -270,7 +277,12 @@ fn a_download_across_a_move<W: World>(world: &mut W, act: impl FnOnce(&mut W)) -
     let held = world.gate().hold_answer(&format!("*/{path}"), 100_000);
     let download = apt.apt_get(&["install", "--yes", "--download-only", "large"]).spawn();
     held.arrived();
-    let open = world.root().join(ONE).join("current").canonicalize().expect("production");
+    let open = world
+        .root()
+        .join(ONE)
+        .join("current")
+        .canonicalize()
+        .expect("production");
     assert!(world.nginx().has_open(&open.join(path)), "nginx is in the middle of it");
     world.next_with(ONE, &[large(2)]);
     act(world);
@@ -309,7 +321,7 @@ fn r6_control_a_file_that_is_written_over_is_spoilt() {
     download.code(100);
 }
 
-/// R8: production moves to a state whose InRelease has the size and the time of the old one, while a client that has the
+/// R8: production moves to a state whose `InRelease` has the size and the time of the old one, while a client that has the
 /// old one asks whether it changed. Gives the number of the new state.
 fn an_update_between_twins(world: &mut dyn World) -> (AptRoot, i64) {
     world.advance(ONE);
@@ -343,7 +355,7 @@ fn r8_a_state_of_the_same_size_and_time_is_never_not_modified() {
     assert_eq!(releases(&world), [304], "and now it is really not modified");
 }
 
-/// How InRelease was answered since the last call.
+/// How `InRelease` was answered since the last call.
 fn releases(world: &dyn World) -> Vec<u16> {
     let passed = world.gate().take_passed();
     let releases = passed.iter().filter(|passed| passed.path.ends_with("/InRelease"));
@@ -397,7 +409,7 @@ fn r9_warm_kernel_caches_answer_nothing_old() {
     }
 }
 
-/// R9 with an nginx that keeps descriptors: it goes on giving the old InRelease. Gives the installation of what that
+/// R9 with an nginx that keeps descriptors: it goes on giving the old `InRelease`. Gives the installation of what that
 /// promises, by a client that comes after the move.
 fn an_installation_from_what_nginx_kept(config: Config) -> (i64, Ran) {
     let mut world = Ours::of(&[(ONE, SuiteSpec::new(SUITE))], config, OPEN_FILE_CACHE);

@@ -67,7 +67,7 @@ impl Stock {
         self.number
     }
 
-    /// The size of its InRelease.
+    /// The size of its `InRelease`.
     pub(super) fn size(&self) -> u64 {
         let path = self.archive.root().join(format!("dists/{SUITE}/InRelease"));
         fs::metadata(path).expect("a published archive").len()
@@ -245,7 +245,9 @@ impl World for Ours {
 
     fn prepare(&mut self, mirror: &str) {
         let synced = self.env.mirrorctl(&["--json", "sync", mirror]).success().json();
-        let name = synced["mirrors"][0]["snapshot"]["name"].as_str().expect("a new snapshot");
+        let name = synced["mirrors"][0]["snapshot"]["name"]
+            .as_str()
+            .expect("a new snapshot");
         let number = self.stock(mirror).number();
         self.names.insert((mirror.to_owned(), number), name.to_owned());
     }
