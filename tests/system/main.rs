@@ -14,6 +14,7 @@ mod matrix;
 mod mounting;
 mod moves;
 mod promoting;
+mod races;
 mod site;
 mod stopping;
 mod tls;

@@ -1,7 +1,7 @@
 //! The test kit of mirrorctl: everything a test needs around the program.
 //!
 //! Owns upstreams (good ones, hostile ones, and ones made by Debian's own tools), a private installation to run the
-//! real binary in, and the clients: nginx, apt, gpg. A fixture that cannot be had is a panic that names the Debian package
+//! real binary in, and the clients: nginx, Apache, apt, gpg, and a gate that stops them in mid-course. A fixture that cannot be had is a panic that names the Debian package
 //! to install, never a skipped test. Archives come from [`mirrorctl::demo`]; nothing here knows how mirrorctl works inside.
 //!
 //! ```no_run
@@ -16,6 +16,7 @@
 //! env.mirrorctl(&["sync", "debian"]).success();
 //! ```
 
+mod apache;
 mod apt;
 mod aptly;
 mod blackhole;
@@ -27,6 +28,7 @@ mod env;
 mod forge;
 mod ftparchive;
 pub mod fuzzed;
+mod gate;
 mod gnupg;
 mod http;
 mod mount;
@@ -38,6 +40,7 @@ mod sys;
 mod tls;
 mod upstream;
 
+pub use apache::Apache;
 pub use apt::{AptRoot, Policy};
 pub use aptly::{AptlyArchive, AptlyClient};
 pub use blackhole::Blackhole;
@@ -48,6 +51,7 @@ pub use debmirror::Debmirror;
 pub use env::TestEnv;
 pub use forge::{forge, sign};
 pub use ftparchive::FtpArchive;
+pub use gate::{Gate, Held, Passed};
 pub use gnupg::{GpgHome, GpgKey};
 pub use http::{Fetched, fetch, fetch_with, head};
 pub use mirrorctl::demo::{Archive, ArchiveBuilder, Deb, Signing, SigningKey, SuiteSpec, Variant};

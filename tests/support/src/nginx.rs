@@ -30,15 +30,28 @@ impl Nginx {
     /// # Panics
     /// When nginx does not start.
     pub fn serve_with(root: &Path, directives: &str) -> Self {
+        Self::start(root, directives, 2)
+    }
+
+    /// As [`Nginx::serve_with`], with one worker, so that every request meets the same caches.
+    ///
+    /// # Panics
+    /// When nginx does not start.
+    pub fn serve_alone(root: &Path, directives: &str) -> Self {
+        Self::start(root, directives, 1)
+    }
+
+    fn start(root: &Path, directives: &str, workers: usize) -> Self {
         (0..ATTEMPTS)
-            .find_map(|_| Self::try_start(root, directives))
+            .find_map(|_| Self::try_start(root, directives, workers))
             .expect("nginx finds a port")
     }
 
-    fn try_start(root: &Path, directives: &str) -> Option<Self> {
+    fn try_start(root: &Path, directives: &str, workers: usize) -> Option<Self> {
         let scratch = Scratch::new();
         let port = free_port();
-        let configuration = scratch.file("nginx.conf", configuration(scratch.path(), root, port, directives));
+        let configuration = configuration(scratch.path(), root, port, directives, workers);
+        let configuration = scratch.file("nginx.conf", configuration);
         let mut running = Program::new("nginx", "nginx")
             .arg("-c")
             .arg(configuration)
@@ -76,6 +89,17 @@ impl Nginx {
         fs::read_to_string(self.scratch.path().join("access.log")).unwrap_or_default()
     }
 
+    /// Whether one of its workers has the file at `path` open at the moment.
+    pub fn has_open(&self, path: &Path) -> bool {
+        let master = self.running.pid();
+        let workers = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).expect("procfs");
+        let mut descriptors = workers.split_whitespace().flat_map(|worker| {
+            let descriptors = fs::read_dir(format!("/proc/{worker}/fd"));
+            descriptors.into_iter().flatten().flatten()
+        });
+        descriptors.any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|open| open == path))
+    }
+
     /// What it complained about.
     pub fn error_log(&self) -> String {
         fs::read_to_string(self.scratch.path().join("error.log")).unwrap_or_default()
@@ -89,13 +113,13 @@ impl Drop for Nginx {
     }
 }
 
-fn configuration(own: &Path, root: &Path, port: u16, directives: &str) -> String {
+fn configuration(own: &Path, root: &Path, port: u16, directives: &str, workers: usize) -> String {
     let own = own.display();
     let user = if is_root() { "user www-data;" } else { "" };
     format!(
         "daemon off;
 {user}
-worker_processes 2;
+worker_processes {workers};
 pid {own}/nginx.pid;
 events {{ worker_connections 1024; }}
 http {{
