@@ -51,7 +51,9 @@ impl CatalogReader {
         }
         // Rows elsewhere refer to it too: of other mirrors, or of the last synced state.
         blobs.retain(|_, blob| i64::try_from(blob.found.len()) == Ok(blob.refs));
-        blobs.values_mut().for_each(|blob| reckoning.count(blob));
+        for blob in blobs.values_mut() {
+            reckoning.count(blob);
+        }
         Ok(reckoning.finish())
     }
 

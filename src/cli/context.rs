@@ -85,19 +85,6 @@ fn causes(error: &dyn Error) -> String {
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Refuses to name a snapshot of `mirror` as one of its environments, so that a name means one thing wherever snapshots
-/// and pointers can be named.
-///
-/// # Errors
-/// A [`Failure`] when `name` is that of an environment.
-pub fn allow_name(mirror: &MirrorSettings, name: &SnapshotName) -> Result<(), Failure> {
-    if mirror.has_environment_called(name) {
-        let message = format!("{name} is an environment of {}, and no name for a snapshot", mirror.id);
-        return Err(Failure::new(Kind::Refused, message).hint("choose another name"));
-    }
-    Ok(())
-}
-
 /// What a command with a configuration works with.
 #[derive(Debug, Clone)]
 pub struct Context {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::moves::Move;
 use crate::catalog::Act;
 use crate::cli::args::CreateArgs;
-use crate::cli::context::{Context, allow_name};
+use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::moving::is_no_environment;
 use crate::cli::output::{Human, Output, Page};
@@ -33,9 +33,6 @@ impl Human for Report {
 /// Gives the last synced state of a mirror a name.
 pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let mirror = context.mirror(&arguments.mirror)?;
-    if let Some(name) = &arguments.name {
-        allow_name(mirror, name)?;
-    }
     let mut catalog = context.catalog()?;
     let name = match &arguments.name {
         Some(name) => {

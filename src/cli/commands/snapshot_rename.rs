@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::catalog::CatalogError;
 use crate::cli::args::RenameArgs;
-use crate::cli::context::{Context, allow_name};
+use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 
@@ -29,7 +29,7 @@ impl Human for Report {
 /// Gives a snapshot another name.
 pub(in crate::cli) fn run(arguments: &RenameArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let RenameArgs { mirror, name, new } = arguments;
-    allow_name(context.mirror(mirror)?, new)?;
+    is_no_environment(context.mirror(mirror)?, new)?;
     context
         .catalog()?
         .rename_snapshot(mirror, name, new)
