@@ -21,7 +21,7 @@ use signal_hook::iterator::Signals;
 use crate::blobs::{BlobError, BlobStore};
 use crate::catalog::{CatalogError, CatalogReader};
 use crate::control::{self, ControlError, Facts, Registration, Reply, Request, Server, Status};
-use crate::model::Timestamp;
+use crate::model::{Clock, Timestamp};
 use crate::state::{StateDir, StateError};
 use crate::view::{Version, View};
 
@@ -77,8 +77,10 @@ pub struct Mounting {
     pub state: PathBuf,
     /// Where running mounts register.
     pub run: PathBuf,
-    /// The time of day.
+    /// The time of day at the start.
     pub now: Timestamp,
+    /// What tells the time of day from then on.
+    pub clock: Clock,
 }
 
 /// Why a mount stopped being served.
@@ -152,7 +154,8 @@ struct Current {
 fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMut()) -> Result<Ended, DaemonError> {
     let state = StateDir::open_to_read(&mounting.state)?;
     let catalog = CatalogFile::at(&state.catalog())?;
-    let view = Arc::new(View::open(state.catalog(), BlobStore::open(&state.blobs(), None)?)?);
+    let blobs = BlobStore::open(&state.blobs(), None)?;
+    let view = Arc::new(View::open(state.catalog(), blobs, mounting.clock.clone())?);
     view.refresh().map_err(unreadable)?;
 
     // Commands can tell us from here on, and wait until there is something to tell.

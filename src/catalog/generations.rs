@@ -25,6 +25,14 @@ pub struct Generation {
     pub publications_left: u32,
 }
 
+impl Generation {
+    /// Whether it is reachable at the time `now`.
+    #[must_use]
+    pub fn is_reachable(&self, now: Timestamp) -> bool {
+        self.publications_left > 0 || now < self.until
+    }
+}
+
 /// A publication that lends, as the moves alone tell.
 #[derive(Debug, PartialEq, Eq)]
 struct Lender {

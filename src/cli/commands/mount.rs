@@ -16,13 +16,14 @@ use serde_json::Value;
 
 use crate::catalog::Catalog;
 use crate::cli::args::{Global, MountArgs};
-use crate::cli::context::Context;
+use crate::cli::context::{self, Context};
 use crate::cli::failure::{self, Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::sys;
 use crate::control;
 use crate::daemon::{self, DaemonError, Mounting};
 use crate::legacy;
+use crate::model::Clock;
 
 /// How long the log of mounts may be when one more starts. The run directory is in memory, as a rule.
 const LONGEST_LOG: u64 = 1 << 20;
@@ -61,6 +62,7 @@ pub(in crate::cli) fn run(
         state: context.settings.state.clone(),
         run: context.run_dir.clone(),
         now: context.now,
+        clock: Clock::new(context::now),
     };
     let report = Report {
         mountpoint: mounting.mountpoint.display().to_string(),
