@@ -460,7 +460,11 @@ fn what_does_not_last_is_found_unlisted_and_asked_for_every_time() {
         assert_eq!(mounted.read(lent), "x");
         let before = mounted.tree.asked();
         assert_eq!(mounted.stat(lent).size(), 1);
-        assert_eq!(mounted.tree.asked(), before + 1, "one question, attributes and bytes stay");
+        assert_eq!(
+            mounted.tree.asked(),
+            before + 1,
+            "one question, attributes and bytes stay"
+        );
         assert_eq!(mounted.read("debian/current/dists/stable/InRelease"), "two");
     }
     assert_eq!(
