@@ -4,7 +4,7 @@
 //! anything; `--dry-run` and the real thing are the same [`plan`].
 //!
 //! A snapshot is kept when it is among the newest `keep_last`, or younger than `keep_within`, or something holds it:
-//! a pointer, or protection by the operator. "Newest" is a matter of sequence, never of clocks.
+//! a pointer, a pointer that lends its files, or protection by the operator. "Newest" is a matter of sequence, never of clocks.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -34,6 +34,8 @@ pub struct Candidate {
     pub staged: bool,
     /// Whether `current` leads to it.
     pub current: bool,
+    /// Whether a pointer lends files of it: it is an earlier publication within the grace overlay.
+    pub lent: bool,
     /// Whether the operator protected it.
     pub protected: bool,
 }
@@ -45,6 +47,8 @@ pub enum KeepReason {
     Current,
     /// `staging` leads to it.
     Staged,
+    /// A pointer lends files of it.
+    Lent,
     /// The operator protected it.
     Protected,
     /// It is among the newest `keep_last`.
@@ -60,6 +64,7 @@ impl fmt::Display for KeepReason {
         f.pad(match self {
             Self::Current => "current",
             Self::Staged => "staged",
+            Self::Lent => "within the grace overlay",
             Self::Protected => "protected",
             Self::Newest => "among the newest",
             Self::Young => "young",
@@ -159,6 +164,7 @@ fn reasons(snapshot: &Candidate, rank: usize, policy: &PrunePolicy, now: Timesta
     [
         (snapshot.current, KeepReason::Current),
         (snapshot.staged, KeepReason::Staged),
+        (snapshot.lent, KeepReason::Lent),
         (snapshot.protected, KeepReason::Protected),
         (rank < policy.keep_last.get(), KeepReason::Newest),
         (is_young(snapshot.created, policy, now), KeepReason::Young),
@@ -201,6 +207,7 @@ mod tests {
             created,
             staged: false,
             current: false,
+            lent: false,
             protected: false,
         }
     }
@@ -250,17 +257,19 @@ mod tests {
 
     #[test]
     fn whatever_holds_a_snapshot_is_named() {
-        let mut snapshots = aged(&[50, 49, 48, 47, 0]);
+        let mut snapshots = aged(&[50, 49, 48, 47, 46, 0]);
         snapshots[0].current = true;
         snapshots[1].staged = true;
         snapshots[2].protected = true;
-        snapshots[4].current = true;
+        snapshots[4].lent = true;
+        snapshots[5].current = true;
         let plan = plan(&snapshots, &policy(1, Some(30)), NOW);
         let decisions: Vec<_> = plan.verdicts.iter().map(|verdict| &verdict.decision).collect();
         assert_eq!(
             decisions,
             [
                 &Decision::Keep(vec![KeepReason::Current, KeepReason::Newest, KeepReason::Young]),
+                &Decision::Keep(vec![KeepReason::Lent]),
                 &Decision::Delete,
                 &Decision::Keep(vec![KeepReason::Protected]),
                 &Decision::Keep(vec![KeepReason::Staged]),
@@ -326,7 +335,7 @@ mod tests {
     /// The rule as one would say it, without sorting, ranks or early ends.
     fn is_deleted(all: &[Candidate], one: &Candidate, policy: &PrunePolicy, now: Timestamp) -> bool {
         let newer = all.iter().filter(|other| other.seq > one.seq).count();
-        let held = one.staged || one.current || one.protected;
+        let held = one.staged || one.current || one.lent || one.protected;
         let by_age = match policy.keep_within {
             None => true,
             Some(limit) => {
@@ -343,11 +352,11 @@ mod tests {
     }
 
     prop_compose! {
-        fn any_candidate()(days in -5_i64..60, flags in proptest::array::uniform3(prop::bool::weighted(0.1)))
+        fn any_candidate()(days in -5_i64..60, flags in proptest::array::uniform4(prop::bool::weighted(0.1)))
             -> Candidate
         {
-            let [staged, current, protected] = flags;
-            Candidate { staged, current, protected, ..snapshot(0, NOW.plus(-days * DAY)) }
+            let [staged, current, lent, protected] = flags;
+            Candidate { staged, current, lent, protected, ..snapshot(0, NOW.plus(-days * DAY)) }
         }
     }
 

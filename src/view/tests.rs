@@ -188,7 +188,7 @@ impl House {
 
     fn delete(&mut self, text: &str) {
         self.catalog
-            .delete_snapshots(&mirror(), &[name(text)], true)
+            .delete_snapshots(&mirror(), &[name(text)], true, at(1_000))
             .expect("deletes");
         self.view.refresh().expect("readable");
     }
