@@ -11,6 +11,7 @@ mod forgetting;
 mod kinds;
 mod matrix;
 mod mounting;
+mod overlay;
 mod promoting;
 mod site;
 mod stopping;

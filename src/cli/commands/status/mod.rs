@@ -2,6 +2,7 @@
 //!
 //! Owns the report of what is mounted, where the pointers lead, and how old upstream is. Works for any local user.
 
+mod lending;
 mod mirrors;
 mod mounts;
 
@@ -124,6 +125,10 @@ impl Human for Report {
             .filter_map(|mirror| Some((mirror, mirror.held.as_ref()?)))
         {
             page.line(format!("{}: the last synced state is held: {held}", mirror.mirror));
+        }
+        for mirror in mirrors {
+            let lent = lending::sentences(&mirror.mirror, &mirror.reachable);
+            lent.iter().for_each(|sentence| page.line(sentence));
         }
         for mirror in mirrors.iter().filter(|mirror| mirror.absent_files > 0) {
             page.line(format!(
