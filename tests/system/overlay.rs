@@ -204,9 +204,7 @@ fn what_is_lent_is_neither_pruned_nor_swept() {
     assert!(is_absent(&current.join(only(3))), "never published, and gone");
 
     // By other terms from the next move on.
-    let terms = site.config(1);
-    let terms = terms.set_in("publish", "keep_generations", "0");
-    site.env.configure(terms.set_in("publish", "keep_for", "\"0s\""));
+    site.env.configure(site.config(1).lending_nothing());
     check_lent(&current, &lent);
     site.publish("debian", &expected[0].0);
     assert!(is_absent(&current.join(only(1))), "at once");
