@@ -19,6 +19,7 @@ mod hostile_packages;
 mod hostile_signatures;
 mod hostile_transport;
 mod kinds;
+mod lending;
 mod output;
 mod regressions;
 mod rollback;

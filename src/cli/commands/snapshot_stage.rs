@@ -3,6 +3,7 @@
 //! Owns nothing but the step from its arguments to `publish::stage`.
 
 use super::moves::Moves;
+use super::replaced;
 use crate::cli::args::PointArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -21,6 +22,5 @@ pub(in crate::cli) fn run(arguments: &PointArgs, context: &Context, output: &mut
         context.by(arguments.force),
     )?;
     Moves::log(&moved);
-    output.done(&Moves::of(&moved));
-    context.make_visible()
+    replaced::conclude(&moved, context, output)
 }
