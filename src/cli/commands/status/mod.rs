@@ -127,8 +127,9 @@ impl Human for Report {
             page.line(format!("{}: the last synced state is held: {held}", mirror.mirror));
         }
         for mirror in mirrors {
-            let lent = lending::sentences(&mirror.mirror, &mirror.reachable);
-            lent.iter().for_each(|sentence| page.line(sentence));
+            for sentence in lending::sentences(&mirror.mirror, &mirror.reachable) {
+                page.line(sentence);
+            }
         }
         for mirror in mirrors.iter().filter(|mirror| mirror.absent_files > 0) {
             page.line(format!(
