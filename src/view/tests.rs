@@ -66,18 +66,23 @@ fn entry(content: &str, role: Role) -> Entry {
     }
 }
 
-/// What a walk found: the bytes of a file (`None` for a directory), and whether its name lasts.
-type Seen = Option<(Option<String>, bool)>;
+/// What a walk found: bytes of a file, or a directory, of the target or lent.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Own(String),
+    Lent(String),
+    OwnDirectory,
+    LentDirectory,
+    Absent,
+}
 
 fn own(content: &str) -> Seen {
-    Some((Some(content.to_owned()), true))
+    Seen::Own(content.to_owned())
 }
 
 fn lent(content: &str) -> Seen {
-    Some((Some(content.to_owned()), false))
+    Seen::Lent(content.to_owned())
 }
-
-const LENT_DIRECTORY: Seen = Some((None, false));
 
 impl House {
     fn new() -> Self {
@@ -257,17 +262,17 @@ fn copy_catalog(from: &Path, to: &Path) {
 /// Walks from `current` to `path`.
 fn see(view: &View, path: &str) -> io::Result<Seen> {
     let Some((door, dir, last)) = parent(view, path)? else {
-        return Ok(None);
+        return Ok(Seen::Absent);
     };
-    let Some(found) = view.child(door, dir, last.as_bytes())? else {
-        return Ok(None);
+    let Some(Found { node, lasts }) = view.child(door, dir, last.as_bytes())? else {
+        return Ok(Seen::Absent);
     };
-    let Node::File(file) = found.node else {
-        return Ok(Some((None, found.lasts)));
+    let Node::File(file) = node else {
+        return Ok(if lasts { Seen::OwnDirectory } else { Seen::LentDirectory });
     };
     let mut text = String::new();
     view.open(file.id.blob)?.read_to_string(&mut text)?;
-    Ok(Some((Some(text), found.lasts)))
+    Ok(if lasts { Seen::Own(text) } else { Seen::Lent(text) })
 }
 
 /// The directory in which the last name of `path` is to be looked up.
@@ -341,10 +346,10 @@ fn what_the_target_lacks_is_lent_by_role() {
         assert_eq!(house.see(&by_hash("dists/s/main", &packages)), lent(&packages));
         assert_eq!(house.see(&format!("pool/{text}.deb")), lent(text));
         let directory = format!("dists/s/only-{text}");
-        assert_eq!(house.see(&directory), LENT_DIRECTORY);
+        assert_eq!(house.see(&directory), Seen::LentDirectory);
         assert_eq!(
             house.see(&format!("{directory}/Packages")),
-            None,
+            Seen::Absent,
             "an index at its plain name"
         );
         assert_eq!(house.see(&by_hash(&directory, &packages)), lent(&packages));
@@ -354,8 +359,8 @@ fn what_the_target_lacks_is_lent_by_role() {
         house.see(&by_hash("dists/s/main", "Packages of c")),
         own("Packages of c")
     );
-    assert_eq!(house.see("pool/none.deb"), None);
-    assert_eq!(house.see(&by_hash("dists/s/main", "none")), None);
+    assert_eq!(house.see("pool/none.deb"), Seen::Absent);
+    assert_eq!(house.see(&by_hash("dists/s/main", "none")), Seen::Absent);
 }
 
 #[test]
@@ -422,15 +427,15 @@ fn the_target_wins_also_where_a_file_stands_against_a_directory() {
     house.publish("a", 1, false);
     house.publish("b", 1, false);
     assert_eq!(house.see("x"), own("a file"));
-    assert_eq!(house.see("x/deep.deb"), None);
-    assert_eq!(house.see("y"), Some((None, true)));
+    assert_eq!(house.see("x/deep.deb"), Seen::Absent);
+    assert_eq!(house.see("y"), Seen::OwnDirectory);
     assert_eq!(house.see("y/deep.deb"), own("deep"));
     // Between two that lend, the newer one wins; but it does not lend an index.
     house.snapshot("c", &[("other", "c", POOL)]);
     house.publish("c", 1, false);
     assert_eq!(house.see("x"), lent("a file"));
     assert_eq!(house.see("y/deep.deb"), lent("deep"));
-    assert_eq!(house.see("z"), LENT_DIRECTORY);
+    assert_eq!(house.see("z"), Seen::LentDirectory);
 }
 
 #[test]
@@ -438,8 +443,8 @@ fn what_is_lent_vanishes_when_its_time_is_over() {
     let house = published();
     // a was superseded at 11, b at 12; one publication is kept at any age.
     house.set_clock(13);
-    assert_eq!(house.see("pool/a.deb"), None);
-    assert_eq!(house.see("only-a"), None);
+    assert_eq!(house.see("pool/a.deb"), Seen::Absent);
+    assert_eq!(house.see("only-a"), Seen::Absent);
     assert_eq!(house.see("pool/b.deb"), lent("b"));
     house.set_clock(1_000);
     assert_eq!(house.see("pool/b.deb"), lent("b"));
@@ -456,7 +461,7 @@ fn what_is_lent_vanishes_with_its_snapshot() {
         "pool/b.deb",
         &by_hash("dists/s/main", "Packages of b"),
     ] {
-        assert_eq!(house.see(path), None, "{path}");
+        assert_eq!(house.see(path), Seen::Absent, "{path}");
     }
     assert_eq!(house.see("pool/a.deb"), lent("a"), "the others stay");
     assert_eq!(house.see("pool/c.deb"), own("c"));
@@ -467,8 +472,8 @@ fn what_is_taken_back_is_not_lent() {
     let mut house = published();
     house.publish("a", 12, true);
     assert_eq!(house.see("pool/a.deb"), own("a"));
-    assert_eq!(house.see("pool/b.deb"), None);
-    assert_eq!(house.see("pool/c.deb"), None);
+    assert_eq!(house.see("pool/b.deb"), Seen::Absent);
+    assert_eq!(house.see("pool/c.deb"), Seen::Absent);
 }
 
 #[test]
@@ -493,7 +498,7 @@ fn without_the_manifest_of_one_that_lends_nothing_is_denied() {
     }
     fs::write(&manifest, good).expect("repaired");
     assert_eq!(see("pool/b.deb").expect("known"), lent("b"));
-    assert_eq!(see("pool/none.deb").expect("known"), None);
+    assert_eq!(see("pool/none.deb").expect("known"), Seen::Absent);
 }
 
 #[test]
