@@ -24,6 +24,7 @@ mod pointers;
 mod record;
 mod releases;
 mod remarks;
+mod replaced;
 mod schema;
 mod snapshots;
 mod sql_types;
@@ -43,13 +44,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 pub use changes::{FileChange, FileChanges};
 pub use computed::Uncompressed;
 pub use freed::Freed;
-pub use generations::Generation;
+pub use generations::{Generation, Lenders, Reach};
 pub use leases::Claim;
 pub use live::{Condemned, Marked};
 pub use manifest::{Manifest, ManifestError, ManifestFile};
 pub use pointers::{Act, MoveRecord, Moved, PointerTarget, RequestedMove};
 pub use record::{Prepared, Recorded, Recording};
 pub use releases::{ReleaseFacts, Source, SyncedState};
+pub use replaced::Replaced;
 pub use schema::BackUpError;
 pub use snapshots::SnapshotRecord;
 pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
@@ -166,6 +168,18 @@ pub enum CatalogError {
         pointer: Pointer,
         /// The snapshot.
         name: SnapshotName,
+    },
+    /// A pointer lends files of the snapshot.
+    #[error("{mirror}/{pointer} lends files of snapshot {name} {reach}")]
+    Lends {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The pointer.
+        pointer: Pointer,
+        /// The snapshot.
+        name: SnapshotName,
+        /// For how long.
+        reach: Reach,
     },
     /// The snapshot is protected.
     #[error("snapshot {name} of {mirror} is protected")]

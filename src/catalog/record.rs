@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::leases::find_blob;
 use super::manifest::{Manifest, ManifestFile};
@@ -550,7 +550,7 @@ fn is_at_or_below(path: &str, dir: &str) -> bool {
 }
 
 /// The path of `name` in `dir`, which is empty for the root.
-fn below(dir: &str, name: &str) -> String {
+pub(super) fn below(dir: &str, name: &str) -> String {
     if dir.is_empty() {
         name.to_owned()
     } else {
@@ -559,7 +559,7 @@ fn below(dir: &str, name: &str) -> String {
 }
 
 /// A path put together from names that the catalog recorded.
-fn recorded_path(text: &str) -> Result<RepoPath, CatalogError> {
+pub(super) fn recorded_path(text: &str) -> Result<RepoPath, CatalogError> {
     text.parse().map_err(|error| {
         let damaged = rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
         CatalogError::Sql(damaged)
@@ -670,17 +670,17 @@ fn intern(transaction: &Transaction<'_>, parent: DirRow, name: &str) -> Result<D
 }
 
 /// The path of a directory, which may have ended. `known` holds those that were asked for, and the root.
-fn path_of(
-    transaction: &Transaction<'_>,
+pub(super) fn path_of(
+    connection: &Connection,
     known: &mut HashMap<DirRow, String>,
     dir: DirRow,
 ) -> Result<String, CatalogError> {
     if let Some(path) = known.get(&dir) {
         return Ok(path.clone());
     }
-    let mut query = transaction.prepare_cached("SELECT parent_id, name FROM dir WHERE id = ?")?;
+    let mut query = connection.prepare_cached("SELECT parent_id, name FROM dir WHERE id = ?")?;
     let (parent, name): (DirRow, String) = query.query_row([dir], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let path = below(&path_of(transaction, known, parent)?, &name);
+    let path = below(&path_of(connection, known, parent)?, &name);
     known.insert(dir, path.clone());
     Ok(path)
 }

@@ -222,7 +222,7 @@ mod tests {
         let gone = [snapshot_name("first")];
         house
             .catalog
-            .delete_snapshots(&mirror_id("debian"), &gone, false)
+            .delete_snapshots(&mirror_id("debian"), &gone, false, at(9))
             .expect("deletes");
         let history = house.catalog.reader().history(row).expect("reads");
         assert_eq!(history[1].snapshot, snapshot_name("one"));
@@ -250,7 +250,10 @@ mod tests {
             (tags(&["b"]), tags(&["a"]))
         );
         let gone = [snapshot_name("two")];
-        house.catalog.delete_snapshots(&mirror, &gone, false).expect("deletes");
+        house
+            .catalog
+            .delete_snapshots(&mirror, &gone, false, at(9))
+            .expect("deletes");
         assert_eq!(house.number("SELECT count(*) FROM snapshot_tag"), 1);
     }
 

@@ -71,7 +71,7 @@ mod tests {
 
     fn delete(house: &mut House, mirror: &str, name: &str) {
         let names = [snapshot_name(name)];
-        let deleted = house.catalog.delete_snapshots(&mirror_id(mirror), &names, false);
+        let deleted = house.catalog.delete_snapshots(&mirror_id(mirror), &names, false, at(0));
         deleted.expect("deletes");
     }
 

@@ -15,7 +15,7 @@ use super::args::Global;
 use super::failure::{Failure, Kind};
 use super::sys;
 use crate::config::{self, Keyrings, MirrorSettings, Settings, Surroundings, TlsFiles, nearest};
-use crate::model::{MirrorId, SnapshotName, Timestamp, TlsSettings};
+use crate::model::{MirrorId, Timestamp, TlsSettings};
 use crate::upstream;
 
 /// Where running mounts register unless `MIRRORCTL_RUN_DIR` says otherwise.

@@ -187,7 +187,9 @@ mod tests {
         let mut house = House::new();
         house.create("later", MARCH + DAY);
         house.create("last", MARCH + 2 * DAY);
-        let deleted = house.catalog.delete_snapshots(&mirror(), &[name("later")], false);
+        let deleted = house
+            .catalog
+            .delete_snapshots(&mirror(), &[name("later")], false, at(MARCH + 3 * DAY));
         deleted.expect("deletes");
         house.view.refresh().expect("readable");
         let found = ["2026-03-01", "2026-03-02", "2026-03-03"].map(|link| house.led_to(link));

@@ -11,7 +11,7 @@ use super::moves::{Move, Moves};
 use super::sync::{Release, Run, Terms, held};
 use crate::blobs::Sharing;
 use crate::cli::args::ImportArgs;
-use crate::cli::context::{Context, allow_name};
+use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::moving::is_no_environment;
 use crate::cli::output::{Human, Output, Page};
@@ -58,9 +58,6 @@ struct Missing {
 /// Makes a snapshot of a tree.
 pub(in crate::cli) fn run(arguments: &ImportArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let mirror = context.mirror(&arguments.mirror)?;
-    if let Some(name) = &arguments.name {
-        allow_name(mirror, name)?;
-    }
     let url = tree(&arguments.dir)?;
     let terms = Terms {
         force: arguments.name.is_some(),

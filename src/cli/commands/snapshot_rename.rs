@@ -8,6 +8,7 @@ use crate::catalog::CatalogError;
 use crate::cli::args::RenameArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
+use crate::cli::moving::is_no_environment;
 use crate::cli::output::{Human, Output, Page};
 
 #[derive(Serialize)]
