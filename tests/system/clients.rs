@@ -822,7 +822,7 @@ fn what_is_absent_is_not_found_until_it_is_there() {
         "site/nope".to_owned(),
         "site/.doors".to_owned(),
         "site/.doors/1".to_owned(),
-        "site/at".to_owned(),
+        "site/at/2001-01-01".to_owned(),
         "site/snapshots/nope".to_owned(),
         format!("site/snapshots/{snapshot}x"),
         format!("site/snapshots/{snapshot}/dists/nope/InRelease"),

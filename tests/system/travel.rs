@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use mirrorctl::model::Timestamp;
@@ -273,7 +274,15 @@ fn while_the_catalog_cannot_be_read_a_time_is_an_error() {
     for name in ["catalog.db", "catalog.db-wal"] {
         fs::write(place.env.state_dir().join(name), "").expect("damaged");
     }
-    // What connections remember of the catalog they may go on with for a moment.
+    // What connections remember of the catalog holds while this says that nothing was written since. It is mapped into
+    // the mount's memory, so its length must stay.
+    let index = fs::OpenOptions::new()
+        .write(true)
+        .open(place.env.state_dir().join("catalog.db-shm"))
+        .expect("the index of the log");
+    let length = index.metadata().expect("a file").len();
+    let zeros = vec![0; usize::try_from(length).expect("small")];
+    index.write_all_at(&zeros, 0).expect("damaged");
     assert!(comes_true(|| place.status("20240301T000000Z") == 500));
     let link = place.env.served("debian/at/20240301T000000Z");
     let error = fs::symlink_metadata(link).expect_err("unknown");
