@@ -128,7 +128,9 @@ impl fuser::Filesystem for Adapter {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         shielded("lookup", || match self.0.lookup(parent.0, name.as_bytes()) {
-            Ok(Lookup::Present { attr, ttl }) => reply.entry(&ttl, &attr, GENERATION),
+            Ok(Lookup::Present { attr, ttl }) => {
+                reply.entry_with_ttls(&attr::FOR_EVER, &ttl, &attr, GENERATION);
+            }
             Ok(Lookup::Absent { ttl }) => reply.entry(&ttl, &attr::absent(), GENERATION),
             Err(error) => reply.error(refusal("lookup", parent, &error)),
         });

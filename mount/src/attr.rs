@@ -6,15 +6,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo};
 
-/// How long the kernel may remember a name, attributes or a listing. Long everywhere, for one of two reasons: behind a
-/// door nothing ever changes; and of what does change (mirrors, pointers, snapshots) the kernel is told. A short
-/// time would not only cost a question per path walk: a walk's revalidation could meet an answer from before a
-/// change after the change was told.
+/// How long the kernel may remember a name, an absence, attributes or a listing. Long for one of two reasons: behind a
+/// door nothing that is listed ever changes, and nothing is added; and of what does change (mirrors, pointers, snapshots)
+/// the kernel is told. A short time would not only cost a question per path walk: a walk's revalidation could meet
+/// an answer from before a change after the change was told.
 pub const FOR_EVER: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// How long the kernel may remember a link: not at all. There are as many names of links as anybody makes up, so nobody
 /// keeps a record of which of them would have to be told of a change. Asking costs one question per walk.
 pub(crate) const LINK: Duration = Duration::ZERO;
+
+/// How long the kernel may remember a name behind a door that may vanish. Such names come and go by the thousand with
+/// nobody knowing which of them the kernel has seen, so it is not told but asks at every walk.
+pub const ASK_AGAIN: Duration = Duration::ZERO;
 
 /// Longest name, in bytes: what `statfs` promises and a look-up enforces (the kernel itself lets longer names pass).
 pub const NAME_MAX: usize = 255;

@@ -10,7 +10,7 @@
 //! /<mirror>/snapshots/    the snapshots; changes, and the kernel is told
 //! /<mirror>/at/           links to snapshots, never listed; changes, and the kernel asks every time
 //! /<mirror>/.doors.<…>/   superseded doors by number: unlisted, under a name that is new with every start
-//! below any door          the archive: nothing there ever changes
+//! below any door          the archive: nothing listed there ever changes; what is not listed may vanish
 //! ```
 
 use std::collections::HashMap;
@@ -21,14 +21,16 @@ use std::time::Duration;
 use fuser::FileAttr;
 
 use crate::Options;
-use crate::attr::{self, FOR_EVER, NAME_MAX};
+use crate::attr::{self, ASK_AGAIN, FOR_EVER, NAME_MAX};
 use crate::blobs::Blobs;
 use crate::cache::{Doors, Listings, lock};
 use crate::error::FsError;
 use crate::handed::HandedOut;
 use crate::ino::Ino;
 use crate::links::AT;
-use crate::tree::{BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, MirrorNo, NamedDoor, Node, Totals, Tree};
+use crate::tree::{
+    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Node, Totals, Tree,
+};
 
 /// The extended attribute of a door's root that names the snapshot.
 pub const SNAPSHOT_ATTRIBUTE: &[u8] = b"user.mirrorctl.snapshot";
@@ -49,7 +51,7 @@ pub enum Lookup {
     Present {
         /// What `stat` shows of it.
         attr: FileAttr,
-        /// How long name and attributes may be remembered.
+        /// How long the name may be remembered. Attributes may be for ever.
         ttl: Duration,
     },
     /// There is no such name, and that may be remembered.
@@ -216,23 +218,26 @@ impl Filesystem {
     }
 
     fn lookup_behind(&self, door: Door, dir: DirNo, name: &[u8]) -> Result<Lookup, FsError> {
-        let child = match self.listings.get(door, dir) {
-            Some(listing) => listing
-                .binary_search_by(|child| (*child.name).cmp(name))
-                .ok()
-                .map(|found| listing[found].node),
+        let found = match self.listed(door, dir, name) {
+            Some(node) => Some(Found { node, lasts: true }),
+            // There may be more than is listed.
             None => self.tree.child(door, dir, name)?,
         };
         let facts = self.facts(door)?;
-        match child {
-            Some(node) => Ok(Lookup::Present {
+        match found {
+            Some(Found { node, lasts }) => Ok(Lookup::Present {
                 attr: behind(door, &facts, node)?,
-                ttl: FOR_EVER,
+                ttl: if lasts { FOR_EVER } else { ASK_AGAIN },
             }),
-            // What the kernel may remember here is a promise of the tree: see `DoorFacts::absences_last`.
-            None if facts.absences_last => Ok(Lookup::Absent { ttl: FOR_EVER }),
-            None => Err(FsError::NotFound),
+            None => Ok(Lookup::Absent { ttl: FOR_EVER }),
         }
+    }
+
+    /// What stands under `name` by the listing of its directory, if that is kept.
+    fn listed(&self, door: Door, dir: DirNo, name: &[u8]) -> Option<Node> {
+        let listing = self.listings.get(door, dir)?;
+        let found = listing.binary_search_by(|child| (*child.name).cmp(name)).ok()?;
+        Some(listing[found].node)
     }
 
     /// What `stat` shows of `ino`, and how long that may be remembered.

@@ -14,7 +14,8 @@
 //! - **One snapshot per walk.** A pointer's directory is a *door*, a new one with every move, and the directories behind
 //!   a door are its own. Whoever stands in one, or holds it open, stays in the tree it belongs to.
 //! - **Told changes.** When [`Session::reconcile`] has returned, no walk begun later sees a pointer, snapshot or mirror
-//!   as it was. The kernel remembers everything else for ever, so that what is in use is served without asking.
+//!   as it was. The kernel remembers everything else for ever, so that what is in use is served without asking; but
+//!   names that the tree finds without listing them are asked for at every walk.
 //! - **Numbers that stay.** The inode number of a file is its content (and, for an index below a pointer, the time of the
 //!   pointer's move), whatever path leads to it, so that all paths share one copy in memory. That of a directory
 //!   is its one path behind its one door. A restart changes neither.

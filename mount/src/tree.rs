@@ -3,9 +3,10 @@
 //! Owns the trait [`Tree`] and the plain values of its answers. It knows nothing of snapshots' storage, of archives
 //! or of FUSE; who implements it knows nothing of inodes.
 //!
-//! A *door* is one way into a tree of files: a snapshot's directory, or one move of one pointer. What lies behind a
-//! door never changes, so everything below it can be cached for ever. Doors, directories and blobs are numbered by
-//! the implementer, who never uses a number for a second thing, not even across restarts.
+//! A *door* is one way into a tree of files: a snapshot's directory, or one move of one pointer. What is listed behind a
+//! door never changes, so it can be cached for ever. More names than are listed may be found there for a while: each
+//! of them says that it does not last. None is ever added, so that what is absent can be cached as well. Doors, directories
+//! and blobs are numbered by the implementer, who never uses a number for a second thing, not even across restarts.
 
 use std::fs::File;
 use std::io;
@@ -77,6 +78,16 @@ pub struct FileNode {
     pub mtime: i64,
 }
 
+/// What a look-up behind a door finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// What stands under the name.
+    pub node: Node,
+    /// Whether it stands there for as long as the door exists, as all that is listed does. What does not last may be
+    /// gone at the next look-up, for good; but it never becomes something else.
+    pub lasts: bool,
+}
+
 /// One name of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Child {
@@ -105,9 +116,6 @@ pub struct DoorFacts {
     /// The snapshot's name now: the value of the extended attribute `user.mirrorctl.snapshot` of the door's root. The one
     /// fact that can change while the door exists.
     pub snapshot: Box<[u8]>,
-    /// Whether a name that is absent behind the door stays absent for as long as the door exists, so that the
-    /// kernel may remember its absence. True for a snapshot; false where an earlier publication can lend names.
-    pub absences_last: bool,
 }
 
 /// Sizes for `statfs`.
@@ -168,13 +176,15 @@ pub trait Tree: Send + Sync + 'static {
     /// When it cannot be known now.
     fn door(&self, door: Door) -> io::Result<Option<DoorFacts>>;
 
-    /// What stands under `name` in the directory `dir` behind `door`.
+    /// What stands under `name` in the directory `dir` behind `door`: all that is listed there, and possibly more. A name
+    /// that is absent stays so for as long as the door exists: the kernel remembers it.
     ///
     /// # Errors
     /// When it cannot be known now.
-    fn child(&self, door: Door, dir: DirNo, name: &[u8]) -> io::Result<Option<Node>>;
+    fn child(&self, door: Door, dir: DirNo, name: &[u8]) -> io::Result<Option<Found>>;
 
-    /// Everything in the directory `dir` behind `door`, sorted by name in byte order. Empty when there is no such directory.
+    /// Everything listed in the directory `dir` behind `door`, sorted by name in byte order. Empty when there is no such
+    /// directory.
     ///
     /// # Errors
     /// When it cannot be known now.

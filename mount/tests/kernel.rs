@@ -25,7 +25,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{BLOB_TIME, Files, MemoryTree, SERIAL_TIME};
-use mirrorctl_mount::tree::MirrorNo;
+use mirrorctl_mount::tree::{Door, MirrorNo};
 use mirrorctl_mount::{Existing, MountError, Options, Session, detach, existing, mount};
 use sys::{
     get_attribute, list_attributes, mapped, mount_other, open_files_as, set_attribute, sizes, truncate, unmount_plainly,
@@ -430,12 +430,12 @@ fn a_listing_of_what_can_change_looks_nothing_up() {
 }
 
 #[test]
-fn an_absence_is_remembered_only_behind_a_snapshot() {
+fn an_absence_is_remembered_behind_doors_only() {
     let (tree, _) = two_snapshots();
     let mounted = Mounted::new(tree);
     for (directory, remembered) in [
         ("debian/snapshots/one/pool", true),
-        ("debian/current/pool", false),
+        ("debian/current/pool", true),
         ("debian", false),
         ("debian/snapshots", false),
         ("", false),
@@ -447,6 +447,83 @@ fn an_absence_is_remembered_only_behind_a_snapshot() {
         assert!(mounted.is_absent(path));
         assert_eq!(mounted.tree.asked() == before, remembered, "{path}");
     }
+}
+
+/// A mount where `current` leads to `two` and finds what only `one` has as well.
+fn lending() -> (Mounted, Door) {
+    let (tree, mirror) = two_snapshots();
+    let lender = tree.snapshot_door(mirror, "one");
+    let door = tree.point(mirror, "current", "two");
+    tree.lend(door, Some(lender));
+    (Mounted::new(tree), door)
+}
+
+#[test]
+fn what_does_not_last_is_found_unlisted_and_asked_for_every_time() {
+    let (mounted, door) = lending();
+    let lent = "debian/current/only/one";
+    for listed_before in [false, true] {
+        if listed_before {
+            assert_eq!(mounted.list("debian/current/only"), ["two"]);
+        }
+        assert_eq!(mounted.read(lent), "x");
+        let before = mounted.tree.asked();
+        assert_eq!(mounted.stat(lent).size(), 1);
+        assert_eq!(
+            mounted.tree.asked(),
+            before + 1,
+            "one question, attributes and bytes stay"
+        );
+        assert_eq!(mounted.read("debian/current/dists/stable/InRelease"), "two");
+    }
+    assert_eq!(
+        mounted.stat(lent).ino(),
+        mounted.stat("debian/snapshots/one/only/one").ino(),
+        "the same file under all its names"
+    );
+    let mut held = File::open(mounted.path(lent)).unwrap();
+    mounted.tree.lend(door, None);
+    assert!(mounted.is_absent(lent), "at once, with nothing told");
+    assert_eq!(io::read_to_string(&mut held).unwrap(), "x", "who has it open reads on");
+    let before = mounted.tree.asked();
+    assert!(mounted.is_absent(lent));
+    assert_eq!(mounted.tree.asked(), before, "that lasts");
+}
+
+#[test]
+fn a_directory_that_does_not_last_is_found_empty_and_vanishes_with_all_below() {
+    let tree = MemoryTree::new();
+    let mirror = tree.add_mirror("debian");
+    let lender = tree.add_snapshot(mirror, "one", vec![("old/deep/file".to_owned(), b"f".to_vec())]);
+    tree.add_snapshot(mirror, "two", archive("two"));
+    let door = tree.point(mirror, "current", "two");
+    tree.lend(door, Some(lender));
+    let mounted = Mounted::new(tree);
+    assert!(!mounted.list("debian/current").contains(&"old".to_owned()));
+    for path in ["debian/current/old", "debian/current/old/deep"] {
+        assert!(mounted.stat(path).is_dir());
+        assert_eq!(mounted.list(path), Vec::<String>::new(), "{path}");
+    }
+    assert_eq!(mounted.read("debian/current/old/deep/file"), "f");
+    let held = File::open(mounted.path("debian/current/old/deep")).unwrap();
+    let within = PathBuf::from(format!("/proc/self/fd/{}/file", held.as_raw_fd()));
+    assert_eq!(fs::read(&within).unwrap(), b"f");
+    mounted.tree.lend(door, None);
+    for path in ["old/deep/file", "old/deep", "old"] {
+        assert!(mounted.is_absent(&format!("debian/current/{path}")), "{path}");
+    }
+    assert_eq!(errno(fs::read(&within)), Some(libc::ENOENT));
+}
+
+#[test]
+fn control_what_lasts_is_not_asked_for() {
+    let (mounted, door) = lending();
+    let path = "debian/current/only/two";
+    assert_eq!(mounted.read(path), "x");
+    mounted.tree.lend(door, None);
+    let before = mounted.tree.asked();
+    assert_eq!(mounted.read(path), "x");
+    assert_eq!(mounted.tree.asked(), before);
 }
 
 #[test]

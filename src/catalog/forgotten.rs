@@ -245,7 +245,7 @@ mod tests {
         let names = [snapshot_name("one")];
         house
             .catalog
-            .delete_snapshots(&mirror_id("old"), &names, false)
+            .delete_snapshots(&mirror_id("old"), &names, false, at(1))
             .expect("deletes");
         house.add(&["its own", "of both", "of nobody"]);
         let its = ["its own", "of both"].map(|content| facts(content).digest);

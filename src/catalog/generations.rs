@@ -3,10 +3,13 @@
 //! Owns the rules over a pointer's moves, as functions of the moves, and the reading of what they need. It moves nothing.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use super::pointers::{MoveRecord, moves_of};
+use rusqlite::Connection;
+
+use super::pointers::{self, MoveRecord, moves_of};
 use super::{CatalogError, CatalogReader, MirrorRow, Seq, SnapshotRow, snapshots};
-use crate::model::{SnapshotName, Timestamp};
+use crate::model::{Pointer, SnapshotName, Timestamp};
 
 /// An earlier publication whose files are still reachable below a pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,58 @@ pub struct Generation {
     pub until: Timestamp,
     /// After how many further publications it is no longer reachable by their number; 0 when only its age keeps it.
     pub publications_left: u32,
+}
+
+impl Generation {
+    /// Whether it is reachable at the time `now`.
+    #[must_use]
+    pub fn is_reachable(&self, now: Timestamp) -> bool {
+        self.publications_left > 0 || is_young(self.superseded_at, self.until, now)
+    }
+
+    /// How long it is reachable from the time `now` on.
+    #[must_use]
+    pub fn reach(&self, now: Timestamp) -> Reach {
+        Reach {
+            publications: self.publications_left,
+            until: is_young(self.superseded_at, self.until, now).then_some(self.until),
+        }
+    }
+}
+
+/// How long a publication stays reachable: until both ends have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// Until so many more publications.
+    pub publications: u32,
+    /// Until this time; `None` when its age does not keep it.
+    pub until: Option<Timestamp>,
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.publications == 1 { "" } else { "s" };
+        match (self.publications, self.until) {
+            (0, Some(until)) => write!(f, "until {until}"),
+            (more, None) => write!(f, "until {more} more publication{s}"),
+            (more, Some(until)) => write!(f, "until {more} more publication{s}, and until {until} at least"),
+        }
+    }
+}
+
+/// Whether what was superseded at one time and is reachable by its age until another is so still. Where age does not
+/// count the two are the same, and then a clock that was set back makes no difference.
+fn is_young(superseded_at: Timestamp, until: Timestamp, now: Timestamp) -> bool {
+    superseded_at < until && now < until
+}
+
+/// The earlier publications from which a mirror's pointers lend files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lenders {
+    /// The pointer.
+    pub pointer: Pointer,
+    /// What lends to it, newest first.
+    pub generations: Vec<Generation>,
 }
 
 /// A publication that lends, as the moves alone tell.
@@ -46,23 +101,56 @@ impl CatalogReader {
         moved: &MoveRecord,
         now: Timestamp,
     ) -> Result<Vec<Generation>, CatalogError> {
-        let mut moves = moves_of(&self.connection, mirror, &moved.pointer)?;
-        moves.retain(|one| one.row <= moved.row);
-        let mut generations = Vec::new();
-        for lender in lenders(&moves, now) {
-            if let Some(target) = snapshots::of_row(&self.connection, lender.snapshot_row)? {
-                generations.push(Generation {
-                    snapshot_row: target.row,
-                    snapshot: target.name,
-                    seq: target.seq,
-                    superseded_at: lender.superseded_at,
-                    until: lender.until,
-                    publications_left: lender.publications_left,
-                });
-            }
-        }
-        Ok(generations)
+        generations(&self.connection, mirror, moved, now)
     }
+
+    /// What every pointer of a mirror lends from at the time `now`, sorted by their names.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn lenders(&self, mirror: MirrorRow, now: Timestamp) -> Result<Vec<Lenders>, CatalogError> {
+        of_mirror(&self.connection, mirror, now)
+    }
+}
+
+/// What every pointer of a mirror lends from at the time `now`, sorted by their names.
+pub(super) fn of_mirror(
+    connection: &Connection,
+    mirror: MirrorRow,
+    now: Timestamp,
+) -> Result<Vec<Lenders>, CatalogError> {
+    let pointers = pointers::pointers(connection, mirror)?.into_iter();
+    let lenders = pointers.map(|there| {
+        Ok(Lenders {
+            generations: generations(connection, mirror, &there, now)?,
+            pointer: there.pointer,
+        })
+    });
+    lenders.collect()
+}
+
+fn generations(
+    connection: &Connection,
+    mirror: MirrorRow,
+    moved: &MoveRecord,
+    now: Timestamp,
+) -> Result<Vec<Generation>, CatalogError> {
+    let mut moves = moves_of(connection, mirror, &moved.pointer)?;
+    moves.retain(|one| one.row <= moved.row);
+    let mut generations = Vec::new();
+    for lender in lenders(&moves, now) {
+        if let Some(target) = snapshots::of_row(connection, lender.snapshot_row)? {
+            generations.push(Generation {
+                snapshot_row: target.row,
+                snapshot: target.name,
+                seq: target.seq,
+                superseded_at: lender.superseded_at,
+                until: lender.until,
+                publications_left: lender.publications_left,
+            });
+        }
+    }
+    Ok(generations)
 }
 
 /// Those of `moves` (of one pointer, newest first) that lend to the newest, by the terms of the newest.
@@ -82,7 +170,7 @@ fn lenders(moves: &[MoveRecord], now: Timestamp) -> Vec<Lender> {
         let rank = u32::try_from(seen.len() - 1).unwrap_or(u32::MAX);
         let until = superseded_at.plus(within);
         let publications_left = (lending.generations + 1).saturating_sub(rank);
-        if publications_left > 0 || now < until {
+        if publications_left > 0 || is_young(superseded_at, until, now) {
             lenders.push(Lender {
                 snapshot_row: row,
                 superseded_at,
@@ -144,7 +232,7 @@ mod tests {
     use super::super::tests::{House, act, at, listing, mirror_id, snapshot_name};
     use super::super::{PointerTarget, RequestedMove};
     use super::*;
-    use crate::model::{Lending, MoveTerms, Pointer};
+    use crate::model::{Lending, MoveTerms};
 
     const HOUR: i64 = 3_600;
 
@@ -218,6 +306,75 @@ mod tests {
         let first = &newest.generations(row, &moved, at(12 * HOUR)).expect("reads")[0];
         assert_eq!((first.superseded_at, first.until), (at(12 * HOUR), at(14 * HOUR)));
         assert_eq!(first.publications_left, 1);
+        let reach = |hour| first.reach(at(hour * HOUR)).to_string();
+        let both = "until 1 more publication, and until 1970-01-01T14:00:00Z at least";
+        assert_eq!([reach(13), reach(14)], [both, "until 1 more publication"]);
+        let second = Generation {
+            publications_left: 0,
+            ..first.clone()
+        };
+        assert_eq!(second.reach(at(13 * HOUR)).to_string(), "until 1970-01-01T14:00:00Z");
+        assert_eq!([13, 14].map(|hour| second.is_reachable(at(hour * HOUR))), [true, false]);
+    }
+
+    #[test]
+    fn where_age_does_not_count_a_clock_that_was_set_back_changes_nothing() {
+        let mut house = house();
+        for (name, hour) in [("a", 10), ("b", 11)] {
+            let wish = RequestedMove {
+                mirror: mirror_id("debian"),
+                pointer: Pointer::Current,
+                target: PointerTarget::Snapshot(snapshot_name(name)),
+                expect: None,
+                terms: MoveTerms {
+                    lending: Lending {
+                        generations: 0,
+                        within: std::time::Duration::ZERO,
+                    },
+                    must_have_passed: false,
+                },
+            };
+            house
+                .catalog
+                .move_pointers(&[wish], act("publish", at(hour * HOUR)))
+                .expect("moves");
+        }
+        assert!(lending(&house, 9).is_empty());
+    }
+
+    #[test]
+    fn what_lends_goes_by_force_only_and_says_to_which_pointer_and_until_when() {
+        let mut house = house();
+        for (name, hour) in [("a", 1), ("b", 2), ("c", 3)] {
+            publish(&mut house, name, hour);
+        }
+        let delete = |house: &mut House, name, force, hour| {
+            let names = [snapshot_name(name)];
+            house
+                .catalog
+                .delete_snapshots(&mirror_id("debian"), &names, force, at(hour * HOUR))
+        };
+        let error = delete(&mut house, "a", false, 3).expect_err("it lends");
+        assert_eq!(
+            error.to_string(),
+            "debian/current lends files of snapshot a until 1970-01-01T04:00:00Z"
+        );
+        let replaced = house.catalog.create_snapshot(
+            &mirror_id("debian"),
+            &snapshot_name("b"),
+            true,
+            &[],
+            MoveTerms::default(),
+            act("create", at(3 * HOUR)),
+        );
+        assert!(matches!(replaced, Err(CatalogError::Lends { .. })));
+        let lenders = house.catalog.reader().lenders(house.row("debian"), at(3 * HOUR));
+        let lenders = lenders.expect("reads");
+        assert_eq!((lenders.len(), lenders[0].generations.len()), (1, 2));
+        delete(&mut house, "a", false, 4).expect("its time is over");
+        delete(&mut house, "b", false, 1_000).expect_err("it is the last one");
+        delete(&mut house, "b", true, 1_000).expect("force");
+        delete(&mut house, "c", true, 1_000).expect_err("a pointer leads to it");
     }
 
     #[test]
@@ -236,7 +393,7 @@ mod tests {
         publish(&mut house, "b", 2);
         house
             .catalog
-            .delete_snapshots(&mirror_id("debian"), &[snapshot_name("a")], true)
+            .delete_snapshots(&mirror_id("debian"), &[snapshot_name("a")], true, at(2))
             .expect("deletes");
         assert!(lending(&house, 2).is_empty());
     }

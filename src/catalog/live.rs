@@ -253,7 +253,7 @@ mod tests {
         let delete = |house: &mut House, mirror: &str| {
             house
                 .catalog
-                .delete_snapshots(&mirror_id(mirror), &[snapshot_name("one")], false)
+                .delete_snapshots(&mirror_id(mirror), &[snapshot_name("one")], false, at(9))
                 .expect("deletes");
             house.sweep_all(at(2));
             check_rows(house);

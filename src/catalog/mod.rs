@@ -43,7 +43,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 pub use changes::{FileChange, FileChanges};
 pub use computed::Uncompressed;
 pub use freed::Freed;
-pub use generations::Generation;
+pub use generations::{Generation, Lenders, Reach};
 pub use leases::Claim;
 pub use live::{Condemned, Marked};
 pub use manifest::{Manifest, ManifestError, ManifestFile};
@@ -166,6 +166,18 @@ pub enum CatalogError {
         pointer: Pointer,
         /// The snapshot.
         name: SnapshotName,
+    },
+    /// A pointer lends files of the snapshot.
+    #[error("{mirror}/{pointer} lends files of snapshot {name} {reach}")]
+    Lends {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The pointer.
+        pointer: Pointer,
+        /// The snapshot.
+        name: SnapshotName,
+        /// For how long.
+        reach: Reach,
     },
     /// The snapshot is protected.
     #[error("snapshot {name} of {mirror} is protected")]

@@ -359,7 +359,7 @@ mod tests {
             .expect("records");
         house
             .catalog
-            .delete_snapshots(&mirror_id("debian"), &[snapshot_name("one")], false)
+            .delete_snapshots(&mirror_id("debian"), &[snapshot_name("one")], false, at(9))
             .expect("deletes");
         assert_eq!(
             house.number("SELECT count(*) FROM release"),

@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::pointers::{self, Act, Appender, Moved};
 use super::sql_types::Sql;
-use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq, SnapshotRow, remarks, tree};
+use super::{Catalog, CatalogError, CatalogReader, Lenders, MirrorRow, Seq, SnapshotRow, generations, remarks, tree};
 use crate::model::{MirrorId, MoveTerms, Note, Pointer, Shrink, SnapshotName, Tag, Timestamp};
 
 /// A snapshot and what there is to know of it.
@@ -124,7 +124,7 @@ impl CatalogReader {
 
 impl Catalog {
     /// Names the mirror's last synced state, and moves `pointers` there in the same transaction. With `replace`, a
-    /// snapshot of that name gives way unless it is pointed to or protected.
+    /// snapshot of that name gives way unless it is pointed to, protected, or lends files to a pointer.
     ///
     /// # Errors
     /// When the mirror has no synced state, the name is taken and may not be replaced, the state is held and the act
@@ -152,7 +152,10 @@ impl Catalog {
                         name: name.clone(),
                     });
                 }
-                Ok(old) => remove(transaction, row, mirror, &old, false)?,
+                Ok(old) => {
+                    let lenders = generations::of_mirror(transaction, row, act.now)?;
+                    remove(transaction, row, mirror, &old, Some((&lenders, act.now)))?;
+                }
             }
             let target = insert(transaction, row, name, seq, act.now)?;
             drop_unneeded(transaction, row)?;
@@ -165,22 +168,26 @@ impl Catalog {
     }
 
     /// Forgets snapshots of one mirror, all in one transaction. Blobs stay: sweeping them is garbage collection's
-    /// part. `force` overrides protection, never a pointer.
+    /// part. `force` overrides protection, and that a pointer lends files of them at the time `now`, never a pointer.
     ///
     /// # Errors
-    /// When one does not exist, is pointed to or protected, or the catalog cannot be written; then none is gone.
+    /// When one does not exist, is pointed to or protected, lends files to a pointer, or the catalog cannot be written;
+    /// then none is gone.
     pub fn delete_snapshots(
         &mut self,
         mirror: &MirrorId,
         names: &[SnapshotName],
         force: bool,
+        now: Timestamp,
     ) -> Result<(), CatalogError> {
         self.write(|transaction| {
             let row = tree::mirror_row(transaction, mirror)?;
+            let lenders = generations::of_mirror(transaction, row, now)?;
+            let respected = (!force).then_some((&lenders[..], now));
             let each: BTreeSet<&SnapshotName> = names.iter().collect();
             for name in each {
                 let target = find(transaction, row, mirror, name)?;
-                remove(transaction, row, mirror, &target, force)?;
+                remove(transaction, row, mirror, &target, respected)?;
             }
             drop_unneeded(transaction, row)
         })
@@ -249,12 +256,14 @@ pub(super) fn insert(
     })
 }
 
+/// Removes a snapshot that no pointer leads to. Without force, `respected` is what lends to the mirror's pointers at a
+/// time; that and protected ones stay.
 fn remove(
     transaction: &Transaction<'_>,
     row: MirrorRow,
     mirror: &MirrorId,
     target: &Target,
-    force: bool,
+    respected: Option<(&[Lenders], Timestamp)>,
 ) -> Result<(), CatalogError> {
     let leading = pointers::pointers(transaction, row)?
         .into_iter()
@@ -266,14 +275,38 @@ fn remove(
             name: target.name.clone(),
         });
     }
+    if let Some((lenders, now)) = respected {
+        respect(transaction, mirror, target, lenders, now)?;
+    }
+    transaction.execute("DELETE FROM snapshot WHERE id = ?", [target.row])?;
+    Ok(())
+}
+
+/// Refuses to let a snapshot go that is protected or lends files to a pointer.
+fn respect(
+    transaction: &Transaction<'_>,
+    mirror: &MirrorId,
+    target: &Target,
+    lenders: &[Lenders],
+    now: Timestamp,
+) -> Result<(), CatalogError> {
     let is_protected = "SELECT protected FROM snapshot WHERE id = ?";
-    if !force && transaction.query_row(is_protected, [target.row], |found| found.get(0))? {
+    if transaction.query_row(is_protected, [target.row], |found| found.get(0))? {
         return Err(CatalogError::Protected {
             mirror: mirror.clone(),
             name: target.name.clone(),
         });
     }
-    transaction.execute("DELETE FROM snapshot WHERE id = ?", [target.row])?;
+    for Lenders { pointer, generations } in lenders {
+        if let Some(lends) = generations.iter().find(|one| one.snapshot_row == target.row) {
+            return Err(CatalogError::Lends {
+                mirror: mirror.clone(),
+                pointer: pointer.clone(),
+                name: target.name.clone(),
+                reach: lends.reach(now),
+            });
+        }
+    }
     Ok(())
 }
 
@@ -357,7 +390,9 @@ mod tests {
 
     fn delete(house: &mut House, names: &[&str], force: bool) -> Result<(), CatalogError> {
         let names: Vec<_> = names.iter().map(|name| snapshot_name(name)).collect();
-        house.catalog.delete_snapshots(&mirror_id("debian"), &names, force)
+        house
+            .catalog
+            .delete_snapshots(&mirror_id("debian"), &names, force, at(1))
     }
 
     fn create(house: &mut House, name: &str, replace: bool, pointers: &[Pointer]) -> Result<Vec<Moved>, CatalogError> {

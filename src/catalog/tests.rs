@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{
-    BlobFacts, Entry, HashType, HashTypes, IndexHash, Listing, ListingBuilder, MoveTerms, RepoPath, Role, Timestamp,
+    BlobFacts, Entry, HashType, HashTypes, IndexHash, Lending, Listing, ListingBuilder, MoveTerms, RepoPath, Role,
+    Timestamp,
 };
 
 /// A catalog in a directory of its own, with the "files" of its blobs.
@@ -28,6 +29,15 @@ pub(super) const SAME: Source<'static> = Source {
     url: "http://h/",
     selection: "everything",
     releases: &[],
+};
+
+/// Terms by which nothing of earlier publications is needed.
+pub(super) const LENDING_NOTHING: MoveTerms = MoveTerms {
+    lending: Lending {
+        generations: 0,
+        within: std::time::Duration::ZERO,
+    },
+    must_have_passed: false,
 };
 
 pub(super) fn at(seconds: i64) -> Timestamp {
@@ -169,7 +179,7 @@ impl House {
             held: None,
             absent: 0,
             pointers,
-            terms: MoveTerms::default(),
+            terms: LENDING_NOTHING,
             actor: "tester",
             created_at: now,
             now,
@@ -773,7 +783,7 @@ impl History {
             &name_value,
             replace,
             pointers,
-            MoveTerms::default(),
+            LENDING_NOTHING,
             act("stage", self.now),
         );
         let theirs = &mut self.model.mirrors[mirror];
@@ -806,7 +816,7 @@ impl History {
     fn delete(&mut self, mirror: usize, names: &[usize]) {
         let id = mirror_id(MIRRORS[mirror]);
         let values: Vec<_> = names.iter().map(|name| snapshot_name(SNAPSHOTS[*name])).collect();
-        let outcome = self.house.catalog.delete_snapshots(&id, &values, false);
+        let outcome = self.house.catalog.delete_snapshots(&id, &values, false, self.now);
         let theirs = &mut self.model.mirrors[mirror];
         let distinct: BTreeSet<_> = names.iter().map(|name| SNAPSHOTS[*name]).collect();
         let may_go = |name: &&str| {
@@ -835,7 +845,7 @@ impl History {
                     Err(pointer) => PointerTarget::SameAs(pointer.clone()),
                 },
                 expect: None,
-                terms: MoveTerms::default(),
+                terms: LENDING_NOTHING,
             })
             .collect();
         let before = self.house.number("SELECT count(*) FROM move");
@@ -1232,7 +1242,7 @@ fn manifests_start_anew_after_a_long_chain_and_bases_outlive_their_listings() {
         .collect();
     house
         .catalog
-        .delete_snapshots(&mirror_id("debian"), &gone, false)
+        .delete_snapshots(&mirror_id("debian"), &gone, false, at(9))
         .expect("deletes");
     house.sweep_all(at(100));
     check_rows(&house);

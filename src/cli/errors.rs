@@ -57,6 +57,9 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::InUse { .. } => {
             told(Kind::Refused, error).hint("see that no client reads it any more; --force forgets it all the same")
         }
+        CatalogError::Lends { .. } => told(Kind::Refused, error).hint(
+            "clients that updated before the pointer moved still need them; snapshot delete --force takes them away",
+        ),
         CatalogError::Protected { .. } => told(Kind::Refused, error).hint("--force overrides protection"),
         CatalogError::NotSet { mirror, pointer } => {
             told(Kind::Refused, error).hint(format!("run {} first", lead(mirror, pointer)))

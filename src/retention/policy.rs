@@ -4,8 +4,8 @@
 //! anything; `--dry-run` and the real thing are the same [`plan`].
 //!
 //! A snapshot is kept when it is among the newest `keep_last`, or younger than `keep_within`, or the newest of one of
-//! the last days, weeks or months of which some are kept, or something holds it: a pointer, or protection by the
-//! operator. "Newest" and "last" are a matter of sequence, never of clocks.
+//! the last days, weeks or months of which some are kept, or something holds it: a pointer, a pointer that
+//! lends files of it, or protection by the operator. "Newest" and "last" are a matter of sequence, never of clocks.
 //!
 //! To which day, week and month a snapshot belongs is told by the time at which it was recorded, not by what time it is
 //! now: so a clock that is wrong now deletes nothing that the calendar keeps, and one that was wrong then costs one
@@ -48,6 +48,8 @@ pub struct Candidate {
     pub current: bool,
     /// Whether the pointer of a further environment leads to it.
     pub elsewhere: bool,
+    /// Whether a pointer lends files of it: it is an earlier publication within the grace overlay.
+    pub lent: bool,
     /// Whether the operator protected it.
     pub protected: bool,
 }
@@ -61,6 +63,8 @@ pub enum KeepReason {
     Staged,
     /// The pointer of a further environment leads to it.
     Elsewhere,
+    /// A pointer lends files of it.
+    Lent,
     /// The operator protected it.
     Protected,
     /// It is among the newest `keep_last`.
@@ -83,6 +87,7 @@ impl fmt::Display for KeepReason {
             Self::Current => "current",
             Self::Staged => "staged",
             Self::Elsewhere => "in another environment",
+            Self::Lent => "within the grace overlay",
             Self::Protected => "protected",
             Self::Newest => "among the newest",
             Self::Young => "young",
@@ -188,6 +193,7 @@ fn reasons(snapshot: &Candidate, rank: usize, policy: &PrunePolicy, now: Timesta
         (snapshot.current, KeepReason::Current),
         (snapshot.staged, KeepReason::Staged),
         (snapshot.elsewhere, KeepReason::Elsewhere),
+        (snapshot.lent, KeepReason::Lent),
         (snapshot.protected, KeepReason::Protected),
         (rank < policy.keep_last.get(), KeepReason::Newest),
         (is_young(snapshot.created, policy, now), KeepReason::Young),
@@ -290,6 +296,7 @@ mod tests {
             staged: false,
             current: false,
             elsewhere: false,
+            lent: false,
             protected: false,
         }
     }
@@ -339,18 +346,20 @@ mod tests {
 
     #[test]
     fn whatever_holds_a_snapshot_is_named() {
-        let mut snapshots = aged(&[50, 49, 48, 47, 46, 0]);
+        let mut snapshots = aged(&[50, 49, 48, 47, 46, 45, 0]);
         snapshots[0].current = true;
         snapshots[1].staged = true;
         snapshots[2].protected = true;
         snapshots[4].elsewhere = true;
-        snapshots[5].current = true;
+        snapshots[5].lent = true;
+        snapshots[6].current = true;
         let plan = plan(&snapshots, &policy(1, Some(30)), NOW);
         let decisions: Vec<_> = plan.verdicts.iter().map(|verdict| &verdict.decision).collect();
         assert_eq!(
             decisions,
             [
                 &Decision::Keep(vec![KeepReason::Current, KeepReason::Newest, KeepReason::Young]),
+                &Decision::Keep(vec![KeepReason::Lent]),
                 &Decision::Keep(vec![KeepReason::Elsewhere]),
                 &Decision::Delete,
                 &Decision::Keep(vec![KeepReason::Protected]),
@@ -496,7 +505,7 @@ mod tests {
     /// The rule as one would say it, without sorting, ranks or early ends.
     fn is_deleted(all: &[Candidate], one: &Candidate, policy: &PrunePolicy, now: Timestamp) -> bool {
         let newer = all.iter().filter(|other| other.seq > one.seq).count();
-        let held = one.staged || one.current || one.elsewhere || one.protected;
+        let held = one.staged || one.current || one.elsewhere || one.lent || one.protected;
         let by_age = match policy.keep_within {
             None => true,
             Some(limit) => {
@@ -524,11 +533,11 @@ mod tests {
     }
 
     prop_compose! {
-        fn any_candidate()(days in -5_i64..60, flags in proptest::array::uniform4(prop::bool::weighted(0.1)))
+        fn any_candidate()(days in -5_i64..60, flags in proptest::array::uniform5(prop::bool::weighted(0.1)))
             -> Candidate
         {
-            let [staged, current, elsewhere, protected] = flags;
-            Candidate { staged, current, elsewhere, protected, ..snapshot(0, NOW.plus(-days * DAY)) }
+            let [staged, current, elsewhere, lent, protected] = flags;
+            Candidate { staged, current, elsewhere, lent, protected, ..snapshot(0, NOW.plus(-days * DAY)) }
         }
     }
 

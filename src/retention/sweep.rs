@@ -10,7 +10,7 @@ use std::path::Path;
 use super::leftovers::{self, Unfinished};
 use super::policy::{Candidate, PrunePlan, PrunePolicy, plan};
 use crate::blobs::{BlobError, BlobStore};
-use crate::catalog::{BlobRow, Catalog, CatalogError, CatalogReader, Condemned, Marked, SnapshotRecord};
+use crate::catalog::{BlobRow, Catalog, CatalogError, CatalogReader, Condemned, Marked, SnapshotRecord, SnapshotRow};
 use crate::control::{self, ControlError, Reply, Request};
 use crate::model::{MirrorId, SnapshotName, Timestamp};
 use crate::state::{GcLock, StateDir, StateError};
@@ -70,8 +70,18 @@ pub fn plan_prune(
     policy: &PrunePolicy,
     now: Timestamp,
 ) -> Result<Pruned, CatalogError> {
-    let snapshots = reader.snapshots(reader.mirror(mirror)?)?;
-    let candidates: Vec<Candidate> = snapshots.iter().map(candidate).collect();
+    let row = reader.mirror(mirror)?;
+    let lenders = reader.lenders(row, now)?;
+    let lent: HashSet<SnapshotRow> = lenders
+        .iter()
+        .flat_map(|lenders| &lenders.generations)
+        .map(|generation| generation.snapshot_row)
+        .collect();
+    let snapshots = reader.snapshots(row)?;
+    let candidates: Vec<Candidate> = snapshots
+        .iter()
+        .map(|snapshot| candidate(snapshot, lent.contains(&snapshot.row)))
+        .collect();
     Ok(Pruned {
         mirror: mirror.clone(),
         plan: plan(&candidates, policy, now),
@@ -92,13 +102,13 @@ pub fn prune(
     let mut pruned = plan_prune(catalog.reader(), mirror, policy, now)?;
     let names: Vec<SnapshotName> = pruned.plan.deleted().map(|verdict| verdict.name.clone()).collect();
     if !names.is_empty() {
-        catalog.delete_snapshots(mirror, &names, false)?;
+        catalog.delete_snapshots(mirror, &names, false, now)?;
         pruned.unused = catalog.reader().unused()?;
     }
     Ok(pruned)
 }
 
-fn candidate(snapshot: &SnapshotRecord) -> Candidate {
+fn candidate(snapshot: &SnapshotRecord, lent: bool) -> Candidate {
     Candidate {
         name: snapshot.name.clone(),
         seq: snapshot.row.number(),
@@ -106,6 +116,7 @@ fn candidate(snapshot: &SnapshotRecord) -> Candidate {
         staged: snapshot.is_staged(),
         current: snapshot.is_current(),
         elsewhere: snapshot.is_elsewhere(),
+        lent,
         protected: snapshot.protected,
     }
 }

@@ -1,7 +1,8 @@
 //! Doors: what number denotes which snapshot or pointer move, and what is behind it.
 //!
-//! Owns the numbering (snapshots have even door numbers, moves odd ones) and a small memory of doors. What is behind a
-//! door never changes while it exists; [`DoorCache::forget`] is for when some may have ceased to exist.
+//! Owns the numbering (snapshots have even door numbers, moves odd ones) and a small memory of doors. The target of a
+//! door never changes while it exists, and its lenders only become fewer; [`DoorCache::replace`] is for when something may
+//! have ceased to exist.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use mirrorctl_mount::tree::Door;
 
 use super::out_of_numbers;
-use crate::catalog::{CatalogError, CatalogReader, MirrorRow, MoveRow, Seq, SnapshotRow};
+use crate::catalog::{CatalogError, CatalogReader, Generation, MirrorRow, MoveRecord, MoveRow, Seq, SnapshotRow};
 use crate::model::{SnapshotName, Timestamp};
 
 /// What is behind a door.
@@ -23,6 +24,8 @@ pub(super) struct DoorTarget {
     pub(super) mtime: Timestamp,
     /// Modification time of plain index names, for doors that are pointer moves.
     pub(super) serial: Option<Timestamp>,
+    /// The earlier publications that lend names, newest first, for doors that are pointer moves. Some may have ceased to.
+    pub(super) lenders: Vec<Generation>,
 }
 
 pub(super) fn of_snapshot(row: SnapshotRow) -> io::Result<Door> {
@@ -46,8 +49,8 @@ pub(super) fn move_row(door: Door) -> Option<MoveRow> {
     (door.0 & 1 == 1).then(|| MoveRow::from_number(i64::from(door.0 >> 1)))
 }
 
-/// What is behind `door` by the catalog; `None` when its snapshot was deleted.
-pub(super) fn load(reader: &CatalogReader, door: Door) -> Result<Option<DoorTarget>, CatalogError> {
+/// What is behind `door` by the catalog at the time `now`; `None` when its snapshot was deleted.
+pub(super) fn load(reader: &CatalogReader, door: Door, now: Timestamp) -> Result<Option<DoorTarget>, CatalogError> {
     let Some(row) = move_row(door) else {
         let row = SnapshotRow::from_number(i64::from(door.0 >> 1));
         let found = reader.snapshot_row(row)?;
@@ -57,19 +60,53 @@ pub(super) fn load(reader: &CatalogReader, door: Door) -> Result<Option<DoorTarg
             snapshot,
             mtime,
             serial: None,
+            lenders: Vec::new(),
         }));
     };
-    let Some(found) = reader.pointer_move(row)? else {
+    match reader.pointer_move(row)? {
+        Some(found) => load_move(reader, &found, now),
+        None => Ok(None),
+    }
+}
+
+/// What is behind the door that `found` is; `None` when its snapshot was deleted.
+pub(super) fn load_move(
+    reader: &CatalogReader,
+    found: &MoveRecord,
+    now: Timestamp,
+) -> Result<Option<DoorTarget>, CatalogError> {
+    let Some((mirror, snapshot, seq, _)) = reader.snapshot_row(found.snapshot_row)? else {
         return Ok(None);
     };
-    let target = reader.snapshot_row(found.snapshot_row)?;
-    Ok(target.map(|(mirror, snapshot, seq, _)| DoorTarget {
+    Ok(Some(DoorTarget {
         mirror,
         seq,
         snapshot,
         mtime: found.serial_mtime,
         serial: Some(found.serial_mtime),
+        lenders: reader.generations(mirror, found, now)?,
     }))
+}
+
+/// What has become of `target`, which was loaded before as what is behind the door that `found` is. All that can have
+/// changed is that snapshots are gone or have other names, and it takes less than reading all moves again.
+pub(super) fn reload_move(
+    reader: &CatalogReader,
+    found: &MoveRecord,
+    mut target: DoorTarget,
+) -> Result<Option<DoorTarget>, CatalogError> {
+    let Some((_, snapshot, ..)) = reader.snapshot_row(found.snapshot_row)? else {
+        return Ok(None);
+    };
+    target.snapshot = snapshot;
+    let mut lenders = Vec::with_capacity(target.lenders.len());
+    for lender in target.lenders {
+        if let Some((_, snapshot, ..)) = reader.snapshot_row(lender.snapshot_row)? {
+            lenders.push(Generation { snapshot, ..lender });
+        }
+    }
+    target.lenders = lenders;
+    Ok(Some(target))
 }
 
 /// Doors that were asked for before.
@@ -107,10 +144,10 @@ impl DoorCache {
         Ok(Some(target))
     }
 
-    /// Forgets every door.
-    pub(super) fn forget(&self) {
+    /// Forgets every door but `targets`.
+    pub(super) fn replace(&self, targets: impl IntoIterator<Item = (Door, Arc<DoorTarget>)>) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         known.epoch += 1;
-        known.targets.clear();
+        known.targets = targets.into_iter().collect();
     }
 }

@@ -1,8 +1,8 @@
 //! What the mount goes on showing when the catalog cannot be read.
 //!
-//! Owns a memory of where the pointers led last, and the reading of their listings from manifest blobs. Manifests carry
-//! the catalog's own numbers, so everything keeps the inode it had. Snapshots that no pointer leads to are not
-//! covered: they fail until the catalog is back.
+//! Owns a memory of where the pointers led last, and the reading of their listings, and of those that lend to them, from
+//! manifest blobs. Manifests carry the catalog's own numbers, so everything keeps the inode it had. Snapshots that no
+//! pointer leads to are not covered: they fail until the catalog is back.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read as _};
@@ -14,7 +14,8 @@ use super::doors::{self, DoorTarget};
 use super::mirror_number;
 use crate::blobs::BlobStore;
 use crate::catalog::{
-    BlobRow, CatalogError, CatalogReader, DirRow, FileRow, Manifest, ManifestError, ManifestFile, ROOT_DIR, TreeNode,
+    BlobRow, CatalogError, CatalogReader, DirRow, FileRow, Manifest, ManifestError, ManifestFile, MirrorRow, ROOT_DIR,
+    Seq, TreeNode,
 };
 use crate::model::{Digest, RepoPath, Timestamp};
 
@@ -24,20 +25,25 @@ pub(super) struct LastKnown {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct State {
     mirrors: Vec<(Box<[u8]>, MirrorNo)>,
     pointers: HashMap<MirrorNo, Vec<KnownPointer>>,
+    /// The listings behind the pointers first, then those that lend.
+    listings: Vec<ListingId>,
+    manifests: HashMap<ListingId, Arc<[Digest]>>,
     /// Listings read from manifests so far.
-    trees: HashMap<Door, Arc<ManifestTree>>,
+    trees: HashMap<ListingId, Arc<ManifestTree>>,
 }
+
+/// Which listing: no two are ever called the same.
+type ListingId = (MirrorRow, Seq);
 
 #[derive(Debug, Clone)]
 struct KnownPointer {
     name: Box<[u8]>,
     door: Door,
-    target: DoorTarget,
-    manifests: Vec<Digest>,
+    target: Arc<DoorTarget>,
 }
 
 /// A listing as its manifests tell it.
@@ -60,29 +66,36 @@ impl ManifestTree {
 }
 
 impl LastKnown {
-    /// Learns from a catalog that can be read.
-    pub(super) fn remember(&self, reader: &CatalogReader) -> Result<(), CatalogError> {
+    /// Learns from a catalog that can be read, at the time `now`. Must not run twice at the same time.
+    pub(super) fn remember(&self, reader: &CatalogReader, now: Timestamp) -> Result<(), CatalogError> {
+        let before = self.state().clone();
         let mut state = State::default();
         for (row, id) in reader.mirrors()? {
             let Ok(mirror) = mirror_number(row) else { continue };
             state.mirrors.push((id.as_str().as_bytes().into(), mirror));
             for found in reader.pointers(row)? {
                 let Ok(door) = doors::of_move(found.row) else { continue };
-                let Some(target) = doors::load(reader, door)? else {
-                    continue;
+                let target = match before.target(door) {
+                    Some(known) => doors::reload_move(reader, &found, DoorTarget::clone(known))?,
+                    None => doors::load_move(reader, &found, now)?,
                 };
-                let manifests = reader.manifest_chain(row, target.seq)?;
-                let name = found.pointer.name().as_bytes().into();
+                let Some(target) = target else { continue };
                 state.pointers.entry(mirror).or_default().push(KnownPointer {
-                    name,
+                    name: found.pointer.name().as_bytes().into(),
                     door,
-                    target,
-                    manifests,
+                    target: Arc::new(target),
                 });
             }
         }
+        state.remember_listings(&before, reader)?;
         *self.state() = state;
         Ok(())
+    }
+
+    /// The doors that the pointers lead through, with what is behind them.
+    pub(super) fn doors(&self) -> Vec<(Door, Arc<DoorTarget>)> {
+        let door = |known: &KnownPointer| (known.door, Arc::clone(&known.target));
+        self.state().known().map(door).collect()
     }
 
     pub(super) fn mirrors(&self) -> Vec<(Box<[u8]>, MirrorNo)> {
@@ -101,50 +114,69 @@ impl LastKnown {
             .unwrap_or_default()
     }
 
-    pub(super) fn target(&self, door: Door) -> Option<DoorTarget> {
-        self.known(door).map(|known| known.target)
+    pub(super) fn target(&self, door: Door) -> Option<Arc<DoorTarget>> {
+        self.state().target(door).map(Arc::clone)
     }
 
-    /// The listing behind `door`, read from its manifests; `None` when no pointer led there.
-    pub(super) fn tree(&self, door: Door, blobs: &BlobStore) -> io::Result<Option<Arc<ManifestTree>>> {
-        if let Some(tree) = self.state().trees.get(&door) {
+    /// A listing to which a pointer led or that lent to one, read from its manifests; `None` for any other.
+    pub(super) fn tree(&self, listing: ListingId, blobs: &BlobStore) -> io::Result<Option<Arc<ManifestTree>>> {
+        if let Some(tree) = self.state().trees.get(&listing) {
             return Ok(Some(Arc::clone(tree)));
         }
-        let Some(known) = self.known(door) else { return Ok(None) };
-        let manifest = read_chain(&known.manifests, blobs)?.ok_or(io::ErrorKind::NotFound)?;
+        let manifests = self.state().manifests.get(&listing).map(Arc::clone);
+        let Some(manifests) = manifests else { return Ok(None) };
+        let manifest = read_chain(&manifests, blobs)?.ok_or(io::ErrorKind::NotFound)?;
         let tree = Arc::new(build(manifest));
-        self.state().trees.insert(door, Arc::clone(&tree));
+        self.state().trees.insert(listing, Arc::clone(&tree));
         Ok(Some(tree))
     }
 
-    /// A blob of a listing to which a pointer led. Its listing may not have been needed so far: the kernel asks for
-    /// bytes of files whose names it remembers. Manifests that cannot be read have no blobs.
+    /// A blob of a listing to which a pointer led or that lent to one. Its listing may not have been needed so far: the
+    /// kernel asks for bytes of files whose names it remembers. Manifests that cannot be read have no blobs.
     pub(super) fn blob(&self, blob: BlobRow, blobs: &BlobStore) -> Option<(Digest, u64, Timestamp)> {
-        let doors: Vec<Door> = self
-            .state()
-            .pointers
-            .values()
-            .flatten()
-            .map(|known| known.door)
-            .collect();
-        doors
+        let listings = self.state().listings.clone();
+        listings
             .into_iter()
-            .filter_map(|door| self.tree(door, blobs).ok().flatten())
+            .filter_map(|listing| self.tree(listing, blobs).ok().flatten())
             .find_map(|tree| tree.blobs.get(&blob).copied())
-    }
-
-    fn known(&self, door: Door) -> Option<KnownPointer> {
-        self.state()
-            .pointers
-            .values()
-            .flatten()
-            .find(|known| known.door == door)
-            .cloned()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change replaces or adds whole values, so a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn known(&self) -> impl Iterator<Item = &KnownPointer> {
+        self.pointers.values().flatten()
+    }
+
+    fn target(&self, door: Door) -> Option<&Arc<DoorTarget>> {
+        let found = self.known().find(|known| known.door == door)?;
+        Some(&found.target)
+    }
+
+    /// Notes which manifests make up the listings that matter; those that mattered `before` are made up of the same.
+    fn remember_listings(&mut self, before: &Self, reader: &CatalogReader) -> Result<(), CatalogError> {
+        let targets = self.known().map(|known| (known.target.mirror, known.target.seq));
+        let lenders = self.known().flat_map(|known| {
+            let lenders = known.target.lenders.iter();
+            lenders.map(|lender| (known.target.mirror, lender.seq))
+        });
+        let listings: Vec<ListingId> = targets.chain(lenders).collect();
+        for listing in listings {
+            if self.manifests.contains_key(&listing) {
+                continue;
+            }
+            let manifests = match before.manifests.get(&listing) {
+                Some(known) => Arc::clone(known),
+                None => reader.manifest_chain(listing.0, listing.1)?.into(),
+            };
+            self.manifests.insert(listing, manifests);
+            self.listings.push(listing);
+        }
+        Ok(())
     }
 }
 

@@ -2,11 +2,15 @@
 //!
 //! Owns the meaning of a door (a snapshot, or one move of a pointer), the numbers by which the mount knows mirrors,
 //! directories and blobs, and the times that files show. It changes nothing, and knows nothing of inodes or FUSE. The
-//! time of day, after which no time has a tree yet, is told by a clock that it is given.
+//! time of day, after which no time has a tree yet and by which earlier publications cease to lend names, is told by a clock
+//! that it is given.
 
 mod doors;
 mod last_known;
+mod overlay;
 mod readers;
+#[cfg(test)]
+mod tests;
 mod times;
 
 use std::fs::File;
@@ -15,14 +19,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mirrorctl_mount::tree::{
-    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, MirrorNo, NamedDoor, Node, Totals, Tree,
+    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Node, Totals, Tree,
 };
 
 use crate::blobs::BlobStore;
-use crate::catalog::{BlobRow, CatalogError, CatalogReader, DirRow, FileRow, MirrorRow, ROOT_DIR, TreeNode};
+use crate::catalog::{BlobRow, CatalogError, CatalogReader, DirRow, FileRow, MirrorRow, ROOT_DIR, Seq, TreeNode};
 use crate::model::{Clock, Digest, Role, SnapshotName, Timestamp};
 use doors::{DoorCache, DoorTarget};
 use last_known::{LastKnown, ManifestTree};
+use overlay::Standing;
 use readers::Readers;
 
 /// The served tree, read from one catalog and one blob store.
@@ -63,16 +68,18 @@ impl View {
         })
     }
 
-    /// Forgets what it remembers of doors, and learns where the pointers lead: to be called when the catalog changed,
-    /// before the mount is told.
+    /// Learns where the pointers lead and what lends to them, and forgets what it remembers of other doors: to be called
+    /// when the catalog changed, before the mount is told.
     ///
     /// # Errors
     /// When the catalog cannot be read. What was known before stays, which is what it is for.
     pub fn refresh(&self) -> io::Result<()> {
         let _turn = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.doors.forget();
+        let now = self.clock.now();
         self.readers
-            .read(|reader| reader.at_once(|reader| self.last_known.remember(reader)))
+            .read(|reader| reader.at_once(|reader| self.last_known.remember(reader, now)))?;
+        self.doors.replace(self.last_known.doors());
+        Ok(())
     }
 
     /// The generation of the catalog that is shown, whatever has become of it meanwhile.
@@ -94,15 +101,11 @@ impl View {
     }
 
     fn target(&self, door: Door) -> io::Result<Option<Arc<DoorTarget>>> {
-        let from_catalog = self
-            .doors
-            .get(door, || self.readers.read(|reader| doors::load(reader, door)));
-        from_catalog.or_else(|error| {
-            self.last_known
-                .target(door)
-                .map(|known| Some(Arc::new(known)))
-                .ok_or(error)
-        })
+        let from_catalog = self.doors.get(door, || {
+            let now = self.clock.now();
+            self.readers.read(|reader| doors::load(reader, door, now))
+        });
+        from_catalog.or_else(|error| self.last_known.target(door).map(Some).ok_or(error))
     }
 
     /// Digest, size and modification time of a blob.
@@ -114,16 +117,30 @@ impl View {
         })
     }
 
-    /// The listing behind `door` from its manifests, after the catalog has failed with `error`.
-    fn fallback(&self, door: Door, error: io::Error) -> io::Result<Arc<ManifestTree>> {
-        match self.last_known.tree(door, &self.blobs) {
+    /// The listing `seq` of `mirror` from its manifests, after the catalog has failed with `error`.
+    fn fallback(&self, mirror: MirrorRow, seq: Seq, error: &io::Error) -> io::Result<Arc<ManifestTree>> {
+        let failed = || io::Error::new(error.kind(), error.to_string());
+        match self.last_known.tree((mirror, seq), &self.blobs) {
             Ok(Some(tree)) => Ok(tree),
-            Ok(None) => Err(error),
+            Ok(None) => Err(failed()),
             Err(unreadable) => {
                 tracing::error!(%unreadable, "the manifests of a listing cannot be read either");
-                Err(error)
+                Err(failed())
             }
         }
+    }
+
+    /// What stands under `name` behind a door, by the catalog or, when that fails, by manifests.
+    fn look_up(&self, target: &DoorTarget, dir: DirRow, name: &str) -> io::Result<Option<Standing>> {
+        let mirror = target.mirror;
+        let from_catalog = self
+            .readers
+            .read(|reader| overlay::look_up(target, &self.clock, |seq| reader.child(mirror, seq, dir, name)));
+        from_catalog.or_else(|error| {
+            overlay::look_up(target, &self.clock, |seq| {
+                Ok(self.fallback(mirror, seq, &error)?.child(dir, name))
+            })
+        })
     }
 }
 
@@ -202,23 +219,23 @@ impl Tree for View {
             root: DirNo(number(ROOT_DIR.number())?),
             mtime: target.mtime.unix(),
             snapshot: target.snapshot.as_str().as_bytes().into(),
-            // Below a pointer, earlier publications may come to lend names.
-            absences_last: target.serial.is_none(),
         }))
     }
 
-    fn child(&self, door: Door, dir: DirNo, name: &[u8]) -> io::Result<Option<Node>> {
+    fn child(&self, door: Door, dir: DirNo, name: &[u8]) -> io::Result<Option<Found>> {
         let Some(target) = self.target(door)? else {
             return Ok(None);
         };
         let Ok(name) = std::str::from_utf8(name) else {
             return Ok(None);
         };
-        let found = self
-            .readers
-            .read(|reader| reader.child(target.mirror, target.seq, dir_row(dir), name))
-            .or_else(|error| Ok::<_, io::Error>(self.fallback(door, error)?.child(dir_row(dir), name)))?;
-        found.map(|found| node(found, target.serial)).transpose()
+        let (found, lasts) = match self.look_up(&target, dir_row(dir), name)? {
+            Some(Standing::Own(found)) => (found, true),
+            Some(Standing::Lent(found)) => (found, false),
+            None => return Ok(None),
+        };
+        let node = node(found, target.serial)?;
+        Ok(Some(Found { node, lasts }))
     }
 
     fn children(&self, door: Door, dir: DirNo) -> io::Result<Arc<[Child]>> {
@@ -228,7 +245,10 @@ impl Tree for View {
         let found = self
             .readers
             .read(|reader| reader.children(target.mirror, target.seq, dir_row(dir)))
-            .or_else(|error| Ok::<_, io::Error>(self.fallback(door, error)?.children(dir_row(dir)).to_vec()))?;
+            .or_else(|error| {
+                let listing = self.fallback(target.mirror, target.seq, &error)?;
+                Ok::<_, io::Error>(listing.children(dir_row(dir)).to_vec())
+            })?;
         found
             .into_iter()
             .map(|(name, found)| {

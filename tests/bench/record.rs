@@ -390,7 +390,11 @@ fn ordinary_archive() {
     let old: Vec<_> = (0..SNAPSHOTS / 2).map(snapshot).collect();
     let (one, rest) = (&old[..1], &old[1..]);
     for (case, names) in [("one", one), ("half of them", rest)] {
-        let (gone, time) = timed(|| bench.catalog.delete_snapshots(&bench.mirror, names, false));
+        let (gone, time) = timed(|| {
+            bench
+                .catalog
+                .delete_snapshots(&bench.mirror, names, false, Timestamp::from_unix(1_800_000_000))
+        });
         gone.expect("deletes");
         println!("deleting {case:<35} {:.1} ms", milliseconds(time));
     }

@@ -20,6 +20,7 @@ mod hostile_signatures;
 mod hostile_transport;
 mod keeping;
 mod kinds;
+mod lending;
 mod moves;
 mod output;
 mod regressions;

@@ -13,6 +13,7 @@ mod kinds;
 mod matrix;
 mod mounting;
 mod moves;
+mod overlay;
 mod promoting;
 mod races;
 mod site;

@@ -310,7 +310,11 @@ fn existing(path: &Path) -> Option<()> {
 #[test]
 fn ls_and_stat_are_right_after_every_command() {
     let mut site = Site::new(&["debian", "vendor"]);
-    let named = |config: Config| config.set_in("snapshot", "default_name_format", "\"auto\"");
+    // So that what was published can go.
+    let named = |config: Config| {
+        let config = config.set_in("snapshot", "default_name_format", "\"auto\"");
+        config.lending_nothing()
+    };
     site.env.configure(named(site.config(1)));
     let _mount = site.mount();
     let none = Vec::<String>::new();

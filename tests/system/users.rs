@@ -488,7 +488,10 @@ fn root_and_members_work_on_each_others_files() {
             if !old.is_empty() {
                 let delete: Vec<&str> = old.iter().map(String::as_str).collect();
                 machine
-                    .run(user, &[&["snapshot", "delete", "site"], &delete[..]].concat())
+                    .run(
+                        user,
+                        &[&["snapshot", "delete", "--force", "site"], &delete[..]].concat(),
+                    )
                     .success();
                 let gone = machine.run(user, &["gc", "--now", "--json"]).success().json();
                 assert!(

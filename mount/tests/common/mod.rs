@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mirrorctl_mount::tree::{
-    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, MirrorNo, NamedDoor, Node, Totals, Tree,
+    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Node, Totals, Tree,
 };
 use tempfile::TempDir;
 
@@ -46,6 +46,8 @@ struct State {
     links: BTreeMap<(MirrorNo, String), Door>,
     links_fail: bool,
     doors: HashMap<Door, Behind>,
+    /// The door whose files are found behind another one where that has none.
+    lenders: HashMap<Door, Door>,
     next_door: u32,
     directories: HashMap<String, DirNo>,
     blobs: Vec<Vec<u8>>,
@@ -132,9 +134,13 @@ impl MemoryTree {
         for (_, bytes) in &files {
             self.store_blob(&mut state, bytes);
         }
-        let door = state.add_door(name, &files, 0, true);
+        let door = state.add_door(name, &files, 0);
         state.snapshots.insert((mirror, name.to_owned()), (door, files));
         door
+    }
+
+    pub(crate) fn snapshot_door(&self, mirror: MirrorNo, name: &str) -> Door {
+        lock(&self.state).snapshots[&(mirror, name.to_owned())].0
     }
 
     pub(crate) fn remove_snapshot(&self, mirror: MirrorNo, name: &str) {
@@ -170,11 +176,20 @@ impl MemoryTree {
         let mut state = lock(&self.state);
         let files = state.snapshots[&(mirror, snapshot.to_owned())].1.clone();
         let serial = SERIAL_TIME + u64::from(state.next_door);
-        let door = state.add_door(snapshot, &files, serial, false);
+        let door = state.add_door(snapshot, &files, serial);
         if let Some(old) = state.pointers.insert((mirror, pointer.to_owned()), door) {
             state.superseded.insert((mirror, old));
         }
         door
+    }
+
+    /// Lets what stands behind `lender` be found behind `door` as well, or no longer.
+    pub(crate) fn lend(&self, door: Door, lender: Option<Door>) {
+        let lenders = &mut lock(&self.state).lenders;
+        match lender {
+            Some(lender) => lenders.insert(door, lender),
+            None => lenders.remove(&door),
+        };
     }
 
     pub(crate) fn unset(&self, mirror: MirrorNo, pointer: &str) {
@@ -259,7 +274,7 @@ impl State {
         *self.directories.entry(path.to_owned()).or_insert(next)
     }
 
-    fn add_door(&mut self, snapshot: &str, files: &Files, serial: u64, absences_last: bool) -> Door {
+    fn add_door(&mut self, snapshot: &str, files: &Files, serial: u64) -> Door {
         self.next_door += 1;
         let door = Door(self.next_door);
         let root = self.directory("");
@@ -299,7 +314,6 @@ impl State {
             root,
             mtime,
             snapshot: snapshot.as_bytes().into(),
-            absences_last,
         };
         self.doors.insert(
             door,
@@ -386,12 +400,18 @@ impl Tree for MemoryTree {
         Ok(self.question().doors.get(&door).map(|behind| behind.facts.clone()))
     }
 
-    fn child(&self, door: Door, dir: DirNo, name: &[u8]) -> io::Result<Option<Node>> {
+    fn child(&self, door: Door, dir: DirNo, name: &[u8]) -> io::Result<Option<Found>> {
         let state = self.question();
-        let listing = state.doors.get(&door).and_then(|behind| behind.listings.get(&dir));
-        Ok(listing
-            .and_then(|listing| listing.iter().find(|child| *child.name == *name))
-            .map(|child| child.node))
+        let child = |door: &Door| {
+            let listing = state.doors.get(door)?.listings.get(&dir)?;
+            let found = listing.iter().find(|child| *child.name == *name)?;
+            Some(found.node)
+        };
+        let lent = || state.lenders.get(&door).and_then(child);
+        Ok(match child(&door) {
+            Some(node) => Some(Found { node, lasts: true }),
+            None => lent().map(|node| Found { node, lasts: false }),
+        })
     }
 
     fn children(&self, door: Door, dir: DirNo) -> io::Result<Arc<[Child]>> {

@@ -16,6 +16,7 @@ pub(super) mod migrate;
 mod migrate_report;
 pub(super) mod mount;
 mod moves;
+mod replaced;
 pub(super) mod snapshot_create;
 pub(super) mod snapshot_delete;
 pub(super) mod snapshot_diff;

@@ -28,7 +28,7 @@ pub(in crate::cli) fn run(arguments: &DeleteArgs, context: &Context, output: &mu
     context.mirror(&arguments.mirror)?;
     context
         .catalog()?
-        .delete_snapshots(&arguments.mirror, &arguments.names, arguments.force)?;
+        .delete_snapshots(&arguments.mirror, &arguments.names, arguments.force, context.now)?;
     output.done(&Report {
         mirror: arguments.mirror.to_string(),
         deleted: arguments.names.iter().map(ToString::to_string).collect(),

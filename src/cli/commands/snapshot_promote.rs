@@ -3,6 +3,7 @@
 //! Owns nothing but the step from its arguments to `publish::promote`.
 
 use super::moves::Moves;
+use super::replaced;
 use crate::cli::args::PromoteArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
@@ -40,6 +41,5 @@ pub(in crate::cli) fn run(arguments: &PromoteArgs, context: &Context, output: &m
     }
     let moved = publish::promote(&mut catalog, from, to, &movers, context.by_moving(moving))?;
     Moves::log(&moved);
-    output.done(&Moves::of(&moved));
-    context.make_visible()
+    replaced::conclude(&moved, context, output)
 }

@@ -3,6 +3,7 @@
 //! Owns nothing but the step from its arguments to `publish::publish`.
 
 use super::moves::Moves;
+use super::replaced;
 use crate::cli::args::PublishArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -15,6 +16,5 @@ pub(in crate::cli) fn run(arguments: &PublishArgs, context: &Context, output: &m
     let aims = context.aimed(aims, to, moving)?;
     let moved = publish::publish(&mut context.catalog()?, to, &aims, context.by_moving(moving))?;
     Moves::log(&moved);
-    output.done(&Moves::of(&moved));
-    context.make_visible()
+    replaced::conclude(&moved, context, output)
 }

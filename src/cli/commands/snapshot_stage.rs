@@ -3,6 +3,7 @@
 //! Owns nothing but the step from its arguments to `publish::stage`.
 
 use super::moves::Moves;
+use super::replaced;
 use crate::cli::args::StageArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -16,6 +17,5 @@ pub(in crate::cli) fn run(arguments: &StageArgs, context: &Context, output: &mut
     let aims = context.aimed(aims, &Pointer::Staging, moving)?;
     let moved = publish::stage(&mut context.catalog()?, &aims, context.by_moving(moving))?;
     Moves::log(&moved);
-    output.done(&Moves::of(&moved));
-    context.make_visible()
+    replaced::conclude(&moved, context, output)
 }

@@ -53,6 +53,13 @@ impl Config {
         if set { self } else { self.set_in(table, key, value) }
     }
 
+    /// Has pointers lend nothing of earlier publications.
+    #[must_use]
+    pub fn lending_nothing(self) -> Self {
+        let config = self.set_in("publish", "keep_generations", "0");
+        config.set_in("publish", "keep_for", "\"0s\"")
+    }
+
     /// Adds a mirror.
     #[must_use]
     pub fn mirror(mut self, mirror: Mirror) -> Self {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::lending::{self, Reachable};
 use crate::catalog::{CatalogError, CatalogReader, MirrorRow, MoveRecord, ReleaseFacts};
 use crate::cli::stores::synced;
 use crate::cli::text::{span, utc};
@@ -29,6 +30,8 @@ pub(super) struct Mirror {
     /// Files that the indices of the last synced state list and a filter has left out.
     pub(super) absent_files: u64,
     pub(super) suites: Vec<Suite>,
+    /// Earlier publications whose files are reachable below the pointers.
+    pub(super) reachable: Vec<Reachable>,
 }
 
 #[derive(Serialize)]
@@ -96,6 +99,7 @@ impl Mirror {
             held: None,
             absent_files: 0,
             suites: Vec::new(),
+            reachable: Vec::new(),
         }
     }
 
@@ -148,6 +152,7 @@ impl Mirror {
                 .iter()
                 .map(|release| Suite::of(release, max_age, now))
                 .collect(),
+            reachable: lending::read(reader, row, now)?,
         })
     }
 

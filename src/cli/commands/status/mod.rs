@@ -2,6 +2,7 @@
 //!
 //! Owns the report of what is mounted, where the pointers lead, and how old upstream is. Works for any local user.
 
+mod lending;
 mod mirrors;
 mod mounts;
 
@@ -131,6 +132,11 @@ impl Human for Report {
             .filter_map(|mirror| Some((mirror, mirror.held.as_ref()?)))
         {
             page.line(format!("{}: the last synced state is held: {held}", mirror.mirror));
+        }
+        for mirror in mirrors {
+            for sentence in lending::sentences(&mirror.mirror, &mirror.reachable) {
+                page.line(sentence);
+            }
         }
         for mirror in mirrors.iter().filter(|mirror| mirror.absent_files > 0) {
             page.line(format!(

@@ -1,0 +1,136 @@
+//! The end of every command that moves pointers: mounts are told, then people and programs.
+//!
+//! Owns that order, and the report of pool files that have other bytes than before under the same path. Clients wait for the
+//! first and not for the second. It moves nothing.
+
+use serde::Serialize;
+
+use super::moves::Moves;
+use crate::catalog::{CatalogError, CatalogReader, FileChange, Moved};
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::output::{Human, Output, Page};
+use crate::model::Role;
+
+/// Paths of one move that programs get.
+const LISTED: usize = 1_000;
+
+/// Paths of one move that people get.
+const SHOWN: usize = 3;
+
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    moves: Moves,
+    replaced: Vec<Replaced>,
+}
+
+/// What one move replaced.
+#[derive(Debug, Serialize)]
+pub(super) struct Replaced {
+    mirror: String,
+    pointer: String,
+    files: usize,
+    paths: Vec<String>,
+}
+
+/// Makes moves visible, and reports them.
+///
+/// # Errors
+/// When a mount did not confirm that it shows them. They are recorded and reported all the same.
+pub(in crate::cli) fn conclude(moved: &[Moved], context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let visible = context.make_visible();
+    output.done(&Report {
+        moves: Moves::of(moved),
+        replaced: replaced(moved, context),
+    });
+    visible
+}
+
+/// What the moves replaced; to be asked when mounts were told. The moves are done: that it cannot be told is no failure.
+pub(super) fn replaced(moved: &[Moved], context: &Context) -> Vec<Replaced> {
+    let found = context.reader().and_then(|reader| {
+        let each = moved.iter().map(|moved| Replaced::read(&reader, moved));
+        Ok(each.collect::<Result<Vec<_>, _>>()?)
+    });
+    match found {
+        Ok(found) => found.into_iter().flatten().collect(),
+        Err(failure) => {
+            tracing::warn!(
+                "cannot tell which files changed under their names: {}",
+                failure.in_one_line()
+            );
+            Vec::new()
+        }
+    }
+}
+
+impl Replaced {
+    fn read(reader: &CatalogReader, moved: &Moved) -> Result<Option<Self>, CatalogError> {
+        let Moved {
+            before: Some(before),
+            now,
+        } = moved
+        else {
+            return Ok(None);
+        };
+        if !moved.changed() {
+            return Ok(None);
+        }
+        let changes = reader.changes(reader.mirror(&now.mirror)?, before.seq, now.seq)?;
+        let mut replaced: Vec<&FileChange> = changes.files.iter().collect();
+        replaced.retain(|file| file.role == Role::Pool && file.before.is_some() && file.after.is_some());
+        Ok((!replaced.is_empty()).then(|| Self {
+            mirror: now.mirror.to_string(),
+            pointer: now.pointer.to_string(),
+            files: replaced.len(),
+            paths: replaced.iter().take(LISTED).map(|file| file.path.to_string()).collect(),
+        }))
+    }
+
+    pub(super) fn sentence(&self) -> String {
+        let Self {
+            mirror,
+            pointer,
+            files,
+            paths,
+        } = self;
+        let mut shown: Vec<String> = paths.iter().take(SHOWN).cloned().collect();
+        if *files > shown.len() {
+            shown.push(format!("{} more", files - shown.len()));
+        }
+        let s = if *files == 1 { "" } else { "s" };
+        format!(
+            "{mirror}/{pointer}: {files} file{s} changed under the same name, and clients refuse them until they update: {}",
+            shown.join(", ")
+        )
+    }
+}
+
+impl Human for Report {
+    fn human(&self, page: &mut Page) {
+        self.moves.human(page);
+        self.replaced.iter().for_each(|replaced| page.line(replaced.sentence()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_shown_a_few_paths() {
+        let said = |files: usize| {
+            let one = Replaced {
+                mirror: "debian".to_owned(),
+                pointer: "current".to_owned(),
+                files,
+                paths: (1..=files).map(|n| format!("pool/{n}")).collect(),
+            };
+            let sentence = one.sentence();
+            sentence.split_once("they update: ").expect("paths").1.to_owned()
+        };
+        assert_eq!([said(1), said(3)], ["pool/1", "pool/1, pool/2, pool/3"]);
+        assert_eq!(said(5), "pool/1, pool/2, pool/3, 2 more");
+    }
+}
