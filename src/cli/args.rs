@@ -332,7 +332,7 @@ pub struct DeleteArgs {
     /// The snapshots
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<SnapshotName>,
-    /// Delete protected ones too; never what a pointer names
+    /// Delete those too that are protected or lend files to a pointer; never what a pointer names
     #[arg(long)]
     pub force: bool,
 }

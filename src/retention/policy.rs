@@ -4,8 +4,8 @@
 //! anything; `--dry-run` and the real thing are the same [`plan`].
 //!
 //! A snapshot is kept when it is among the newest `keep_last`, or younger than `keep_within`, or the newest of one of
-//! the last days, weeks or months of which some are kept, or something holds it: a pointer, a
-//! pointer that lends its files, or protection by the operator. "Newest" and "last" are a matter of sequence, never of clocks.
+//! the last days, weeks or months of which some are kept, or something holds it: a pointer, a pointer that
+//! lends files of it, or protection by the operator. "Newest" and "last" are a matter of sequence, never of clocks.
 //!
 //! To which day, week and month a snapshot belongs is told by the time at which it was recorded, not by what time it is
 //! now: so a clock that is wrong now deletes nothing that the calendar keeps, and one that was wrong then costs one
@@ -346,18 +346,20 @@ mod tests {
 
     #[test]
     fn whatever_holds_a_snapshot_is_named() {
-        let mut snapshots = aged(&[50, 49, 48, 47, 46, 0]);
+        let mut snapshots = aged(&[50, 49, 48, 47, 46, 45, 0]);
         snapshots[0].current = true;
         snapshots[1].staged = true;
         snapshots[2].protected = true;
         snapshots[4].elsewhere = true;
-        snapshots[5].current = true;
+        snapshots[5].lent = true;
+        snapshots[6].current = true;
         let plan = plan(&snapshots, &policy(1, Some(30)), NOW);
         let decisions: Vec<_> = plan.verdicts.iter().map(|verdict| &verdict.decision).collect();
         assert_eq!(
             decisions,
             [
                 &Decision::Keep(vec![KeepReason::Current, KeepReason::Newest, KeepReason::Young]),
+                &Decision::Keep(vec![KeepReason::Lent]),
                 &Decision::Keep(vec![KeepReason::Elsewhere]),
                 &Decision::Delete,
                 &Decision::Keep(vec![KeepReason::Protected]),

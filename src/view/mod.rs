@@ -2,7 +2,7 @@
 //!
 //! Owns the meaning of a door (a snapshot, or one move of a pointer), the numbers by which the mount knows mirrors,
 //! directories and blobs, and the times that files show. It changes nothing, and knows nothing of inodes or FUSE. The
-//! time of day, by which earlier publications cease to lend names and after which no time has a tree yet, is told by a clock
+//! time of day, after which no time has a tree yet and by which earlier publications cease to lend names, is told by a clock
 //! that it is given.
 
 mod doors;

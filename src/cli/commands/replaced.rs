@@ -6,10 +6,11 @@
 use serde::Serialize;
 
 use super::moves::Moves;
-use crate::catalog::{CatalogError, CatalogReader, Moved, Replaced};
+use crate::catalog::{CatalogError, CatalogReader, FileChange, Moved};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Human, Output, Page};
+use crate::model::Role;
 
 /// Paths of one move that programs get.
 const LISTED: usize = 1_000;
@@ -21,12 +22,12 @@ const SHOWN: usize = 3;
 struct Report {
     #[serde(flatten)]
     moves: Moves,
-    replaced: Vec<OfMove>,
+    replaced: Vec<Replaced>,
 }
 
 /// What one move replaced.
 #[derive(Debug, Serialize)]
-struct OfMove {
+pub(super) struct Replaced {
     mirror: String,
     pointer: String,
     files: usize,
@@ -46,10 +47,10 @@ pub(in crate::cli) fn conclude(moved: &[Moved], context: &Context, output: &mut 
     visible
 }
 
-/// What the moves replaced. The moves are done: that it cannot be told is no failure.
-fn replaced(moved: &[Moved], context: &Context) -> Vec<OfMove> {
+/// What the moves replaced; to be asked when mounts were told. The moves are done: that it cannot be told is no failure.
+pub(super) fn replaced(moved: &[Moved], context: &Context) -> Vec<Replaced> {
     let found = context.reader().and_then(|reader| {
-        let each = moved.iter().map(|moved| OfMove::read(&reader, moved));
+        let each = moved.iter().map(|moved| Replaced::read(&reader, moved));
         Ok(each.collect::<Result<Vec<_>, _>>()?)
     });
     match found {
@@ -64,7 +65,7 @@ fn replaced(moved: &[Moved], context: &Context) -> Vec<OfMove> {
     }
 }
 
-impl OfMove {
+impl Replaced {
     fn read(reader: &CatalogReader, moved: &Moved) -> Result<Option<Self>, CatalogError> {
         let Moved {
             before: Some(before),
@@ -73,17 +74,21 @@ impl OfMove {
         else {
             return Ok(None);
         };
-        let row = reader.mirror(&now.mirror)?;
-        let Replaced { files, first } = reader.replaced_files(row, before.seq, now.seq, LISTED)?;
-        Ok((files > 0).then(|| Self {
+        if !moved.changed() {
+            return Ok(None);
+        }
+        let changes = reader.changes(reader.mirror(&now.mirror)?, before.seq, now.seq)?;
+        let mut replaced: Vec<&FileChange> = changes.files.iter().collect();
+        replaced.retain(|file| file.role == Role::Pool && file.before.is_some() && file.after.is_some());
+        Ok((!replaced.is_empty()).then(|| Self {
             mirror: now.mirror.to_string(),
             pointer: now.pointer.to_string(),
-            files,
-            paths: first.iter().map(ToString::to_string).collect(),
+            files: replaced.len(),
+            paths: replaced.iter().take(LISTED).map(|file| file.path.to_string()).collect(),
         }))
     }
 
-    fn sentence(&self) -> String {
+    pub(super) fn sentence(&self) -> String {
         let Self {
             mirror,
             pointer,
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn people_are_shown_a_few_paths() {
         let said = |files: usize| {
-            let one = OfMove {
+            let one = Replaced {
                 mirror: "debian".to_owned(),
                 pointer: "current".to_owned(),
                 files,

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::moves::{Move, Moves};
+use super::replaced::{Replaced, replaced};
 use crate::cli::args::RollbackArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -19,6 +20,7 @@ struct Report {
     dry_run: bool,
     retract: bool,
     moves: Vec<Move>,
+    replaced: Vec<Replaced>,
     mirrors: Vec<Mirror>,
 }
 
@@ -51,28 +53,31 @@ pub(in crate::cli) fn run(arguments: &RollbackArgs, context: &Context, output: &
             let from = Some(way.from.to_string());
             Move::planned(&way.mirror, of, from, &way.to, way.changes)
         });
-        output.answer(&Report::of(true, &plan, moves.collect()));
+        output.answer(&Report::of(true, &plan, moves.collect(), Vec::new()));
         return Ok(());
     }
     let mut catalog = context.catalog()?;
     let plan = publish::plan_rollback(catalog.reader(), of, &movers, to, retract, by)?;
     let moved = publish::rollback(&mut catalog, &plan, by)?;
     Moves::log(&moved);
-    output.done(&Report::of(false, &plan, moved.iter().map(Move::of).collect()));
     // The same command would go back another step.
     let targets = plan.ways.iter().map(|way| format!(" {}={}", way.mirror, way.to));
-    context.make_visible_by(&format!(
+    let visible = context.make_visible_by(&format!(
         "do not roll back again; mirrorctl snapshot publish --to {of}{} tells it once more",
         targets.collect::<String>()
-    ))
+    ));
+    let moves = moved.iter().map(Move::of).collect();
+    output.done(&Report::of(false, &plan, moves, replaced(&moved, context)));
+    visible
 }
 
 impl Report {
-    fn of(dry_run: bool, plan: &Rollback, moves: Vec<Move>) -> Self {
+    fn of(dry_run: bool, plan: &Rollback, moves: Vec<Move>, replaced: Vec<Replaced>) -> Self {
         Self {
             dry_run,
             retract: plan.retracts,
             moves,
+            replaced,
             mirrors: plan.ways.iter().map(|way| Mirror::of(way, plan.retracts)).collect(),
         }
     }
@@ -161,6 +166,7 @@ impl Human for Report {
             mirror.releases.iter().for_each(|release| page.line(release.sentence()));
             page.line(format!("  {}", mirror.clients));
         }
+        self.replaced.iter().for_each(|replaced| page.line(replaced.sentence()));
     }
 }
 
