@@ -1,7 +1,8 @@
 //! What the mount remembers of the tree: listings of directories, and the facts of doors.
 //!
 //! Owns the two caches and their bounds. Both hold only what never changes, so nothing here ever needs to be
-//! invalidated. No lock is held while the tree is asked.
+//! invalidated; the exception among the facts, the snapshot's name, is never taken from here. No lock is held while the
+//! tree is asked.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -432,11 +432,9 @@ impl Filesystem {
         if *name != *SNAPSHOT_ATTRIBUTE {
             return Err(FsError::NoSuchAttribute);
         }
-        Ok(self
-            .root_of_door(ino)?
-            .ok_or(FsError::NoSuchAttribute)?
-            .snapshot
-            .clone())
+        let door = self.root_of_door(ino)?.ok_or(FsError::NoSuchAttribute)?;
+        // Alone of all facts the name can change, so it is never answered from memory.
+        Ok(self.tree.door(door)?.ok_or(FsError::NotFound)?.snapshot)
     }
 
     /// The names of the extended attributes of `ino`, each ended by a zero byte.
@@ -452,13 +450,12 @@ impl Filesystem {
         Ok(names)
     }
 
-    /// The facts of the door of which `ino` is the root directory, if it is one.
-    fn root_of_door(&self, ino: u64) -> Result<Option<Arc<DoorFacts>>, FsError> {
+    /// The door of which `ino` is the root directory, if it is one.
+    fn root_of_door(&self, ino: u64) -> Result<Option<Door>, FsError> {
         let Some(Ino::Directory(door, dir)) = Ino::from_number(ino) else {
             return Ok(None);
         };
-        let facts = self.facts(door)?;
-        Ok((facts.root == dir).then_some(facts))
+        Ok((self.facts(door)?.root == dir).then_some(door))
     }
 
     /// Sizes for `statfs`.

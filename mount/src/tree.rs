@@ -102,7 +102,8 @@ pub struct DoorFacts {
     pub root: DirNo,
     /// Modification time of every directory behind the door, in seconds since 1970.
     pub mtime: i64,
-    /// The snapshot's name: the value of the extended attribute `user.mirrorctl.snapshot` of the door's root.
+    /// The snapshot's name now: the value of the extended attribute `user.mirrorctl.snapshot` of the door's root. The one
+    /// fact that can change while the door exists.
     pub snapshot: Box<[u8]>,
     /// Whether a name that is absent behind the door stays absent for as long as the door exists, so that the
     /// kernel may remember its absence. True for a snapshot; false where an earlier publication can lend names.

@@ -205,7 +205,7 @@ fn sizes_are_sane_and_names_have_a_limit() {
 #[test]
 fn the_root_of_a_door_names_its_snapshot() {
     const NAME: &str = "user.mirrorctl.snapshot";
-    let (tree, _) = two_snapshots();
+    let (tree, mirror) = two_snapshots();
     let mounted = Mounted::new(tree);
     for (path, expected) in [
         ("debian/current", Ok(b"one".to_vec())),
@@ -227,6 +227,15 @@ fn the_root_of_a_door_names_its_snapshot() {
         get_attribute(&mounted.path("debian/current"), "user.other"),
         Err(libc::ENODATA)
     );
+    mounted.tree.rename_snapshot(mirror, "one", "first");
+    mounted.reconcile();
+    for path in ["debian/current", "debian/snapshots/first"] {
+        assert_eq!(
+            get_attribute(&mounted.path(path), NAME),
+            Ok(b"first".to_vec()),
+            "{path}"
+        );
+    }
 }
 
 #[test]

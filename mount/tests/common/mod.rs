@@ -158,6 +158,11 @@ impl MemoryTree {
         let snapshot = state.snapshots.remove(&(mirror, old.to_owned())).unwrap();
         state.doors.get_mut(&snapshot.0).unwrap().facts.snapshot = new.as_bytes().into();
         state.snapshots.insert((mirror, new.to_owned()), snapshot);
+        for behind in state.doors.values_mut() {
+            if *behind.facts.snapshot == *old.as_bytes() {
+                behind.facts.snapshot = new.as_bytes().into();
+            }
+        }
     }
 
     /// Moves `pointer` to `snapshot`.
