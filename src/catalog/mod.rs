@@ -15,6 +15,7 @@
 mod changes;
 mod computed;
 mod forgotten;
+mod freed;
 mod generations;
 mod leases;
 mod live;
@@ -22,6 +23,7 @@ mod manifest;
 mod pointers;
 mod record;
 mod releases;
+mod remarks;
 mod schema;
 mod snapshots;
 mod sql_types;
@@ -40,6 +42,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 
 pub use changes::{FileChange, FileChanges};
 pub use computed::Uncompressed;
+pub use freed::Freed;
 pub use generations::Generation;
 pub use leases::Claim;
 pub use live::{Condemned, Marked};

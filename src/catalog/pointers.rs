@@ -23,8 +23,10 @@ pub struct MoveRecord {
     pub pointer: Pointer,
     /// The snapshot it has led to since.
     pub snapshot_row: SnapshotRow,
-    /// That snapshot's name at the time.
+    /// That snapshot's name now; at the time, if it is gone.
     pub snapshot: SnapshotName,
+    /// That snapshot's name at the time.
+    pub snapshot_then: SnapshotName,
     /// That snapshot's listing.
     pub seq: Seq,
     /// When.
@@ -92,7 +94,8 @@ pub struct RequestedMove {
 }
 
 const COLUMNS: &str = "move.id, act_id, mirror.name, pointer.name, snapshot_id, snapshot_name, seq, moved_at, \
-                       serial_mtime, act, actor, message, forced, passed, keep_generations, keep_for, retracts";
+                       serial_mtime, act, actor, message, forced, passed, keep_generations, keep_for, retracts, \
+                       (SELECT snapshot.name FROM snapshot WHERE snapshot.id = snapshot_id)";
 const FROM: &str = "move JOIN mirror ON mirror.id = mirror_id JOIN pointer ON pointer.id = move.pointer";
 
 impl CatalogReader {
@@ -319,7 +322,9 @@ pub(super) fn moves_of(
 }
 
 fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
-    let (Sql(mirror), Sql(pointer), Sql(snapshot)) = (row.get(2)?, row.get(3)?, row.get(5)?);
+    let (Sql(mirror), Sql(pointer), Sql(snapshot_then)) =
+        (row.get(2)?, row.get(3)?, row.get::<_, Sql<SnapshotName>>(5)?);
+    let snapshot_now: Option<Sql<SnapshotName>> = row.get(17)?;
     let (Sql(moved_at), Sql(serial_mtime)) = (row.get(7)?, row.get(8)?);
     Ok(MoveRecord {
         row: row.get(0)?,
@@ -327,7 +332,8 @@ fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
         mirror,
         pointer,
         snapshot_row: row.get(4)?,
-        snapshot,
+        snapshot: snapshot_now.map_or_else(|| snapshot_then.clone(), |Sql(name)| name),
+        snapshot_then,
         seq: row.get(6)?,
         moved_at,
         serial_mtime,

@@ -9,8 +9,8 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::pointers::{self, Act, Appender, Moved};
 use super::sql_types::Sql;
-use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq, SnapshotRow, tree};
-use crate::model::{MirrorId, MoveTerms, Pointer, Shrink, SnapshotName, Timestamp};
+use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq, SnapshotRow, remarks, tree};
+use crate::model::{MirrorId, MoveTerms, Note, Pointer, Shrink, SnapshotName, Tag, Timestamp};
 
 /// A snapshot and what there is to know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub struct SnapshotRecord {
     pub absent: u64,
     /// Whether only force deletes it.
     pub protected: bool,
+    /// What the operator wrote about it.
+    pub note: Option<Note>,
+    /// The words that the operator gave it, sorted.
+    pub tags: Vec<Tag>,
     /// The pointers that lead to it, sorted by their names.
     pub pointers: Vec<Pointer>,
 }
@@ -50,6 +54,13 @@ impl SnapshotRecord {
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.pointers.contains(&Pointer::Current)
+    }
+
+    /// Whether the pointer of an environment beside those two leads to it.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        let further = |pointer: &Pointer| !Pointer::ALWAYS.contains(pointer);
+        self.pointers.iter().any(further)
     }
 }
 
@@ -68,7 +79,7 @@ impl CatalogReader {
     pub fn snapshots(&self, mirror: MirrorRow) -> Result<Vec<SnapshotRecord>, CatalogError> {
         let mut query = self.connection.prepare_cached(
             "SELECT snapshot.id, mirror.name, snapshot.name, snapshot.seq, created_at, files, bytes, protected,
-                    pool_files, held_against, absent
+                    pool_files, held_against, absent, note
              FROM snapshot
              JOIN mirror ON mirror.id = snapshot.mirror_id
              JOIN listing ON listing.mirror_id = snapshot.mirror_id AND listing.seq = snapshot.seq
@@ -76,6 +87,10 @@ impl CatalogReader {
         )?;
         let rows = query.query_map([mirror], read_snapshot)?;
         let mut snapshots: Vec<SnapshotRecord> = rows.collect::<rusqlite::Result<_>>()?;
+        let mut tags = remarks::tags_of(&self.connection, mirror)?;
+        for snapshot in &mut snapshots {
+            snapshot.tags = tags.remove(&snapshot.row).unwrap_or_default();
+        }
         for there in pointers::pointers(&self.connection, mirror)? {
             let led_to = snapshots.iter_mut().find(|snapshot| snapshot.row == there.snapshot_row);
             if let Some(snapshot) = led_to {
@@ -319,6 +334,8 @@ fn read_snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
         absent: row.get::<_, i64>(10)?.cast_unsigned(),
         protected: row.get(7)?,
         held: read_shrink(row, 8)?,
+        note: row.get::<_, Option<Sql<Note>>>(11)?.map(|Sql(note)| note),
+        tags: Vec::new(),
         pointers: Vec::new(),
     })
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use crate::model::{Digest, MirrorId, Pointer, Role, SnapshotName, Timestamp};
+use crate::model::{Digest, MirrorId, Note, Pointer, Role, SnapshotName, Tag, Timestamp};
 
 macro_rules! row_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -122,7 +122,7 @@ macro_rules! text_type {
         }
     )*};
 }
-text_type!(MirrorId, SnapshotName);
+text_type!(MirrorId, SnapshotName, Tag, Note);
 
 impl FromSql for Sql<Pointer> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {

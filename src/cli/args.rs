@@ -13,7 +13,7 @@ use clap_complete::Shell;
 
 use super::words::{Aims, Expectation};
 use crate::config::{LogLevel, parse_duration};
-use crate::model::{MirrorId, Pointer, SnapshotName};
+use crate::model::{MirrorId, Pointer, SnapshotName, Tag};
 
 /// Keep local mirrors of APT repositories, and move staging and production between snapshots
 #[derive(Debug, Parser)]
@@ -175,6 +175,14 @@ pub enum SnapshotCommand {
     Prune(PruneArgs),
     /// List the moves of the pointers, newest first
     History(HistoryArgs),
+    /// Give tags to a snapshot, to find it by
+    Tag(TagArgs),
+    /// Put a note on a snapshot, or say what its note is
+    Note(NoteArgs),
+    /// Protect snapshots from pruning and from being deleted without --force
+    Protect(ProtectArgs),
+    /// Give a snapshot another name
+    Rename(RenameArgs),
     /// Say what differs between two snapshots, such as what promoting would change
     Diff(DiffArgs),
     /// Test a snapshot
@@ -228,6 +236,9 @@ pub struct ListArgs {
     /// Say more about each
     #[arg(long)]
     pub detailed: bool,
+    /// List only those that have this tag; given several times, all of them
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<Tag>,
 }
 
 /// What every command takes that moves pointers.
@@ -338,9 +349,71 @@ pub struct PruneArgs {
     /// Keep those younger than this, such as 30d [default: as configured]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub keep_within: Option<Duration>,
-    /// Say what would be deleted, and delete nothing
+    /// Keep the newest of each of the last so many days that have one [default: as configured]
+    #[arg(long, value_name = "N")]
+    pub keep_daily: Option<usize>,
+    /// Keep the newest of each of the last so many weeks that have one [default: as configured]
+    #[arg(long, value_name = "N")]
+    pub keep_weekly: Option<usize>,
+    /// Keep the newest of each of the last so many months that have one [default: as configured]
+    #[arg(long, value_name = "N")]
+    pub keep_monthly: Option<usize>,
+    /// Say what would be deleted and what that would free, and delete nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `snapshot tag`
+#[derive(Debug, Args)]
+pub struct TagArgs {
+    /// Its mirror
+    pub mirror: MirrorId,
+    /// The snapshot
+    pub name: SnapshotName,
+    /// The tags
+    #[arg(value_name = "TAG", required = true)]
+    pub tags: Vec<Tag>,
+    /// Take these tags away
+    #[arg(long)]
+    pub remove: bool,
+}
+
+/// `snapshot note`
+#[derive(Debug, Args)]
+pub struct NoteArgs {
+    /// Its mirror
+    pub mirror: MirrorId,
+    /// The snapshot
+    pub name: SnapshotName,
+    /// The note, in place of the one before; an empty text takes that away
+    pub text: Option<String>,
+    /// Take the note away
+    #[arg(long, conflicts_with = "text")]
+    pub remove: bool,
+}
+
+/// `snapshot protect`
+#[derive(Debug, Args)]
+pub struct ProtectArgs {
+    /// Their mirror
+    pub mirror: MirrorId,
+    /// The snapshots
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<SnapshotName>,
+    /// End their protection
+    #[arg(long)]
+    pub remove: bool,
+}
+
+/// `snapshot rename`
+#[derive(Debug, Args)]
+pub struct RenameArgs {
+    /// Its mirror
+    pub mirror: MirrorId,
+    /// The snapshot
+    pub name: SnapshotName,
+    /// Its new name
+    pub new: SnapshotName,
 }
 
 /// `snapshot history`
@@ -480,7 +553,15 @@ mod tests {
             "snapshot delete a one two --force",
             "snapshot prune",
             "snapshot prune a --keep-last 3 --keep-within 2w --dry-run",
+            "snapshot prune --keep-daily 7 --keep-weekly 0 --keep-monthly 12",
             "snapshot history a",
+            "snapshot list --tag x a --tag y",
+            "snapshot tag a one x y --remove",
+            "snapshot note a one",
+            "snapshot note a one text",
+            "snapshot note a one --remove",
+            "snapshot protect a one two --remove",
+            "snapshot rename a one two",
             "check config",
             "check tls a",
             "version",
@@ -539,6 +620,12 @@ mod tests {
             ("snapshot stage a", "not provided: <NAME>"),
             ("snapshot publish a one b", "MIRROR=NAME"),
             ("snapshot publish a one --to snapshots", "the served tree uses itself"),
+            ("snapshot prune --keep-daily -1", "unexpected argument"),
+            ("snapshot prune --keep-weekly=-1", "invalid digit"),
+            ("snapshot tag a b", "required"),
+            ("snapshot tag a b -- -c", "a tag starts with"),
+            ("snapshot note a b c --remove", "cannot be used with"),
+            ("snapshot rename a b snapshots", "the served tree uses itself"),
             ("snapshot promote", "required"),
             ("snapshot promote a --expect a=b=c", "a snapshot name starts with"),
             ("snapshot promote a --from QA", "an environment starts with"),

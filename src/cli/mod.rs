@@ -149,6 +149,10 @@ fn dispatch_snapshot(
         SnapshotCommand::Prune(prune) => commands::snapshot_prune::run(&prune, &context()?, output),
         SnapshotCommand::History(history) => commands::snapshot_history::run(&history, &context()?, output),
         SnapshotCommand::Rollback(rollback) => commands::snapshot_rollback::run(&rollback, &context()?, output),
+        SnapshotCommand::Tag(tag) => commands::snapshot_tag::run(&tag, &context()?, output),
+        SnapshotCommand::Note(note) => commands::snapshot_note::run(&note, &context()?, output),
+        SnapshotCommand::Protect(protect) => commands::snapshot_protect::run(&protect, &context()?, output),
+        SnapshotCommand::Rename(rename) => commands::snapshot_rename::run(&rename, &context()?, output),
         SnapshotCommand::Diff(diff) => commands::snapshot_diff::run(&diff, &context()?, output),
         SnapshotCommand::Test(_) => Err(later("snapshot test")),
     }

@@ -74,8 +74,17 @@ pub(super) struct RawTls {
 pub(super) struct RawSnapshot {
     pub(super) path: Option<Located<String>>,
     pub(super) default_name_format: Option<Located<String>>,
+    pub(super) prune: RawPrune,
+}
+
+/// `[snapshot.prune]`, and `[mirrors.ID.snapshot.prune]`
+#[derive(Debug)]
+pub(super) struct RawPrune {
     pub(super) keep_last: Option<Located<i64>>,
     pub(super) keep_within: Option<Located<String>>,
+    pub(super) keep_daily: Option<Located<i64>>,
+    pub(super) keep_weekly: Option<Located<i64>>,
+    pub(super) keep_monthly: Option<Located<i64>>,
 }
 
 /// `[gc]`
@@ -238,16 +247,20 @@ fn read_tls(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawTls {
 }
 
 fn read_snapshot(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawSnapshot {
-    let path = table.text("path", walk);
-    let default_name_format = table.text("default_name_format", walk);
-    let (keep_last, keep_within) = table.table("prune", walk, |prune, walk| {
-        (prune.integer("keep_last", walk), prune.text("keep_within", walk))
-    });
     RawSnapshot {
-        path,
-        default_name_format,
-        keep_last,
-        keep_within,
+        path: table.text("path", walk),
+        default_name_format: table.text("default_name_format", walk),
+        prune: table.table("prune", walk, read_prune),
+    }
+}
+
+fn read_prune(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawPrune {
+    RawPrune {
+        keep_last: table.integer("keep_last", walk),
+        keep_within: table.text("keep_within", walk),
+        keep_daily: table.integer("keep_daily", walk),
+        keep_weekly: table.integer("keep_weekly", walk),
+        keep_monthly: table.integer("keep_monthly", walk),
     }
 }
 

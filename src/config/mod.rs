@@ -11,6 +11,7 @@ mod file;
 mod filters;
 mod http;
 mod name_format;
+mod pruning;
 mod publishing;
 mod resolve;
 mod settings;
@@ -28,9 +29,8 @@ pub use error::{ConfigError, ConfigErrors, LoadError, Origin};
 pub use file::nearest;
 pub use http::{HttpSettings, ProxySettings};
 pub use name_format::{NameFormat, NameFormatError};
-pub use settings::{
-    FilterSettings, GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, PruneSettings, Settings, WordError,
-};
+pub use pruning::PruneSettings;
+pub use settings::{FilterSettings, GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, Settings, WordError};
 pub use size::{SizeError, parse_size};
 
 use crate::model::{TlsFile, TlsSettings};

@@ -16,7 +16,7 @@ use super::error::{Located, Notes, Spot};
 use super::file::{RawContent, RawFile, RawGc, RawLog, RawMirror, RawSnapshot};
 use super::{
     GcSettings, HttpSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
-    filters, http, parse_duration, parse_size, publishing, tls, urls,
+    filters, http, parse_duration, parse_size, pruning, publishing, tls, urls,
 };
 use crate::model::{BaseUrl, BaseUrlError, Content, Lending, MirrorId, Percent, Translations};
 
@@ -44,7 +44,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
     let inherited = Inherited {
         http: http.clone(),
         name_format: name_format(&raw.snapshot, &NameFormat::default(), notes),
-        prune: prune(&raw.snapshot, PruneSettings::DEFAULT, notes),
+        prune: pruning::settings(&raw.snapshot.prune, PruneSettings::DEFAULT, notes),
         lending: publishing::lending(&raw.publish, Lending::DEFAULT, notes),
         state: state.clone(),
         tls: tls::Global::new(&raw.tls, surroundings, notes),
@@ -245,7 +245,7 @@ fn max_conns(raw: Option<&Located<i64>>, notes: &mut Notes) -> usize {
         .unwrap_or(DEFAULT_MAX_CONNS)
 }
 
-fn at_least_one(number: &Located<i64>, notes: &mut Notes) -> Option<usize> {
+pub(super) fn at_least_one(number: &Located<i64>, notes: &mut Notes) -> Option<usize> {
     let size = usize::try_from(number.value).ok().filter(|size| *size > 0);
     if size.is_none() {
         notes.fault(number, format!("must be at least 1, but is {}", number.value));
@@ -300,15 +300,6 @@ fn size(raw: Option<&Located<String>>, notes: &mut Notes) -> Option<u64> {
 
 fn name_format(raw: &RawSnapshot, inherited: &NameFormat, notes: &mut Notes) -> NameFormat {
     parsed(raw.default_name_format.as_ref(), notes).unwrap_or_else(|| inherited.clone())
-}
-
-fn prune(raw: &RawSnapshot, inherited: PruneSettings, notes: &mut Notes) -> PruneSettings {
-    let keep_last = raw.keep_last.as_ref().and_then(|number| at_least_one(number, notes));
-    let keep_within = duration(raw.keep_within.as_ref(), notes);
-    PruneSettings {
-        keep_last: keep_last.unwrap_or(inherited.keep_last),
-        keep_within: keep_within.unwrap_or(inherited.keep_within),
-    }
 }
 
 fn gc(raw: &RawGc, notes: &mut Notes) -> GcSettings {
@@ -369,7 +360,7 @@ fn mirror(
         .as_ref()
         .and_then(|path| keyring(path, surroundings, notes));
     let name_format = name_format(&raw.snapshot, &inherited.name_format, notes);
-    let prune = prune(&raw.snapshot, inherited.prune, notes);
+    let prune = pruning::settings(&raw.snapshot.prune, inherited.prune, notes);
     refuse_own_state(&raw.snapshot, inherited.state.as_deref(), surroundings, notes);
     let max_size = size(raw.max_size.as_ref(), notes);
     let filters = filters::resolve(&raw.filters, surroundings, notes);

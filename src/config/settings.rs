@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{HttpSettings, NameFormat, NameFormatError};
+use super::{HttpSettings, NameFormat, NameFormatError, PruneSettings};
 use crate::model::{
     Architecture, BaseUrl, Component, Content, Filter, Lending, MirrorId, MoveTerms, Percent, Pointer, SnapshotName,
     Suite, Timestamp, TlsSettings,
@@ -150,23 +150,6 @@ pub struct FilterSettings {
     pub allow_missing: bool,
     /// The file with the secret key that signs rebuilt indices; `None` to serve upstream's.
     pub signing_key: Option<PathBuf>,
-}
-
-/// Which snapshots pruning keeps: those that satisfy either rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PruneSettings {
-    /// The newest so many; at least 1.
-    pub keep_last: usize,
-    /// Those younger than this.
-    pub keep_within: Duration,
-}
-
-impl PruneSettings {
-    /// What is kept when nothing is configured: the newest 5, and 30 days.
-    pub const DEFAULT: Self = Self {
-        keep_last: 5,
-        keep_within: Duration::from_hours(30 * 24),
-    };
 }
 
 /// What becomes of blobs that nothing needs any more.

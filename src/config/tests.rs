@@ -101,6 +101,8 @@ fn every_key_of_the_file_is_obeyed() {
         default_name_format = "20060102"
         prune.keep_last = 7
         prune.keep_within = "2w"
+        prune.keep_daily = 7
+        prune.keep_monthly = 12
         [gc]
         auto = false
         keep_partial = "1d"
@@ -115,7 +117,14 @@ fn every_key_of_the_file_is_obeyed() {
         (LogLevel::Debug, LogFormat::Json)
     );
     assert_eq!(settings.name_format.as_str(), "20060102");
-    assert_eq!((settings.prune.keep_last, settings.prune.keep_within), (7, 14 * DAY));
+    let prune = PruneSettings {
+        keep_last: 7,
+        keep_within: 14 * DAY,
+        keep_daily: 7,
+        keep_weekly: 0,
+        keep_monthly: 12,
+    };
+    assert_eq!(settings.prune, prune);
     assert_eq!(
         settings.gc,
         GcSettings {
@@ -151,13 +160,14 @@ fn every_key_of_a_mirror_is_obeyed() {
 #[test]
 fn mirrors_inherit_what_they_do_not_say() {
     let text = format!(
-        "{MINIMAL}snapshot = {{ default_name_format = \"2006\", prune = {{ keep_last = 9, keep_within = \"1d\" }} }}\n\
-         {MIRROR}snapshot.prune.keep_last = 2\n"
+        "{MINIMAL}snapshot = {{ default_name_format = \"2006\", prune = {{ keep_last = 9, keep_within = \"1d\", keep_daily = 7, keep_weekly = 4 }} }}\n\
+         {MIRROR}snapshot.prune.keep_last = 2\nsnapshot.prune.keep_weekly = 0\n"
     );
     let settings = good(&text);
     let mirror = settings.mirrors.values().next().expect("one mirror");
     assert_eq!(mirror.name_format.as_str(), "2006");
     assert_eq!((mirror.prune.keep_last, mirror.prune.keep_within), (2, DAY));
+    assert_eq!((mirror.prune.keep_daily, mirror.prune.keep_weekly), (7, 0));
     assert_eq!((settings.prune.keep_last, settings.prune.keep_within), (9, DAY));
 }
 
@@ -271,6 +281,10 @@ fn every_rule_of_a_value_names_its_line() {
         (
             "dir = \"/a\"\n[snapshot.prune]\nkeep_last = 0",
             "m:3:13: snapshot.prune.keep_last: must be at least 1, but is 0",
+        ),
+        (
+            "dir = \"/a\"\n[snapshot.prune]\nkeep_daily = -1",
+            "m:3:14: snapshot.prune.keep_daily: must be 0 or more, but is -1",
         ),
         (
             "dir = \"/a\"\n[snapshot.prune]\nkeep_within = \"30\"",

@@ -15,6 +15,7 @@ mod listing;
 mod names;
 mod pointer;
 mod proxy_url;
+mod remarks;
 mod repo_path;
 mod shrink;
 mod spelling;
@@ -34,6 +35,7 @@ pub use listing::{BlobFacts, Entry, IndexHash, Listing, ListingBuilder, ListingE
 pub use names::{Architecture, Component, EnvironmentName, Language, MirrorId, NameError, SnapshotName, Suite};
 pub use pointer::Pointer;
 pub use proxy_url::{ProxyUrl, ProxyUrlError};
+pub use remarks::{Note, NoteError, Tag, TagError};
 pub use repo_path::{RepoPath, RepoPathError};
 pub use shrink::{Percent, Shrink};
 pub use terms::{Lending, MoveTerms};

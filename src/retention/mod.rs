@@ -3,10 +3,12 @@
 //! Decides in [`policy`], which is pure, so that `--dry-run` prints the very plan that is applied; acts in `sweep`.
 
 mod forget;
+pub mod freeing;
 pub mod leftovers;
 pub mod policy;
 mod sweep;
 
 pub use forget::{Forgetting, forget, plan_forget};
+pub use freeing::freed;
 pub use leftovers::unfinished;
 pub use sweep::{Collected, GcPolicy, Pruned, RetentionError, collect, plan_collect, plan_prune, prune};

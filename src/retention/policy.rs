@@ -3,9 +3,15 @@
 //! Owns the rule and its reasons in words that can be printed. It must never read the catalog, ask a clock or delete
 //! anything; `--dry-run` and the real thing are the same [`plan`].
 //!
-//! A snapshot is kept when it is among the newest `keep_last`, or younger than `keep_within`, or something holds it:
-//! a pointer, or protection by the operator. "Newest" is a matter of sequence, never of clocks.
+//! A snapshot is kept when it is among the newest `keep_last`, or younger than `keep_within`, or the newest of one of
+//! the last days, weeks or months of which some are kept, or something holds it: a pointer, or protection by the
+//! operator. "Newest" and "last" are a matter of sequence, never of clocks.
+//!
+//! To which day, week and month a snapshot belongs is told by the time at which it was recorded, not by what time it is
+//! now: so a clock that is wrong now deletes nothing that the calendar keeps, and one that was wrong then costs one
+//! place, until as many other days have come.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::num::NonZeroUsize;
 
@@ -18,6 +24,12 @@ pub struct PrunePolicy {
     pub keep_last: NonZeroUsize,
     /// Age in seconds below which every snapshot is kept; `None` when age does not count.
     pub keep_within: Option<u64>,
+    /// Of how many of the last days with snapshots the newest is kept.
+    pub keep_daily: usize,
+    /// Of how many of the last weeks with snapshots the newest is kept.
+    pub keep_weekly: usize,
+    /// Of how many of the last months with snapshots the newest is kept.
+    pub keep_monthly: usize,
 }
 
 /// What the policy looks at in one snapshot of a mirror.
@@ -34,6 +46,8 @@ pub struct Candidate {
     pub staged: bool,
     /// Whether `current` leads to it.
     pub current: bool,
+    /// Whether the pointer of a further environment leads to it.
+    pub elsewhere: bool,
     /// Whether the operator protected it.
     pub protected: bool,
 }
@@ -45,12 +59,20 @@ pub enum KeepReason {
     Current,
     /// `staging` leads to it.
     Staged,
+    /// The pointer of a further environment leads to it.
+    Elsewhere,
     /// The operator protected it.
     Protected,
     /// It is among the newest `keep_last`.
     Newest,
     /// It is younger than `keep_within`.
     Young,
+    /// It is the newest of one of the last days.
+    Daily,
+    /// It is the newest of one of the last weeks.
+    Weekly,
+    /// It is the newest of one of the last months.
+    Monthly,
     /// Its age cannot be told, because the clock is behind ([`Refusal::ClockBehind`]).
     AgeUnknown,
 }
@@ -60,9 +82,13 @@ impl fmt::Display for KeepReason {
         f.pad(match self {
             Self::Current => "current",
             Self::Staged => "staged",
+            Self::Elsewhere => "in another environment",
             Self::Protected => "protected",
             Self::Newest => "among the newest",
             Self::Young => "young",
+            Self::Daily => "the newest of its day",
+            Self::Weekly => "the newest of its week",
+            Self::Monthly => "the newest of its month",
             Self::AgeUnknown => "age unknown",
         })
     }
@@ -125,11 +151,13 @@ pub fn plan(snapshots: &[Candidate], policy: &PrunePolicy, now: Timestamp) -> Pr
     let mut newest_first: Vec<&Candidate> = snapshots.iter().collect();
     newest_first.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.seq));
     let refusal = refusal(newest_first.first().copied(), policy, now);
+    let mut calendars = Calendars::of(policy);
     let verdicts = newest_first
         .into_iter()
         .enumerate()
         .map(|(rank, snapshot)| {
             let mut reasons = reasons(snapshot, rank, policy, now);
+            reasons.extend(calendars.keep(snapshot.created));
             if reasons.is_empty() && refusal.is_some() {
                 reasons.push(KeepReason::AgeUnknown);
             }
@@ -154,11 +182,12 @@ fn refusal(newest: Option<&Candidate>, policy: &PrunePolicy, now: Timestamp) -> 
     (policy.keep_within.is_some() && now < newest).then_some(Refusal::ClockBehind { now, newest })
 }
 
-/// Everything that keeps the snapshot at place `rank` from the newest, sorted.
+/// Everything but the calendar that keeps the snapshot at place `rank` from the newest, sorted.
 fn reasons(snapshot: &Candidate, rank: usize, policy: &PrunePolicy, now: Timestamp) -> Vec<KeepReason> {
     [
         (snapshot.current, KeepReason::Current),
         (snapshot.staged, KeepReason::Staged),
+        (snapshot.elsewhere, KeepReason::Elsewhere),
         (snapshot.protected, KeepReason::Protected),
         (rank < policy.keep_last.get(), KeepReason::Newest),
         (is_young(snapshot.created, policy, now), KeepReason::Young),
@@ -166,6 +195,52 @@ fn reasons(snapshot: &Candidate, rank: usize, policy: &PrunePolicy, now: Timesta
     .into_iter()
     .filter_map(|(holds, reason)| holds.then_some(reason))
     .collect()
+}
+
+/// One calendar's rule, while the snapshots pass by, the newest first.
+struct Calendar {
+    /// Which day, week or month a time belongs to.
+    period: fn(Timestamp) -> i64,
+    reason: KeepReason,
+    /// How many more periods have their newest kept.
+    left: usize,
+    /// The periods whose newest has passed by.
+    seen: HashSet<i64>,
+}
+
+impl Calendar {
+    /// Whether this snapshot is the newest of a period that counts.
+    fn keeps(&mut self, created: Timestamp) -> bool {
+        let keeps = self.left > 0 && self.seen.insert((self.period)(created));
+        self.left -= usize::from(keeps);
+        keeps
+    }
+}
+
+/// The rules of the calendar. Each counts by itself: what one keeps has no effect on the others.
+struct Calendars([Calendar; 3]);
+
+impl Calendars {
+    fn of(policy: &PrunePolicy) -> Self {
+        let begin = |period, reason, left| Calendar {
+            period,
+            reason,
+            left,
+            seen: HashSet::new(),
+        };
+        Self([
+            begin(Timestamp::day, KeepReason::Daily, policy.keep_daily),
+            begin(Timestamp::week, KeepReason::Weekly, policy.keep_weekly),
+            begin(Timestamp::month, KeepReason::Monthly, policy.keep_monthly),
+        ])
+    }
+
+    /// Why the next snapshot is kept, sorted.
+    fn keep(&mut self, created: Timestamp) -> impl Iterator<Item = KeepReason> {
+        self.0
+            .iter_mut()
+            .filter_map(move |calendar| calendar.keeps(created).then_some(calendar.reason))
+    }
 }
 
 /// Whether the age counts and is below the limit. A time in the future counts as young: to keep too much is safe.
@@ -190,6 +265,19 @@ mod tests {
         PrunePolicy {
             keep_last: NonZeroUsize::new(keep_last).expect("not zero"),
             keep_within: days.map(|days| days * 86_400),
+            keep_daily: 0,
+            keep_weekly: 0,
+            keep_monthly: 0,
+        }
+    }
+
+    /// The newest alone, and these many days, weeks and months.
+    fn calendar([keep_daily, keep_weekly, keep_monthly]: [usize; 3]) -> PrunePolicy {
+        PrunePolicy {
+            keep_daily,
+            keep_weekly,
+            keep_monthly,
+            ..policy(1, None)
         }
     }
 
@@ -201,6 +289,7 @@ mod tests {
             created,
             staged: false,
             current: false,
+            elsewhere: false,
             protected: false,
         }
     }
@@ -250,23 +339,101 @@ mod tests {
 
     #[test]
     fn whatever_holds_a_snapshot_is_named() {
-        let mut snapshots = aged(&[50, 49, 48, 47, 0]);
+        let mut snapshots = aged(&[50, 49, 48, 47, 46, 0]);
         snapshots[0].current = true;
         snapshots[1].staged = true;
         snapshots[2].protected = true;
-        snapshots[4].current = true;
+        snapshots[4].elsewhere = true;
+        snapshots[5].current = true;
         let plan = plan(&snapshots, &policy(1, Some(30)), NOW);
         let decisions: Vec<_> = plan.verdicts.iter().map(|verdict| &verdict.decision).collect();
         assert_eq!(
             decisions,
             [
                 &Decision::Keep(vec![KeepReason::Current, KeepReason::Newest, KeepReason::Young]),
+                &Decision::Keep(vec![KeepReason::Elsewhere]),
                 &Decision::Delete,
                 &Decision::Keep(vec![KeepReason::Protected]),
                 &Decision::Keep(vec![KeepReason::Staged]),
                 &Decision::Keep(vec![KeepReason::Current]),
             ]
         );
+    }
+
+    /// Snapshots 1, 2, … recorded at these times.
+    fn recorded(times: &[&str]) -> Vec<Candidate> {
+        let at = |text: &str| text.parse::<jiff::Timestamp>().expect("a time").as_second();
+        (1..)
+            .zip(times)
+            .map(|(seq, text)| snapshot(seq, Timestamp::from_unix(at(text))))
+            .collect()
+    }
+
+    fn kept(plan: &PrunePlan) -> Vec<i64> {
+        let kept = plan.verdicts.iter().filter(|one| one.decision != Decision::Delete);
+        kept.map(|verdict| verdict.seq).collect()
+    }
+
+    #[test]
+    fn the_newest_of_each_day_week_and_month_stays() {
+        let snapshots = recorded(&[
+            "2026-01-31T23:59:59Z",
+            "2026-02-01T00:00:00Z", // a Sunday: the week of the one before, another month
+            "2026-02-02T00:00:00Z",
+            "2026-02-27T12:00:00Z",
+            "2026-03-01T00:00:00Z", // a Sunday
+            "2026-03-01T23:59:59Z",
+            "2026-03-02T00:00:00Z",
+            "2026-03-02T08:00:00Z",
+        ]);
+        for (rule, expected) in [
+            ([0, 0, 0], &[8][..]),
+            ([1, 0, 0], &[8]),
+            // Days without a snapshot are not counted.
+            ([4, 0, 0], &[8, 6, 4, 3]),
+            ([99, 0, 0], &[8, 6, 4, 3, 2, 1]),
+            ([0, 2, 0], &[8, 6]),
+            ([0, 4, 0], &[8, 6, 3, 2]),
+            ([0, 0, 2], &[8, 4]),
+            ([0, 0, 3], &[8, 4, 1]),
+            // Each rule counts by itself.
+            ([2, 2, 2], &[8, 6, 4]),
+            ([usize::MAX; 3], &[8, 6, 4, 3, 2, 1]),
+        ] {
+            assert_eq!(kept(&plan(&snapshots, &calendar(rule), NOW)), expected, "{rule:?}");
+        }
+        let decision = plan(&snapshots, &calendar([2, 2, 2]), NOW)
+            .verdicts
+            .swap_remove(0)
+            .decision;
+        assert_eq!(
+            decision,
+            Decision::Keep(vec![
+                KeepReason::Newest,
+                KeepReason::Daily,
+                KeepReason::Weekly,
+                KeepReason::Monthly
+            ])
+        );
+    }
+
+    #[test]
+    fn the_calendar_does_not_ask_what_time_it_is() {
+        let snapshots = aged(&[3, 2, 1, 0]);
+        for now in [i64::MIN, 0, NOW.unix(), i64::MAX] {
+            let plan = plan(&snapshots, &calendar([2, 0, 0]), Timestamp::from_unix(now));
+            assert_eq!((kept(&plan), plan.refusal), (vec![4, 3], None), "{now}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumped_costs_one_place_until_other_days_have_come() {
+        // The third was recorded ten years ahead, the fifth on the day of the second.
+        let mut snapshots = aged(&[4, 3, -3_650, 2, 3]);
+        let daily = |snapshots: &[Candidate]| kept(&plan(snapshots, &calendar([3, 0, 0]), NOW));
+        assert_eq!(daily(&snapshots), [5, 4, 3]);
+        snapshots.extend([snapshot(6, NOW.plus(-DAY)), snapshot(7, NOW)]);
+        assert_eq!(daily(&snapshots), [7, 6, 5]);
     }
 
     #[test]
@@ -318,15 +485,18 @@ mod tests {
         let ends = [i64::MIN, i64::MAX].map(Timestamp::from_unix);
         for now in ends {
             let snapshots = [snapshot(1, ends[0]), snapshot(2, ends[1])];
-            let plan = plan(&snapshots, &policy(1, Some(u64::MAX / 86_400)), now);
-            assert_eq!(plan.verdicts.len(), 2);
+            let all = PrunePolicy {
+                keep_within: Some(u64::MAX),
+                ..calendar([2, 2, 2])
+            };
+            assert_eq!(plan(&snapshots, &all, now).verdicts.len(), 2);
         }
     }
 
     /// The rule as one would say it, without sorting, ranks or early ends.
     fn is_deleted(all: &[Candidate], one: &Candidate, policy: &PrunePolicy, now: Timestamp) -> bool {
         let newer = all.iter().filter(|other| other.seq > one.seq).count();
-        let held = one.staged || one.current || one.protected;
+        let held = one.staged || one.current || one.elsewhere || one.protected;
         let by_age = match policy.keep_within {
             None => true,
             Some(limit) => {
@@ -339,15 +509,26 @@ mod tests {
                 clock_is_right && age >= i128::from(limit)
             }
         };
-        newer >= policy.keep_last.get() && !held && by_age
+        let by_calendar = [
+            (Timestamp::day as fn(_) -> _, policy.keep_daily),
+            (Timestamp::week, policy.keep_weekly),
+            (Timestamp::month, policy.keep_monthly),
+        ]
+        .iter()
+        .any(|(period, count)| {
+            let mut later = all.iter().filter(|other| other.seq > one.seq);
+            let others: HashSet<i64> = later.clone().map(|other| period(other.created)).collect();
+            later.all(|other| period(other.created) != period(one.created)) && others.len() < *count
+        });
+        newer >= policy.keep_last.get() && !held && by_age && !by_calendar
     }
 
     prop_compose! {
-        fn any_candidate()(days in -5_i64..60, flags in proptest::array::uniform3(prop::bool::weighted(0.1)))
+        fn any_candidate()(days in -5_i64..60, flags in proptest::array::uniform4(prop::bool::weighted(0.1)))
             -> Candidate
         {
-            let [staged, current, protected] = flags;
-            Candidate { staged, current, protected, ..snapshot(0, NOW.plus(-days * DAY)) }
+            let [staged, current, elsewhere, protected] = flags;
+            Candidate { staged, current, elsewhere, protected, ..snapshot(0, NOW.plus(-days * DAY)) }
         }
     }
 
@@ -370,8 +551,10 @@ mod tests {
             snapshots in any_snapshots(),
             keep_last in 1_usize..8,
             days in prop::option::of(0_u64..50),
+            periods in proptest::array::uniform3(0_usize..6),
         ) {
-            let policy = policy(keep_last, days);
+            let policy = PrunePolicy { keep_within: policy(1, days).keep_within, ..calendar(periods) };
+            let policy = PrunePolicy { keep_last: NonZeroUsize::new(keep_last).expect("not zero"), ..policy };
             let plan = plan(&snapshots, &policy, NOW);
             prop_assert_eq!(plan.verdicts.len(), snapshots.len());
             prop_assert!(plan.verdicts.windows(2).all(|pair| pair[0].seq > pair[1].seq));
@@ -379,7 +562,9 @@ mod tests {
                 let verdict = plan.verdicts.iter().find(|verdict| verdict.seq == snapshot.seq).expect("judged");
                 let expected = is_deleted(&snapshots, snapshot, &policy, NOW);
                 prop_assert_eq!(verdict.decision == Decision::Delete, expected);
-                prop_assert_ne!(&verdict.decision, &Decision::Keep(Vec::new()));
+                if let Decision::Keep(reasons) = &verdict.decision {
+                    prop_assert!(!reasons.is_empty() && reasons.is_sorted(), "{:?}", reasons);
+                }
             }
             prop_assert!(plan.refusal.is_none() || plan.deleted().next().is_none());
         }

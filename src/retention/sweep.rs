@@ -105,6 +105,7 @@ fn candidate(snapshot: &SnapshotRecord) -> Candidate {
         created: snapshot.created_at,
         staged: snapshot.is_staged(),
         current: snapshot.is_current(),
+        elsewhere: snapshot.is_elsewhere(),
         protected: snapshot.protected,
     }
 }

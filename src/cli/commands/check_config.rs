@@ -98,6 +98,9 @@ struct Tls {
 struct Prune {
     keep_last: usize,
     keep_within: String,
+    keep_daily: usize,
+    keep_weekly: usize,
+    keep_monthly: usize,
 }
 
 /// Prints what was understood of the configuration.
@@ -323,7 +326,28 @@ impl Prune {
         Self {
             keep_last: settings.keep_last,
             keep_within: span(settings.keep_within),
+            keep_daily: settings.keep_daily,
+            keep_weekly: settings.keep_weekly,
+            keep_monthly: settings.keep_monthly,
         }
+    }
+
+    fn sentence(&self) -> String {
+        let mut kept = vec![
+            format!("the newest {}", self.keep_last),
+            format!("those younger than {}", self.keep_within),
+        ];
+        let calendar = [
+            (self.keep_daily, "days"),
+            (self.keep_weekly, "weeks"),
+            (self.keep_monthly, "months"),
+        ];
+        let counted = calendar.iter().filter(|(count, _)| *count > 0);
+        kept.extend(
+            counted.map(|(count, periods)| format!("the newest of each of the last {count} {periods} that have one")),
+        );
+        let last = kept.pop().unwrap_or_default();
+        format!("{}, and {last}", kept.join(", "))
     }
 }
 
@@ -405,11 +429,7 @@ impl Mirror {
         if let Some(max_size) = self.max_size {
             table.row(["  most bytes of each".into(), size(max_size)]);
         }
-        let Prune { keep_last, keep_within } = &self.prune;
-        table.row([
-            "  kept".into(),
-            format!("the newest {keep_last}, and those younger than {keep_within}"),
-        ]);
+        table.row(["  kept".into(), self.prune.sentence()]);
         self.filters.rows(&mut table);
         table
     }

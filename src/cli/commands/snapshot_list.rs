@@ -35,6 +35,8 @@ struct Snapshot {
     /// Files that its indices list and a filter has left out.
     absent_files: u64,
     status: Vec<String>,
+    tags: Vec<String>,
+    note: Option<String>,
     held: Option<String>,
     listing: i64,
     suites: Vec<Suite>,
@@ -63,7 +65,9 @@ pub(in crate::cli) fn run(arguments: &ListArgs, context: &Context, output: &mut 
         let Some(row) = synced(&reader, &mirror)? else {
             continue;
         };
-        for record in reader.snapshots(row)? {
+        let mut records = reader.snapshots(row)?;
+        records.retain(|record| arguments.tags.iter().all(|tag| record.tags.contains(tag)));
+        for record in records {
             let releases = if arguments.detailed {
                 reader.releases(row, record.seq)?
             } else {
@@ -122,6 +126,8 @@ impl Snapshot {
             files: record.files,
             absent_files: record.absent,
             status: pointers.chain(marks).map(str::to_owned).collect(),
+            tags: record.tags.iter().map(ToString::to_string).collect(),
+            note: record.note.as_ref().map(ToString::to_string),
             held: record.held.map(|shrink| shrink.to_string()),
             listing: record.seq.number(),
             suites,
@@ -131,23 +137,32 @@ impl Snapshot {
 
 impl Human for Report {
     fn human(&self, page: &mut Page) {
-        let mut table = Table::new(&[
+        let mut columns = vec![
             ("MIRROR", Align::Left),
             ("SNAPSHOT NAME", Align::Left),
             ("CREATED", Align::Left),
             ("SIZE", Align::Right),
             ("FILES", Align::Right),
             ("STATUS", Align::Left),
-        ]);
+        ];
+        // Most have neither, and a terminal is narrow.
+        let with_tags = self.snapshots.iter().any(|snapshot| !snapshot.tags.is_empty());
+        let with_notes = self.snapshots.iter().any(|snapshot| snapshot.note.is_some());
+        columns.extend(with_tags.then_some(("TAGS", Align::Left)));
+        columns.extend(with_notes.then_some(("NOTE", Align::Left)));
+        let mut table = Table::new(&columns);
         for snapshot in &self.snapshots {
-            table.row([
+            let mut cells = vec![
                 snapshot.mirror.clone(),
                 snapshot.name.clone(),
                 snapshot.created.clone(),
                 size(snapshot.bytes),
                 snapshot.files.to_string(),
                 snapshot.status.join(","),
-            ]);
+            ];
+            cells.extend(with_tags.then(|| snapshot.tags.join(",")));
+            cells.extend(with_notes.then(|| snapshot.note.clone().unwrap_or_default()));
+            table.row(cells);
         }
         page.table(&table);
         let left = self

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, Freed, Marked};
 use crate::cli::args::PruneArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
@@ -15,17 +15,27 @@ use crate::cli::output::{Human, Output, Page};
 use crate::cli::stores::synced;
 use crate::cli::text::{size, span};
 use crate::config::{MirrorSettings, PruneSettings};
-use crate::retention::policy::{Decision, PrunePolicy};
+use crate::retention::freeing::row;
+use crate::retention::policy::{self, Decision, PrunePolicy};
 use crate::retention::{self, Pruned};
 
 #[derive(Serialize)]
 struct Report {
     dry_run: bool,
     mirrors: Vec<Mirror>,
+    /// What becomes unused, by all that would be deleted together; known of a dry run only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frees: Option<Amount>,
     unused_files: u64,
     unused_bytes: u64,
-    #[serde(skip)]
-    grace: Duration,
+    /// How long unused files stay once they were found to be so.
+    grace_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct Amount {
+    files: u64,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -40,36 +50,42 @@ struct Verdict {
     name: String,
     deleted: bool,
     kept_because: Vec<String>,
+    /// What no other snapshot that stays has; known of a dry run only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only_here: Option<Amount>,
 }
 
 /// Deletes the snapshots that retention does not keep, or says which those are.
 pub(in crate::cli) fn run(arguments: &PruneArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let named = context.mirrors(&arguments.mirrors)?;
-    let pruned = if arguments.dry_run {
+    let (pruned, freed, failure) = if arguments.dry_run {
         let reader = context.reader()?;
-        prune_each(&named, arguments, |mirror, policy| {
+        let (pruned, failure) = prune_each(&named, arguments, |mirror, policy| {
             synced(&reader, &mirror.id)?
                 .map(|_| retention::plan_prune(&reader, &mirror.id, policy, context.now))
                 .transpose()
-        })
+        });
+        let freed = retention::freed(&reader, &pruned)?;
+        (pruned, Some(freed), failure)
     } else {
         let mut catalog = context.catalog()?;
-        prune_each(&named, arguments, |mirror, policy| {
+        let (pruned, failure) = prune_each(&named, arguments, |mirror, policy| {
             synced(catalog.reader(), &mirror.id)?
                 .map(|_| retention::prune(&mut catalog, &mirror.id, policy, context.now))
                 .transpose()
-        })
+        });
+        (pruned, None, failure)
     };
-    let (pruned, failure) = pruned;
     let unused = pruned.last().map(|pruned| pruned.unused).unwrap_or_default();
-    let mirrors: Vec<Mirror> = pruned.iter().map(Mirror::of).collect();
+    let mirrors: Vec<Mirror> = pruned.iter().map(|pruned| Mirror::of(pruned, freed.as_ref())).collect();
     let refusal = mirrors.iter().find_map(|mirror| mirror.refused.clone());
     output.done(&Report {
         dry_run: arguments.dry_run,
         mirrors,
+        frees: freed.map(|freed| Amount::of(freed.total)),
         unused_files: unused.blobs,
         unused_bytes: unused.bytes,
-        grace: context.settings.gc.grace,
+        grace_seconds: context.settings.gc.grace.as_secs(),
     });
     if !arguments.dry_run {
         context.make_visible()?;
@@ -92,6 +108,9 @@ fn prune_each(
         let policy = policy(&PruneSettings {
             keep_last: arguments.keep_last.unwrap_or(mirror.prune.keep_last),
             keep_within: arguments.keep_within.unwrap_or(mirror.prune.keep_within),
+            keep_daily: arguments.keep_daily.unwrap_or(mirror.prune.keep_daily),
+            keep_weekly: arguments.keep_weekly.unwrap_or(mirror.prune.keep_weekly),
+            keep_monthly: arguments.keep_monthly.unwrap_or(mirror.prune.keep_monthly),
         });
         match prune(mirror, &policy) {
             Ok(pruned) => done.extend(pruned),
@@ -106,12 +125,32 @@ pub(in crate::cli) fn policy(settings: &PruneSettings) -> PrunePolicy {
     PrunePolicy {
         keep_last: NonZeroUsize::new(settings.keep_last).unwrap_or(NonZeroUsize::MIN),
         keep_within: Some(settings.keep_within.as_secs()),
+        keep_daily: settings.keep_daily,
+        keep_weekly: settings.keep_weekly,
+        keep_monthly: settings.keep_monthly,
+    }
+}
+
+impl Amount {
+    fn of(marked: Marked) -> Self {
+        Self {
+            files: marked.blobs,
+            bytes: marked.bytes,
+        }
+    }
+
+    fn sentence(&self) -> String {
+        format!("{} files ({})", self.files, size(self.bytes))
     }
 }
 
 impl Mirror {
-    fn of(pruned: &Pruned) -> Self {
-        let verdict = |verdict: &crate::retention::policy::Verdict| {
+    fn of(pruned: &Pruned, freed: Option<&Freed>) -> Self {
+        let only_here = |verdict: &policy::Verdict| {
+            let own = |freed: &Freed| freed.each.get(&row(verdict)).copied().unwrap_or_default();
+            freed.map(|freed| Amount::of(own(freed)))
+        };
+        let verdict = |verdict: &policy::Verdict| {
             let (deleted, reasons) = match &verdict.decision {
                 Decision::Delete => (true, Vec::new()),
                 Decision::Keep(reasons) => (false, reasons.iter().map(ToString::to_string).collect()),
@@ -120,6 +159,7 @@ impl Mirror {
                 name: verdict.name.to_string(),
                 deleted,
                 kept_because: reasons,
+                only_here: only_here(verdict),
             }
         };
         Self {
@@ -130,20 +170,44 @@ impl Mirror {
     }
 }
 
+impl Verdict {
+    fn sentence(&self, dry_run: bool) -> String {
+        let own = self
+            .only_here
+            .as_ref()
+            .filter(|own| own.files > 0)
+            .map(Amount::sentence);
+        match (self.deleted, own) {
+            (true, _) if !dry_run => "is deleted".to_owned(),
+            (true, Some(own)) => format!("would be deleted; {own} are in none that stays"),
+            (true, None) => "would be deleted; all its files are needed elsewhere".to_owned(),
+            (false, own) => {
+                let own = own
+                    .map(|own| format!("; {own} are in no other that stays"))
+                    .unwrap_or_default();
+                format!("stays: {}{own}", self.kept_because.join(", "))
+            }
+        }
+    }
+}
+
 impl Human for Report {
     fn human(&self, page: &mut Page) {
         for mirror in &self.mirrors {
             for verdict in &mirror.snapshots {
-                let what = match (verdict.deleted, self.dry_run) {
-                    (true, true) => "would be deleted".to_owned(),
-                    (true, false) => "is deleted".to_owned(),
-                    (false, _) => format!("stays: {}", verdict.kept_because.join(", ")),
-                };
+                let what = verdict.sentence(self.dry_run);
                 page.line(format!("{}: snapshot {} {what}", mirror.mirror, verdict.name));
             }
         }
+        let grace = span(Duration::from_secs(self.grace_seconds));
+        if let Some(frees) = self.frees.as_ref().filter(|frees| frees.files > 0) {
+            page.line(format!(
+                "this would free {}, {grace} after the next sync or gc has found them unused",
+                frees.sentence()
+            ));
+        }
         if self.unused_files > 0 {
-            let (files, bytes, grace) = (self.unused_files, size(self.unused_bytes), span(self.grace));
+            let (files, bytes) = (self.unused_files, size(self.unused_bytes));
             page.line(format!(
                 "{files} files ({bytes}) are unused and go {grace} after they became so"
             ));
