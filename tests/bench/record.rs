@@ -5,7 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "printing its figures is what it is for")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ const CHANGED: u32 = 300;
 const INDICES: u32 = 40;
 /// Snapshots of the long history.
 const SNAPSHOTS: u32 = 1_000;
+/// Snapshots that a site keeps.
+const SNAPSHOTS_KEPT: u32 = 50;
 /// Files of the archive that is one directory.
 const FLAT_FILES: u32 = 100_000;
 /// Names looked up, and directories listed, for one figure.
@@ -333,6 +335,21 @@ fn measure_changes(bench: &Bench, case: &str, from: Seq, to: Seq) {
     );
 }
 
+/// What deleting all but the newest five would free.
+fn measure_freed(bench: &Bench) {
+    let reader = CatalogReader::open(&bench.path).expect("opens");
+    let mirror = reader.mirror(&bench.mirror).expect("is known");
+    let snapshots = reader.snapshots(mirror).expect("reads");
+    let going: HashSet<_> = snapshots.iter().skip(5).map(|snapshot| snapshot.row).collect();
+    let (freed, time) = timed(|| reader.freed(&[mirror], &going).expect("reckons"));
+    println!(
+        "{:<44} {:.1} ms, {} blobs",
+        format!("what {} of {} would free", going.len(), snapshots.len()),
+        milliseconds(time),
+        freed.total.blobs,
+    );
+}
+
 fn ordinary_archive() {
     let mut bench = Bench::new();
     let mut archive = Archive::ordinary();
@@ -352,7 +369,11 @@ fn ordinary_archive() {
         let cost = bench.record(&archive.listing());
         totals.push(cost.prepare + cost.record);
         (before_newest, newest) = (newest, cost.recorded.seq);
+        if bench.recorded == SNAPSHOTS_KEPT {
+            measure_freed(&bench);
+        }
     }
+    measure_freed(&bench);
     totals.sort();
     println!(
         "{SNAPSHOTS} snapshots with 300 changes each: database {} KB, manifests {} KB; prepare and record together: \

@@ -18,6 +18,7 @@ mod hostile_indices;
 mod hostile_packages;
 mod hostile_signatures;
 mod hostile_transport;
+mod keeping;
 mod kinds;
 mod moves;
 mod output;

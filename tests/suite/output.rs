@@ -57,12 +57,18 @@ fn documents(env: &TestEnv, lines: &[(&str, i32)]) -> Vec<Value> {
 const LATER: [&str; 3] = ["snapshot test debian", "verify --part 1/2", "repair --rebuild"];
 
 /// Commands that work on mirrors, in an order in which each can succeed.
-const ON_MIRRORS: [&str; 18] = [
+const ON_MIRRORS: [&str; 24] = [
     "check config",
     "sync --dry-run",
     "sync",
     "snapshot create debian one",
     "snapshot create debian two --stage",
+    "snapshot tag debian one first",
+    "snapshot note debian one text",
+    "snapshot note debian one",
+    "snapshot protect debian one",
+    "snapshot rename debian two three",
+    "snapshot rename debian three two",
     "snapshot list --detailed",
     "snapshot diff debian one two --files",
     "snapshot publish debian one",
@@ -99,6 +105,13 @@ fn a_wrong_command_line_gives_one_document() {
         "forget",
         "snapshot prune --keep-last 0",
         "snapshot prune --keep-within soon",
+        "snapshot prune --keep-daily few",
+        "snapshot list --tag -x",
+        "snapshot tag debian one",
+        "snapshot tag debian one a,b",
+        "snapshot note debian one text --remove",
+        "snapshot protect debian",
+        "snapshot rename debian one current",
         "status -l loud",
         "completion tcsh",
         "status --config",
@@ -116,6 +129,10 @@ fn a_wrong_command_line_gives_one_document() {
         "snapshot prune debain",
         "snapshot history debain",
         "snapshot diff debain",
+        "snapshot tag debain x y",
+        "snapshot note debain x",
+        "snapshot protect debain x",
+        "snapshot rename debain x y",
     ] {
         let answer = &documents(&env, &[(line, 2)])[0]["error"];
         let problem = &answer["problems"][0];
@@ -196,12 +213,16 @@ fn commands_before_the_first_sync_give_one_document() {
             ("snapshot create debian x", 1),
             ("snapshot prune", 1),
             ("snapshot prune --dry-run", 1),
+            ("snapshot tag debian x y", 1),
+            ("snapshot note debian x", 1),
+            ("snapshot protect debian x", 1),
+            ("snapshot rename debian x y", 1),
             ("gc", 1),
             ("gc --dry-run", 1),
             ("unmount", 1),
         ],
     );
-    for answer in &answers[2..13] {
+    for answer in &answers[2..17] {
         let hints = answer["error"]["hints"].to_string();
         assert!(hints.contains("mirrorctl sync"), "{answer}");
     }
@@ -404,6 +425,12 @@ fn quiet_commands_print_answers_and_errors_only() {
         "snapshot create debian two",
         "snapshot publish debian two",
         "snapshot stage debian two",
+        "snapshot tag debian one first",
+        "snapshot note debian one text",
+        "snapshot rename debian two three",
+        "snapshot rename debian three two",
+        "snapshot protect debian one",
+        "snapshot protect debian one --remove",
         "snapshot delete debian one",
         "snapshot prune",
         "gc",

@@ -8,6 +8,7 @@ mod clients;
 mod demo;
 mod filters;
 mod forgetting;
+mod keeping;
 mod kinds;
 mod matrix;
 mod mounting;
