@@ -222,7 +222,7 @@ mod tests {
         let gone = [snapshot_name("first")];
         house
             .catalog
-            .delete_snapshots(&mirror_id("debian"), &gone, false, at(9))
+            .delete_snapshots(&mirror_id("debian"), &gone, true, at(9))
             .expect("deletes");
         let history = house.catalog.reader().history(row).expect("reads");
         assert_eq!(history[1].snapshot, snapshot_name("one"));
