@@ -230,7 +230,7 @@ fn apt_asks_for_a_time_by_its_own_option_where_it_has_one() {
 }
 
 #[test]
-fn what_is_made_and_deleted_shows_at_once() {
+fn what_is_made_renamed_and_deleted_shows_at_once() {
     let mut site = Site::new(&["debian"]);
     let _mount = site.mount();
     let link = |site: &Site, time: &str| led_to(&site.served(&format!("debian/at/{}", spelling(time))));
@@ -254,7 +254,11 @@ fn what_is_made_and_deleted_shows_at_once() {
     assert_eq!(link(&site, &at_second).as_deref(), Some("second"));
     assert_eq!(link(&site, &at_first).as_deref(), Some(first.as_str()));
     site.env
-        .mirrorctl(&["snapshot", "delete", "debian", "second"])
+        .mirrorctl(&["snapshot", "rename", "debian", "second", "renamed"])
+        .success();
+    assert_eq!(link(&site, &at_second).as_deref(), Some("renamed"));
+    site.env
+        .mirrorctl(&["snapshot", "delete", "debian", "renamed"])
         .success();
     assert_eq!(link(&site, &at_second), None, "never the older one");
     assert_eq!(link(&site, &at_first).as_deref(), Some(first.as_str()));
