@@ -59,7 +59,7 @@ impl Comparison {
 
     /// Takes a package of the first side in.
     pub(super) fn before(&mut self, Package { name, build }: Package) {
-        self.group(name, &build).before.push((build, false));
+        push(&mut self.group(name, &build).before, (build, false));
     }
 
     /// Takes a package of the second side in.
@@ -71,7 +71,7 @@ impl Comparison {
         };
         match group.before.iter_mut().find(same) {
             Some((_, matched)) => *matched = true,
-            None => group.after.push(build),
+            None => push(&mut group.after, build),
         }
     }
 
@@ -80,6 +80,15 @@ impl Comparison {
         let differing = self.groups.into_iter().filter(|(_, group)| !group.is_same());
         differing.flat_map(|((name, _), group)| group.changes(&name)).collect()
     }
+}
+
+/// Adds to a list that hardly ever has a second item. Of its own accord, it would make room for four at once: with tens of
+/// thousands of lists, most of the memory would be room.
+fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.is_empty() {
+        list.reserve_exact(1);
+    }
+    list.push(item);
 }
 
 impl Group {
