@@ -152,11 +152,11 @@ fn a_renamed_snapshot_keeps_its_pointers_and_its_past() {
         ),
         (
             "snapshot rename debian two qa".to_owned(),
-            4,
+            2,
             "qa is an environment of debian",
         ),
-        ("snapshot create debian qa".to_owned(), 4, "qa is an environment"),
-        (format!("import debian {tree} --name qa"), 4, "qa is an environment"),
+        ("snapshot create debian qa".to_owned(), 2, "qa is an environment"),
+        (format!("import debian {tree} --name qa"), 2, "qa is an environment"),
     ] {
         site.run(&line).code(code).stderr_has(said);
     }

@@ -388,7 +388,7 @@ fn one_that_cannot_go_back_keeps_all() {
     );
     // The way back leads to what was deleted.
     site.run("snapshot publish debian one").success();
-    site.run("snapshot delete debian two").success();
+    site.run("snapshot delete debian two --force").success();
     refused(&site, "snapshot rollback debian", 1, &["no snapshot two"]);
 }
 

@@ -47,7 +47,7 @@ fn an_environment_is_a_directory_like_the_others() {
     };
     assert!(!qa.exists(), "and the kernel remembers that");
     run(&format!("snapshot publish debian {old} --to qa"));
-    assert_eq!(names(&mirror), ["qa", "snapshots"]);
+    assert_eq!(names(&mirror), ["at", "qa", "snapshots"]);
     assert_eq!((tree(&qa), snapshot(&qa)), (of(old), old.clone()));
     let (door, time) = (inode(&qa), mtime(&qa.join(RELEASE)));
     run(&format!("snapshot publish debian {new} --to qa"));
