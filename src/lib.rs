@@ -5,8 +5,8 @@
 //! ```text
 //! cli ──► demo · daemon ──► view
 //!  │
-//!  └────► sync · publish · retention · compare · view ──► catalog · blobs · state · upstream · signature · apt · control ──► model
-//!                                                  └────► mirrorctl-mount
+//!  └────► sync · publish · retention · compare · gate · hooks · view ──► catalog · blobs · state · upstream · signature · apt · control · operator ──► model
+//!                                                                 └────► mirrorctl-mount
 //! cli ──► config · legacy ──► model
 //! ```
 //!
@@ -14,8 +14,9 @@
 //! - [`state`] owns the state directory: its layout, owners and locks.
 //! - [`catalog`] is the only room with SQL, [`upstream`] the only one with a network, [`signature`] the only one that
 //!   knows OpenPGP, [`blobs`] owns the content-addressed files, [`apt`] reads the Debian repository format, and
-//!   [`control`] is how a command tells running mounts what changed. None of these imports another.
-//! - [`sync`], [`publish`], [`retention`], [`compare`], [`view`] and [`daemon`] are the use cases: only they combine the rooms above.
+//!   [`control`] is how a command tells running mounts what changed, and [`operator`] runs the operator's programs. None of these imports another.
+//! - [`sync`], [`publish`], [`retention`], [`compare`], [`gate`], [`hooks`], [`view`] and [`daemon`] are the use cases: only they
+//!   combine the rooms above.
 //! - [`legacy`] knows the layout of the earlier program.
 //! - [`config`] turns `mirror.toml` into settings, [`cli`] turns arguments into one use-case call and a rendering,
 //!   and [`demo`] makes the small signed archive of `mirrorctl demo`.
@@ -31,8 +32,11 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod demo;
+pub mod gate;
+pub mod hooks;
 pub mod legacy;
 pub mod model;
+pub mod operator;
 pub mod publish;
 pub mod retention;
 pub mod signature;

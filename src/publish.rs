@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::catalog::{
-    Act, Catalog, CatalogError, CatalogReader, Foreseen, Moved, PointerTarget, ReleaseFacts, RequestedMove,
+    Act, Catalog, CatalogError, CatalogReader, Foreseen, MoveRecord, Moved, PointerTarget, ReleaseFacts, RequestedMove,
 };
 use crate::control::{self, ControlError, LiveMount, Request};
 use crate::model::{Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Suite, Timestamp};
@@ -105,6 +105,23 @@ pub fn promote(
     move_pointers(catalog, &wishes, by.act("promote"))
 }
 
+/// Points `current` of each mirror at the snapshot beside it, which must have passed its checks, whatever staging leads to
+/// by now: all of them in one transaction, or none.
+///
+/// # Errors
+/// As those of [`stage`].
+pub fn promote_tested(
+    catalog: &mut Catalog,
+    aims: &[(Mover, SnapshotName)],
+    by: By<'_>,
+) -> Result<Vec<Moved>, CatalogError> {
+    let mut wishes = named(&Pointer::Current, aims);
+    for wish in &mut wishes {
+        wish.terms.must_have_passed = true;
+    }
+    move_pointers(catalog, &wishes, by.act("promote"))
+}
+
 /// What a rollback would do, which is all that it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollback {
@@ -167,6 +184,9 @@ pub fn plan_rollback(
         wishes: wishes.collect(),
     };
     reader.at_once(|reader| {
+        for wish in &mut plan.wishes {
+            wish.terms.must_have_passed &= !was_there(reader, wish)?;
+        }
         let foreseen = reader.foresee(&plan.wishes, act)?;
         for (wish, foreseen) in plan.wishes.iter_mut().zip(foreseen) {
             let way = WayBack::of(reader, wish, foreseen)?;
@@ -178,6 +198,19 @@ pub fn plan_rollback(
         Ok(())
     })?;
     Ok(plan)
+}
+
+/// Whether the pointer has led to the target before: what clients have lived with needs no test now, when production is to
+/// be saved.
+fn was_there(reader: &CatalogReader, wish: &RequestedMove) -> Result<bool, CatalogError> {
+    let PointerTarget::Snapshot(name) = &wish.target else {
+        return Ok(true);
+    };
+    let mirror = reader.mirror(&wish.mirror)?;
+    let snapshot = reader.snapshot_named(mirror, name)?;
+    let moves = reader.history(mirror)?;
+    let leads_there = |moved: &MoveRecord| moved.pointer == wish.pointer && Some(moved.snapshot_row) == snapshot;
+    Ok(moves.iter().any(leads_there))
 }
 
 /// Goes the ways back of `plan`: all of them in one transaction, or none.

@@ -9,10 +9,19 @@ use std::fs;
 use std::path::Path;
 
 /// The rooms that import the vocabulary and never each other.
-const MIDDLE: &[&str] = &["apt", "blobs", "catalog", "control", "signature", "state", "upstream"];
+const MIDDLE: &[&str] = &[
+    "apt",
+    "blobs",
+    "catalog",
+    "control",
+    "operator",
+    "signature",
+    "state",
+    "upstream",
+];
 
 /// The rooms that combine the middle ones, and never each other.
-const USE_CASES: &[&str] = &["compare", "publish", "retention", "sync", "view"];
+const USE_CASES: &[&str] = &["compare", "gate", "hooks", "publish", "retention", "sync", "view"];
 
 /// Every room of `src/`.
 fn rooms() -> BTreeSet<&'static str> {
@@ -37,6 +46,7 @@ fn allowed(room: &str) -> BTreeSet<&'static str> {
 /// Names that may occur in some places only: crates that give a power, and the function that makes trusted text. A place
 /// is a file, or a folder or module with everything below it.
 const POWERS: &[(&str, &[&str])] = &[
+    ("batsat", &["src/apt/installability"]),
     ("clap", &["src/cli"]),
     ("clap_complete", &["src/cli"]),
     ("fuser", &["mount"]),
@@ -65,8 +75,10 @@ const POWERS: &[(&str, &[&str])] = &[
     ("x509_cert", &["src/upstream"]),
 ];
 
-/// Where programs may be run: by the demonstration, to put a mount into the background, and by tests.
+/// Where programs may be run: those that an operator configures, in the one room for them; by the demonstration, to put a
+/// mount into the background, and by tests.
 const RUNS_PROGRAMS: &[&str] = &[
+    "src/operator",
     "src/cli/commands/demo",
     "src/cli/commands/mount",
     "mount/tests",
@@ -549,6 +561,13 @@ fn wrong_arrows_are_caught() {
             ("src/sync/mod.rs", "use crate::config::Settings;", true),
             ("src/view.rs", "use crate::catalog::CatalogReader;", false),
             ("src/view.rs", "use crate::retention;", true),
+            (
+                "src/gate/mod.rs",
+                "use crate::{apt, blobs, catalog, operator, signature};",
+                false,
+            ),
+            ("src/gate/mod.rs", "use crate::publish;", true),
+            ("src/operator/mod.rs", "use crate::catalog;", true),
             ("src/demo/archive.rs", "use crate::apt;", true),
             ("src/config/mod.rs", "use crate::cli::Context;", true),
             ("src/cli/commands/sync.rs", "use crate::{config, demo, sync};", false),
@@ -607,6 +626,8 @@ fn wrong_powers_are_caught() {
             ("src/signature/keyring.rs", "use sequoia_openpgp as openpgp;", false),
             ("src/demo/key.rs", "use sequoia_openpgp::Cert;", false),
             ("src/cli/mod.rs", "use sequoia_openpgp::Cert;", true),
+            ("src/apt/installability/search.rs", "use batsat::Lit;", false),
+            ("src/apt/selection/closure.rs", "use batsat::Lit;", true),
             ("mount/src/adapter.rs", "use fuser::Filesystem;", false),
             ("src/view.rs", "use fuser::Filesystem;", true),
             ("src/view.rs", "use mirrorctl_mount::Tree;", false),
@@ -644,6 +665,9 @@ fn programs_run_in_the_wrong_place_are_caught() {
                 false,
             ),
             ("src/cli/commands/demo.rs", "use std::process::Command;", false),
+            ("src/operator/mod.rs", "use std::process::{Child, Command};", false),
+            ("src/gate/commands.rs", "use std::process::Command;", true),
+            ("src/hooks.rs", "use std::process::Command;", true),
             ("tests/support/src/program.rs", "use std::process::Command;", false),
         ],
     );

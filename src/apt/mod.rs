@@ -10,6 +10,7 @@ mod date;
 mod deb822;
 mod error;
 pub mod indices;
+pub mod installability;
 pub mod inventory;
 pub mod layout;
 pub mod packages;

@@ -14,6 +14,7 @@
 
 mod changes;
 mod computed;
+mod files;
 mod forgotten;
 mod freed;
 mod generations;
@@ -28,6 +29,7 @@ mod schema;
 mod snapshots;
 mod sql_types;
 mod sys;
+mod test_runs;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -42,6 +44,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 
 pub use changes::{FileChange, FileChanges};
 pub use computed::Uncompressed;
+pub use files::ListedFile;
 pub use freed::Freed;
 pub use generations::{Generation, Lenders, Reach};
 pub use leases::Claim;
@@ -53,6 +56,7 @@ pub use releases::{ReleaseFacts, Source, SyncedState};
 pub use schema::BackUpError;
 pub use snapshots::SnapshotRecord;
 pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
+pub use test_runs::TestRun;
 pub use tree::{FileRow, TreeNode};
 pub use wishes::Foreseen;
 

@@ -113,6 +113,9 @@ pub struct SyncArgs {
     /// Take metadata without a good signature
     #[arg(long)]
     pub no_pgp_check: bool,
+    /// Then stage, test, and promote what has passed
+    #[arg(long, conflicts_with = "dry_run")]
+    pub promote_if_tested: bool,
 }
 
 /// `import`
@@ -185,9 +188,24 @@ pub enum SnapshotCommand {
     Rename(RenameArgs),
     /// Say what differs between two snapshots, such as what promoting would change
     Diff(DiffArgs),
-    /// Test a snapshot
-    #[command(hide = true)]
-    Test(Later),
+    /// Say whether a snapshot is fit for production
+    Test(TestArgs),
+}
+
+/// `snapshot test`
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Its mirror
+    pub mirror: MirrorId,
+    /// The snapshot: its name, or a pointer such as current [default: staging]
+    #[arg(value_name = "NAME")]
+    pub snapshot: Option<String>,
+    /// Read every file and hash it again
+    #[arg(long)]
+    pub deep: bool,
+    /// Look at the mirror's companions as they are staged, not as they are in production
+    #[arg(long)]
+    pub staged_companions: bool,
 }
 
 /// `snapshot diff`
@@ -583,6 +601,8 @@ mod tests {
             "snapshot rollback a b --to one --of qa --retract --dry-run --expect a=two -m why --force",
             "snapshot history a --limit 3",
             "snapshot test a",
+            "snapshot test a staging --deep --staged-companions",
+            "sync --promote-if-tested",
             "-c /x -l debug -q --verbose-errors --json status",
             "status --config /x --log-level error --quiet --verbose-errors --json",
         ] {

@@ -9,12 +9,14 @@ mod commands;
 pub mod context;
 mod errors;
 pub mod failure;
+mod hooks;
 mod interrupt;
 pub mod logging;
 mod moving;
 pub mod output;
 mod progress;
 mod security;
+mod stopping;
 mod stores;
 mod sys;
 pub mod text;
@@ -142,19 +144,43 @@ fn dispatch_snapshot(
     match command {
         SnapshotCommand::Create(create) => commands::snapshot_create::run(&create, &context()?, output),
         SnapshotCommand::List(list) => commands::snapshot_list::run(&list, &context()?, output),
-        SnapshotCommand::Stage(stage) => commands::snapshot_stage::run(&stage, &context()?, output),
-        SnapshotCommand::Publish(publish) => commands::snapshot_publish::run(&publish, &context()?, output),
-        SnapshotCommand::Promote(promote) => commands::snapshot_promote::run(&promote, &context()?, output),
+        SnapshotCommand::Stage(stage) => {
+            let context = context()?;
+            let outcome = commands::snapshot_stage::run(&stage, &context, output);
+            context.or_tell(&stage.aims.mirrors(), outcome)
+        }
+        SnapshotCommand::Publish(publish) => {
+            let context = context()?;
+            let outcome = commands::snapshot_publish::run(&publish, &context, output);
+            context.or_tell(&publish.aims.mirrors(), outcome)
+        }
+        SnapshotCommand::Promote(promote) => {
+            let context = context()?;
+            let outcome = commands::snapshot_promote::run(&promote, &context, output);
+            context.or_tell(&promote.mirrors, outcome)
+        }
         SnapshotCommand::Delete(delete) => commands::snapshot_delete::run(&delete, &context()?, output),
         SnapshotCommand::Prune(prune) => commands::snapshot_prune::run(&prune, &context()?, output),
         SnapshotCommand::History(history) => commands::snapshot_history::run(&history, &context()?, output),
-        SnapshotCommand::Rollback(rollback) => commands::snapshot_rollback::run(&rollback, &context()?, output),
+        SnapshotCommand::Rollback(rollback) => {
+            let context = context()?;
+            let outcome = commands::snapshot_rollback::run(&rollback, &context, output);
+            if rollback.dry_run {
+                outcome
+            } else {
+                context.or_tell(&rollback.mirrors, outcome)
+            }
+        }
         SnapshotCommand::Tag(tag) => commands::snapshot_tag::run(&tag, &context()?, output),
         SnapshotCommand::Note(note) => commands::snapshot_note::run(&note, &context()?, output),
         SnapshotCommand::Protect(protect) => commands::snapshot_protect::run(&protect, &context()?, output),
         SnapshotCommand::Rename(rename) => commands::snapshot_rename::run(&rename, &context()?, output),
         SnapshotCommand::Diff(diff) => commands::snapshot_diff::run(&diff, &context()?, output),
-        SnapshotCommand::Test(_) => Err(later("snapshot test")),
+        SnapshotCommand::Test(test) => {
+            let context = configured(flags, environment, Keyrings::MustBeReadable)?;
+            let outcome = commands::snapshot_test::run(&test, &context, output);
+            context.or_tell(&[test.mirror], outcome)
+        }
     }
 }
 

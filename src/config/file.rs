@@ -22,6 +22,7 @@ pub(super) struct RawFile {
     pub(super) snapshot: RawSnapshot,
     pub(super) publish: RawPublish,
     pub(super) gc: RawGc,
+    pub(super) hooks: RawHooks,
     pub(super) groups: Vec<RawGroup>,
     pub(super) mirrors: Vec<RawMirror>,
 }
@@ -31,6 +32,29 @@ pub(super) struct RawFile {
 pub(super) struct RawPublish {
     pub(super) keep_generations: Option<Located<i64>>,
     pub(super) keep_for: Option<Located<String>>,
+}
+
+/// `[hooks]`, and `[mirrors.ID.hooks]`
+#[derive(Debug)]
+pub(super) struct RawHooks {
+    pub(super) after_sync: Option<Located<Vec<Located<String>>>>,
+    pub(super) after_stage: Option<Located<Vec<Located<String>>>>,
+    pub(super) after_promote: Option<Located<Vec<Located<String>>>>,
+    pub(super) after_rollback: Option<Located<Vec<Located<String>>>>,
+    pub(super) on_failure: Option<Located<Vec<Located<String>>>>,
+    pub(super) timeout: Option<Located<String>>,
+}
+
+/// `[mirrors.ID.test]`
+#[derive(Debug)]
+pub(super) struct RawTest {
+    pub(super) required: Option<Located<bool>>,
+    pub(super) commands: Option<Located<Vec<Located<String>>>>,
+    pub(super) timeout: Option<Located<String>>,
+    pub(super) min_packages: Option<Located<i64>>,
+    pub(super) max_shrink: Option<Located<i64>>,
+    pub(super) min_validity: Option<Located<String>>,
+    pub(super) companions: Option<Located<Vec<Located<String>>>>,
 }
 
 /// One key of `[groups]`: its name, and its members.
@@ -116,6 +140,8 @@ pub(super) struct RawMirror {
     pub(super) publish: RawPublish,
     pub(super) publish_to_staging: Option<Located<bool>>,
     pub(super) publish_to_production: Option<Located<bool>>,
+    pub(super) test: RawTest,
+    pub(super) hooks: RawHooks,
     pub(super) filters: RawFilters,
     pub(super) http: RawHttp,
     pub(super) snapshot: RawSnapshot,
@@ -206,6 +232,7 @@ fn read_file(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawFile {
         snapshot: table.table("snapshot", walk, read_snapshot),
         publish: table.table("publish", walk, read_publish),
         gc: table.table("gc", walk, read_gc),
+        hooks: table.table("hooks", walk, read_hooks),
         groups: table.each_texts("groups", walk),
         mirrors: table.each_table("mirrors", walk, read_mirror),
     };
@@ -271,6 +298,29 @@ fn read_publish(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawPublish {
     }
 }
 
+fn read_hooks(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawHooks {
+    RawHooks {
+        after_sync: table.texts("after_sync", walk),
+        after_stage: table.texts("after_stage", walk),
+        after_promote: table.texts("after_promote", walk),
+        after_rollback: table.texts("after_rollback", walk),
+        on_failure: table.texts("on_failure", walk),
+        timeout: table.text("timeout", walk),
+    }
+}
+
+fn read_test(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawTest {
+    RawTest {
+        required: table.flag("required", walk),
+        commands: table.texts("commands", walk),
+        timeout: table.text("timeout", walk),
+        min_packages: table.integer("min_packages", walk),
+        max_shrink: table.integer("max_shrink", walk),
+        min_validity: table.text("min_validity", walk),
+        companions: table.texts("companions", walk),
+    }
+}
+
 fn read_gc(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawGc {
     RawGc {
         auto: table.flag("auto", walk),
@@ -298,6 +348,8 @@ fn read_mirror(id: Located<String>, table: &mut Table<'_, '_>, walk: &mut Walk<'
         publish: table.table("publish", walk, read_publish),
         publish_to_staging: table.flag("publish_to_staging", walk),
         publish_to_production: table.flag("publish_to_production", walk),
+        test: table.table("test", walk, read_test),
+        hooks: table.table("hooks", walk, read_hooks),
         filters: table.table("filters", walk, read_filters),
         http: table.table("http", walk, read_http),
         snapshot: table.table("snapshot", walk, read_snapshot),

@@ -15,8 +15,8 @@ use std::time::Duration;
 use super::error::{Located, Notes, Spot};
 use super::file::{RawContent, RawFile, RawGc, RawLog, RawMirror, RawSnapshot};
 use super::{
-    GcSettings, HttpSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings, Surroundings,
-    filters, http, parse_duration, parse_size, pruning, publishing, tls, urls,
+    GcSettings, HookSettings, HttpSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings,
+    Surroundings, filters, hooks, http, parse_duration, parse_size, pruning, publishing, testing, tls, urls,
 };
 use crate::model::{BaseUrl, BaseUrlError, Content, Lending, MirrorId, Percent, Translations};
 
@@ -46,6 +46,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
         name_format: name_format(&raw.snapshot, &NameFormat::default(), notes),
         prune: pruning::settings(&raw.snapshot.prune, PruneSettings::DEFAULT, notes),
         lending: publishing::lending(&raw.publish, Lending::DEFAULT, notes),
+        hooks: hooks::settings(&raw.hooks, &HookSettings::NONE, notes),
         state: state.clone(),
         tls: tls::Global::new(&raw.tls, surroundings, notes),
     };
@@ -54,6 +55,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
     let gc = gc(&raw.gc, notes);
     let mirrors = mirrors(&raw.mirrors, &inherited, surroundings, notes);
     let is_mirror = |name: &str| raw.mirrors.iter().any(|mirror| mirror.id.value == name);
+    testing::check_companions(&raw.mirrors, notes);
     let groups = publishing::groups(&raw.groups, is_mirror, notes);
     Some(Settings {
         dir: dir?,
@@ -64,6 +66,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
         name_format: inherited.name_format,
         prune: inherited.prune,
         lending: inherited.lending,
+        hooks: inherited.hooks,
         groups,
         gc,
         mirrors,
@@ -85,6 +88,7 @@ struct Inherited<'r> {
     name_format: NameFormat,
     prune: PruneSettings,
     lending: Lending,
+    hooks: HookSettings,
     state: Option<PathBuf>,
     tls: tls::Global<'r>,
 }
@@ -365,6 +369,7 @@ fn mirror(
     let max_size = size(raw.max_size.as_ref(), notes);
     let filters = filters::resolve(&raw.filters, surroundings, notes);
     let tls = inherited.tls.of_mirror(&raw.tls, surroundings, notes);
+    let max_shrink = percent(raw.max_shrink.as_ref(), notes).unwrap_or(Percent::HALF);
     Some(MirrorSettings {
         id: id?,
         urls: urls?,
@@ -375,12 +380,14 @@ fn mirror(
         content: content?,
         keyring,
         no_pgp_check: is_set(raw.no_pgp_check.as_ref()),
-        max_shrink: max_shrink(raw.max_shrink.as_ref(), notes),
+        max_shrink,
         max_age: duration(raw.max_age.as_ref(), notes),
         max_size,
         filters,
         environments: publishing::environments(raw.environments.as_ref(), notes),
         lending: publishing::lending(&raw.publish, inherited.lending, notes),
+        test: testing::settings(raw, max_shrink, notes),
+        hooks: hooks::settings(&raw.hooks, &inherited.hooks, notes),
         publish_to_staging: is_set(raw.publish_to_staging.as_ref()),
         publish_to_production: is_set(raw.publish_to_production.as_ref()),
         name_format,
@@ -389,16 +396,26 @@ fn mirror(
     })
 }
 
-/// What is held when nothing is configured: whatever lost more than half.
-fn max_shrink(raw: Option<&Located<i64>>, notes: &mut Notes) -> Percent {
-    let Some(raw) = raw else {
-        return Percent::HALF;
-    };
+pub(super) fn percent(raw: Option<&Located<i64>>, notes: &mut Notes) -> Option<Percent> {
+    let raw = raw?;
     let percent = u8::try_from(raw.value).ok().and_then(Percent::new);
-    percent.unwrap_or_else(|| {
+    if percent.is_none() {
         notes.fault(raw, format!("must be a percentage from 0 to 100, but is {}", raw.value));
-        Percent::HALF
-    })
+    }
+    percent
+}
+
+/// Lines for a shell, possibly none.
+pub(super) fn commands(raw: Option<&Located<Vec<Located<String>>>>, notes: &mut Notes) -> Option<Vec<String>> {
+    let raw = raw?;
+    for line in &raw.value {
+        if line.value.trim().is_empty() {
+            notes.fault(line, "must not be empty");
+        } else if line.value.contains('\0') {
+            notes.fault(line, "must not have a NUL character");
+        }
+    }
+    Some(raw.value.iter().map(|line| line.value.clone()).collect())
 }
 
 pub(super) fn is_set(flag: Option<&Located<bool>>) -> bool {

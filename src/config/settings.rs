@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{HttpSettings, NameFormat, NameFormatError, PruneSettings};
+use super::{HookSettings, HttpSettings, NameFormat, NameFormatError, PruneSettings, TestSettings};
 use crate::model::{
     Architecture, BaseUrl, Component, Content, Filter, Lending, MirrorId, MoveTerms, Percent, Pointer, SnapshotName,
     Suite, Timestamp, TlsSettings,
@@ -34,6 +34,8 @@ pub struct Settings {
     pub prune: PruneSettings,
     /// What of earlier publications stays reachable, for mirrors that do not say.
     pub lending: Lending,
+    /// What is run when something has happened, for mirrors that do not say.
+    pub hooks: HookSettings,
     /// Names under which several mirrors can be named at once; no mirror has one of them. The members in their configured
     /// order.
     pub groups: BTreeMap<MirrorId, Vec<MirrorId>>,
@@ -81,6 +83,10 @@ pub struct MirrorSettings {
     pub environments: Vec<Pointer>,
     /// What of earlier publications stays reachable.
     pub lending: Lending,
+    /// What a snapshot must be like to be fit for production.
+    pub test: TestSettings,
+    /// What is run when something has happened.
+    pub hooks: HookSettings,
     /// Point `staging` at each new snapshot.
     pub publish_to_staging: bool,
     /// Point `current` at each new snapshot.
@@ -96,10 +102,10 @@ pub struct MirrorSettings {
 impl MirrorSettings {
     /// On which terms `pointer` moves.
     #[must_use]
-    pub fn terms(&self, _pointer: &Pointer) -> MoveTerms {
+    pub fn terms(&self, pointer: &Pointer) -> MoveTerms {
         MoveTerms {
             lending: self.lending,
-            must_have_passed: false,
+            must_have_passed: self.test.required && *pointer == Pointer::Current,
         }
     }
 

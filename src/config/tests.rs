@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Content, Suite, Translations};
+use crate::model::{Content, Pointer, Suite, Translations};
 
 /// The smallest configuration.
 const MINIMAL: &str = "dir = \"/srv/apt\"\n";
@@ -487,7 +487,7 @@ fn unknown_keys_name_the_nearest_known_one() {
         ),
         (
             "\"a b\" = 1",
-            "m:2:1: \"a b\": unknown key; known here: dir, max_conns, log, http, tls, snapshot, publish, gc, groups, mirrors",
+            "m:2:1: \"a b\": unknown key; known here: dir, max_conns, log, http, tls, snapshot, publish, gc, hooks, groups, mirrors",
         ),
     ] {
         assert_eq!(bad(&format!("{MINIMAL}{text}\n")), [error], "{text}");
@@ -906,4 +906,91 @@ fn the_example_of_the_documentation_loads() {
     let (_, rest) = DOCUMENTATION.split_once("```toml\n").expect("an example");
     let (example, _) = rest.split_once("```").expect("its end");
     assert_eq!(good(example).mirrors.len(), 1);
+}
+
+#[test]
+fn tests_and_hooks_are_obeyed() {
+    let text = format!(
+        "{MINIMAL}\
+         [hooks]\nafter_promote = [\"purge\", \"notify\"]\non_failure = [\"mail\"]\ntimeout = \"5s\"\n\
+         {MIRROR}max_shrink = 20\n\
+         [mirrors.debian.hooks]\nafter_promote = []\nafter_sync = [\"own\"]\n\
+         [mirrors.debian.test]\nrequired = true\ncommands = [\"a b\", \"c\"]\ntimeout = \"2h\"\nmin_packages = 0\n\
+         min_validity = \"3d\"\ncompanions = [\"other\"]\n{}",
+        MIRROR.replace("debian]", "other]")
+    );
+    let settings = good(&text);
+    assert_eq!(settings.hooks.after_promote, ["purge", "notify"]);
+    let mirror = settings.mirrors.values().next().expect("debian");
+    let hooks = HookSettings {
+        after_sync: vec!["own".to_owned()],
+        on_failure: vec!["mail".to_owned()],
+        timeout: Duration::from_secs(5),
+        ..HookSettings::NONE
+    };
+    assert_eq!(mirror.hooks, hooks);
+    let test = TestSettings {
+        required: true,
+        commands: vec!["a b".to_owned(), "c".to_owned()],
+        timeout: Duration::from_hours(2),
+        min_packages: 0,
+        max_shrink: crate::model::Percent::new(20).expect("a percentage"),
+        min_validity: 3 * DAY,
+        companions: vec!["other".parse().expect("valid")],
+    };
+    assert_eq!(mirror.test, test);
+    assert!(mirror.terms(&Pointer::Current).must_have_passed && !mirror.terms(&Pointer::Staging).must_have_passed);
+
+    let plain = mirror_with("");
+    assert_eq!(
+        (plain.hooks, plain.test.timeout),
+        (HookSettings::NONE, Duration::from_mins(10))
+    );
+    assert!(!plain.test.required);
+    assert!(!mirror_with("").terms(&Pointer::Current).must_have_passed);
+}
+
+#[test]
+fn tests_and_hooks_that_cannot_be_are_refused() {
+    for (line, error) in [
+        (
+            "test.commands = [\" \"]",
+            "m:7:18: mirrors.debian.test.commands: must not be empty",
+        ),
+        (
+            "test.timeout = \"0\"",
+            "m:7:16: mirrors.debian.test.timeout: must be longer than 0",
+        ),
+        (
+            "test.min_packages = -1",
+            "m:7:21: mirrors.debian.test.min_packages: must be 0 or more, but is -1",
+        ),
+        (
+            "test.max_shrink = 101",
+            "m:7:19: mirrors.debian.test.max_shrink: must be a percentage from 0 to 100, but is 101",
+        ),
+        (
+            "test.companions = [\"debian\"]",
+            "m:7:20: mirrors.debian.test.companions: is the mirror itself",
+        ),
+        (
+            "test.companions = [\"debain\"]",
+            "m:7:20: mirrors.debian.test.companions: \"debain\" is no mirror; companions are ids of mirrors, as in [mirrors.ID]",
+        ),
+        (
+            "hooks.after_sync = [\"a\\u0000\"]",
+            "m:7:21: mirrors.debian.hooks.after_sync: must not have a NUL character",
+        ),
+        (
+            "hooks.before_sync = []",
+            "m:7:7: mirrors.debian.hooks.before_sync: unknown key; did you mean \"after_sync\"?",
+        ),
+        (
+            "test.required = true\npublish_to_production = true",
+            "m:7:17: mirrors.debian.test.required: cannot be together with publish_to_production = true, which moves \
+             production before anything is tested; leave publish_to_production out, and run mirrorctl sync --promote-if-tested",
+        ),
+    ] {
+        assert_mirror_error(line, error);
+    }
 }

@@ -12,6 +12,7 @@ mod diff;
 mod fetching;
 mod filters;
 mod forgetting;
+mod gate;
 mod hints;
 mod hostile;
 mod hostile_indices;

@@ -8,6 +8,8 @@ mod clients;
 mod demo;
 mod filters;
 mod forgetting;
+mod gate;
+mod installability;
 mod keeping;
 mod kinds;
 mod matrix;

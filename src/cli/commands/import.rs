@@ -66,6 +66,7 @@ pub(in crate::cli) fn run(arguments: &ImportArgs, context: &Context, output: &mu
             release_info: arguments.accept_release_info,
         },
         no_pgp_check: arguments.no_pgp_check,
+        promote_if_tested: false,
     };
     let run = Run::begin(terms, context, output)?;
     let lock = Arc::new(run.state.lock_sync(&mirror.id)?);
@@ -79,7 +80,9 @@ pub(in crate::cli) fn run(arguments: &ImportArgs, context: &Context, output: &mu
             output.done(&Report::of(&done));
             if let Outcome::Recorded { moves, .. } = &done.outcome {
                 Moves::log(moves);
-                context.make_visible()?;
+                let seen = context.make_visible();
+                context.after_sync(&done);
+                seen?;
             }
             held(&done).map_or(Ok(()), Err)
         }

@@ -38,6 +38,7 @@ pub(in crate::cli) fn run(arguments: &MigrateArgs, context: &Context, output: &m
             release_info: true,
         },
         no_pgp_check: arguments.no_pgp_check,
+        promote_if_tested: false,
     };
     let scratch = arguments.dry_run.then(scratch).transpose()?;
     let state = match &scratch {

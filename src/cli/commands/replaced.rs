@@ -1,4 +1,4 @@
-//! The end of every command that moves pointers: mounts are told, then people and programs.
+//! The end of every command that moves pointers: mounts are told, then people and programs, and hooks last.
 //!
 //! Owns that order, and the report of pool files that have other bytes than before under the same path. Clients wait for the
 //! first and not for the second. It moves nothing.
@@ -44,6 +44,7 @@ pub(in crate::cli) fn conclude(moved: &[Moved], context: &Context, output: &mut 
         moves: Moves::of(moved),
         replaced: replaced(moved, context),
     });
+    context.after_moves(moved);
     visible
 }
 

@@ -70,5 +70,5 @@ pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mu
         snapshot: name.to_string(),
         moves: moved.iter().map(Move::of).collect(),
     });
-    context.make_visible()
+    context.conclude(&moved)
 }

@@ -68,6 +68,7 @@ pub(in crate::cli) fn run(arguments: &RollbackArgs, context: &Context, output: &
     ));
     let moves = moved.iter().map(Move::of).collect();
     output.done(&Report::of(false, &plan, moves, replaced(&moved, context)));
+    context.after_moves(&moved);
     visible
 }
 

@@ -3,13 +3,14 @@
 //! Owns the run over several mirrors: each gets its lock, its sync, its pruning and its place in the report, and one
 //! that fails does not stop the others. It starts the only asynchronous runtime of the program.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::moves::{Move, Moves};
+use super::sync_promote;
+use super::testing::Test;
 use super::{gc, snapshot_prune};
 use crate::catalog::Catalog;
 use crate::cli::args::SyncArgs;
@@ -22,13 +23,10 @@ use crate::cli::{progress, security};
 use crate::config::{FilterSettings, MirrorSettings};
 use crate::model::{Clock, Pointer, Suite, Timestamp};
 use crate::retention;
-use crate::signature::{Keyring, Signer};
+use crate::signature::Signer;
 use crate::state::StateDir;
 use crate::sync::{self, Acceptance, Filtering, Job, Outcome, Progress, Store, SyncReport, Trust};
 use crate::upstream::{Client, ClientOptions, Credentials, Proxies, Retry, SystemAuthorities, Throttle};
-
-/// Where APT keeps the keyrings that it trusts itself.
-const APT_CONFIGURATION: &str = "/etc/apt";
 
 /// Most files a sync's closing sweep removes: about a second of unlinking. The next sync goes on.
 const SWEEP_AT_MOST: u64 = 10_000;
@@ -36,6 +34,16 @@ const SWEEP_AT_MOST: u64 = 10_000;
 #[derive(Serialize)]
 struct Report {
     mirrors: Vec<Mirror>,
+    /// With `--promote-if-tested`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    promotion: Option<Promotion>,
+}
+
+/// What came of testing and promoting.
+#[derive(Serialize)]
+struct Promotion {
+    tests: Vec<Test>,
+    moves: Vec<Move>,
 }
 
 #[derive(Serialize)]
@@ -89,6 +97,8 @@ pub(super) struct Terms {
     pub(super) accept: Acceptance,
     /// Metadata without a good signature.
     pub(super) no_pgp_check: bool,
+    /// Whether production moves only once the snapshot has passed its checks, whatever the configuration says.
+    pub(super) promote_if_tested: bool,
 }
 
 impl Terms {
@@ -101,6 +111,7 @@ impl Terms {
                 release_info: arguments.accept_release_info,
             },
             no_pgp_check: arguments.no_pgp_check,
+            promote_if_tested: arguments.promote_if_tested,
         }
     }
 }
@@ -122,17 +133,24 @@ pub(super) struct Run<'a> {
 pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let mirrors = context.mirrors(&arguments.mirrors)?;
     let run = Run::begin(Terms::of(arguments), context, output)?;
-    let (mut report, mut failures) = (Report { mirrors: Vec::new() }, Vec::new());
+    let (mut report, mut failures, mut good) = (Vec::new(), Vec::new(), Vec::new());
     for mirror in &mirrors {
         match run.sync(mirror) {
             Ok(done) => {
                 let trouble = run.follow_up(mirror, &done).err().or_else(|| held(&done));
-                report.mirrors.push(Mirror::done(&done, trouble.as_ref()));
-                failures.extend(trouble.map(|trouble| (*mirror, trouble)));
+                report.push(Mirror::done(&done, trouble.as_ref()));
+                match trouble {
+                    Some(trouble) => {
+                        context.on_failure(&[&mirror.id], &trouble);
+                        failures.push((*mirror, trouble));
+                    }
+                    None => good.push(*mirror),
+                }
             }
             Err(failure) => {
                 tracing::error!("Sync failed for {}", mirror.id);
-                report.mirrors.push(Mirror::failed(mirror, &failure));
+                context.on_failure(&[&mirror.id], &failure);
+                report.push(Mirror::failed(mirror, &failure));
                 failures.push((*mirror, failure));
                 if run.interrupt.came() {
                     break;
@@ -140,7 +158,11 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
             }
         }
     }
-    output.done(&report);
+    let promotion = (arguments.promote_if_tested && !run.interrupt.came()).then(|| run.promote(&good, &mut failures));
+    output.done(&Report {
+        mirrors: report,
+        promotion,
+    });
     if !run.interrupt.came() {
         run.sweep();
     }
@@ -211,7 +233,9 @@ impl<'a> Run<'a> {
         if matches!(done.outcome, Outcome::Unchanged) {
             return Ok(());
         }
-        self.context.make_visible()?;
+        let seen = self.context.make_visible();
+        self.context.after_sync(done);
+        seen?;
         if self.prune(mirror)? {
             self.context.make_visible()
         } else {
@@ -219,13 +243,31 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Tests what is staged of `mirrors`, and promotes what has passed.
+    fn promote<'m>(
+        &self,
+        mirrors: &[&'m MirrorSettings],
+        failures: &mut Vec<(&'m MirrorSettings, Failure)>,
+    ) -> Promotion {
+        let promotion = sync_promote::promote(self, self.context, mirrors);
+        for (mirror, failure) in promotion.failures {
+            self.context.on_failure(&[&mirror.id], &failure);
+            failures.push((mirror, failure));
+        }
+        Promotion {
+            tests: promotion.tests,
+            moves: promotion.moves.iter().map(Move::of).collect(),
+        }
+    }
+
     pub(super) fn job(&self, mirror: &MirrorSettings) -> Result<Job, Failure> {
         // Other mirrors of this run may have taken hours.
         let now = context::now();
         let name = mirror.generated_name(now);
+        let tested = self.terms.promote_if_tested;
         let pointers = [
-            (mirror.publish_to_staging, Pointer::Staging),
-            (mirror.publish_to_production, Pointer::Current),
+            (mirror.publish_to_staging || tested, Pointer::Staging),
+            (mirror.publish_to_production && !tested, Pointer::Current),
         ];
         Ok(Job {
             mirror: mirror.id.clone(),
@@ -241,7 +283,8 @@ impl<'a> Run<'a> {
                 .into_iter()
                 .filter_map(|(wanted, pointer)| wanted.then_some(pointer))
                 .collect(),
-            terms: mirror.terms(&Pointer::Current),
+            // Production moves with a sync only where no test is required.
+            terms: mirror.terms(&Pointer::Staging),
             force: self.terms.force,
             accept: self.terms.accept,
             max_shrink: mirror.max_shrink,
@@ -291,11 +334,7 @@ impl<'a> Run<'a> {
             tracing::warn!("Signatures of {} are not checked", mirror.id);
             return Ok(Trust::Unchecked);
         }
-        let keyring = match &mirror.keyring {
-            Some(path) => Keyring::load(path)?,
-            None => Keyring::load_apt_trusted(Path::new(APT_CONFIGURATION))?,
-        };
-        Ok(Trust::Keyring(Arc::new(keyring)))
+        Ok(Trust::Keyring(Arc::new(security::keyring(mirror)?)))
     }
 
     /// Prunes the mirror's snapshots, and answers whether any went.
@@ -483,6 +522,14 @@ impl Human for Report {
                 page.line(format!(
                     "{mirror}: its indices list {absent_files} files more, which the filters leave out"
                 ));
+            }
+            for moved in moves {
+                page.line(moved.sentence());
+            }
+        }
+        if let Some(Promotion { tests, moves }) = &self.promotion {
+            for test in tests {
+                test.tell(page);
             }
             for moved in moves {
                 page.line(moved.sentence());

@@ -1,0 +1,195 @@
+//! `mirrorctl sync --promote-if-tested`: what comes after the syncs.
+//!
+//! Owns the decision which mirrors are tested, and which of these go to production together. A mirror whose companion of
+//! this run does not go stays too: it was tested together with that.
+
+use std::collections::BTreeSet;
+
+use super::moves::Moves;
+use super::sync::Run;
+use super::testing::{Test, Testing, pointed};
+use crate::catalog::{Catalog, Moved, SnapshotRecord};
+use crate::cli::context::{self, Context};
+use crate::cli::failure::{Failure, Kind};
+use crate::config::MirrorSettings;
+use crate::model::{MirrorId, Pointer};
+use crate::publish::{self, By, Mover};
+
+/// What became of the mirrors.
+#[derive(Default)]
+pub(super) struct Promotion<'a> {
+    /// The tests that were made.
+    pub(super) tests: Vec<Test>,
+    /// The moves of production.
+    pub(super) moves: Vec<Moved>,
+    /// The mirrors that stay where they are though they have something new, and why.
+    pub(super) failures: Vec<(&'a MirrorSettings, Failure)>,
+}
+
+/// A mirror whose staging is not in production.
+struct Candidate<'a> {
+    mirror: &'a MirrorSettings,
+    staged: SnapshotRecord,
+    production: Option<SnapshotRecord>,
+}
+
+/// Tests what is staged of `mirrors` and not in production, and promotes what has passed, all of it in one step.
+pub(super) fn promote<'a>(run: &Run<'_>, context: &Context, mirrors: &[&'a MirrorSettings]) -> Promotion<'a> {
+    let mut promotion = Promotion::default();
+    // Of its own: tests take their time, and `run`'s is for the syncs.
+    let mut catalog = match Catalog::open(&run.state.catalog()) {
+        Ok(catalog) => catalog,
+        Err(error) => {
+            let failure = Failure::from(error);
+            promotion
+                .failures
+                .extend(mirrors.iter().map(|mirror| (*mirror, failure.clone())));
+            return promotion;
+        }
+    };
+    let mut candidates = Vec::new();
+    for mirror in mirrors {
+        match candidate(&mut catalog, context, mirror) {
+            Ok(found) => candidates.extend(found),
+            Err(failure) => promotion.failures.push((*mirror, failure)),
+        }
+    }
+    let ids: BTreeSet<&MirrorId> = candidates.iter().map(|candidate| &candidate.mirror.id).collect();
+    let testing = Testing {
+        context,
+        blobs: run.store.blobs(),
+        deep: false,
+        staged: &|companion| ids.contains(companion),
+        stop: &|| run.interrupt.came(),
+    };
+    let mut fit = Vec::new();
+    for candidate in &candidates {
+        match promotion.test(&testing, &mut catalog, candidate) {
+            Ok(()) => fit.push(candidate),
+            Err(failure) => promotion.failures.push((candidate.mirror, failure)),
+        }
+        if run.interrupt.came() {
+            return promotion;
+        }
+    }
+    promotion.keep_companions_together(&mut fit);
+    promotion.move_all(&mut catalog, context, &fit);
+    promotion
+}
+
+/// What is to be tested of a mirror; `None` when production has it already.
+fn candidate<'a>(
+    catalog: &mut Catalog,
+    context: &Context,
+    mirror: &'a MirrorSettings,
+) -> Result<Option<Candidate<'a>>, Failure> {
+    let staged = match pointed(catalog.reader(), &mirror.id, &Pointer::Staging)? {
+        Some(staged) => staged,
+        None => match stage_newest(catalog, context, mirror)? {
+            Some(staged) => staged,
+            None => return Ok(None),
+        },
+    };
+    let production = pointed(catalog.reader(), &mirror.id, &Pointer::Current)?;
+    let is_there = production
+        .as_ref()
+        .is_some_and(|production| production.row == staged.row);
+    Ok((!is_there).then_some(Candidate {
+        mirror,
+        staged,
+        production,
+    }))
+}
+
+/// Stages the newest snapshot of a mirror that has nothing staged; `None` when it has no snapshot.
+fn stage_newest(
+    catalog: &mut Catalog,
+    context: &Context,
+    mirror: &MirrorSettings,
+) -> Result<Option<SnapshotRecord>, Failure> {
+    let snapshots = catalog.reader().snapshots(catalog.reader().mirror(&mirror.id)?)?;
+    let Some(newest) = snapshots.first() else {
+        return Ok(None);
+    };
+    let mover = Mover {
+        mirror: mirror.id.clone(),
+        terms: mirror.terms(&Pointer::Staging),
+        expect: None,
+    };
+    let moved = publish::stage(catalog, &[(mover, newest.name.clone())], by(context))?;
+    Moves::log(&moved);
+    context.conclude(&moved)?;
+    Ok(pointed(catalog.reader(), &mirror.id, &Pointer::Staging)?)
+}
+
+fn by(context: &Context) -> By<'_> {
+    // The syncs may have taken hours.
+    By {
+        now: context::now(),
+        ..context.by(false)
+    }
+}
+
+impl<'a> Promotion<'a> {
+    /// Makes sure that a candidate has passed its checks: by an earlier test or by one now.
+    fn test(&mut self, testing: &Testing<'_>, catalog: &mut Catalog, candidate: &Candidate<'a>) -> Result<(), Failure> {
+        let Candidate { mirror, staged, .. } = candidate;
+        if catalog.reader().last_test(staged.row)?.is_some_and(|test| test.passed) {
+            tracing::info!("Snapshot {} of {} has passed its checks before", staged.name, mirror.id);
+            return Ok(());
+        }
+        let Some(test) = testing.test(catalog, mirror, staged)? else {
+            let what = format!("interrupted: no result is recorded for snapshot {}", staged.name);
+            return Err(Failure::new(Kind::Interrupted, what));
+        };
+        let failure = test.failure();
+        self.tests.push(test);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Takes out those that were tested together with one that stays, until there are none.
+    fn keep_companions_together(&mut self, fit: &mut Vec<&Candidate<'a>>) {
+        loop {
+            let stays = |companion: &&MirrorId| self.failures.iter().any(|(mirror, _)| mirror.id == **companion);
+            let torn = fit.iter().enumerate().find_map(|(at, candidate)| {
+                let companion = candidate.mirror.test.companions.iter().find(stays)?;
+                Some((at, companion.clone()))
+            });
+            let Some((at, companion)) = torn else { return };
+            let mirror = fit.remove(at).mirror;
+            let message = format!(
+                "{} stays as it is, because {companion} does, with which it was tested",
+                mirror.id
+            );
+            self.failures.push((mirror, Failure::new(Kind::Refused, message)));
+        }
+    }
+
+    fn move_all(&mut self, catalog: &mut Catalog, context: &Context, fit: &[&Candidate<'a>]) {
+        if fit.is_empty() {
+            return;
+        }
+        let aim = |candidate: &&Candidate<'a>| {
+            let mover = Mover {
+                mirror: candidate.mirror.id.clone(),
+                terms: candidate.mirror.terms(&Pointer::Current),
+                // What was tested was compared with this.
+                expect: candidate.production.as_ref().map(|production| production.name.clone()),
+            };
+            (mover, candidate.staged.name.clone())
+        };
+        let aims: Vec<_> = fit.iter().map(aim).collect();
+        let outcome = match publish::promote_tested(catalog, &aims, by(context)) {
+            Ok(moved) => {
+                Moves::log(&moved);
+                self.moves = moved;
+                context.conclude(&self.moves)
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let Err(failure) = outcome {
+            let failed = fit.iter().map(|candidate| (candidate.mirror, failure.clone()));
+            self.failures.extend(failed);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The gate before production: whether a snapshot is fit for it.
+//!
+//! Owns the checks, their order and their words. A check looks at one snapshot as it lies in the catalog and the cache, and
+//! where that tells more, at production beside it; then come the operator's own commands. It moves no pointer and repairs
+//! nothing: what follows from a result is for `catalog` and `publish`, which ask for it when a pointer moves.
+
+mod commands;
+mod counts;
+mod files;
+mod indices;
+mod installable;
+mod releases;
+mod report;
+mod tree;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use commands::Commands;
+pub use report::{Check, Outcome, Report};
+
+use crate::blobs::BlobStore;
+use crate::catalog::{CatalogError, CatalogReader, MirrorRow, Seq, SnapshotRecord};
+use crate::model::{MirrorId, Percent, Pointer, Suite, Timestamp};
+use crate::signature::Keyring;
+use indices::Packages;
+use installable::{Archive, Comparison};
+use tree::Tree;
+
+/// A snapshot, and by what it is judged.
+#[derive(Debug, Clone)]
+pub struct Subject<'a> {
+    /// Its mirror.
+    pub mirror: &'a MirrorId,
+    /// The snapshot.
+    pub snapshot: &'a SnapshotRecord,
+    /// What is in production, if anything.
+    pub production: Option<&'a SnapshotRecord>,
+    /// Whose signatures count.
+    pub trust: Trust,
+    /// The rules of the mirror.
+    pub rules: Rules,
+    /// The mirrors that clients use together with this one.
+    pub companions: Vec<Companion>,
+    /// Whether every file is read and hashed again.
+    pub deep: bool,
+    /// The time of day.
+    pub now: Timestamp,
+}
+
+/// Whose signatures on Release files count.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// Those by a key of this keyring.
+    Keyring(Arc<Keyring>),
+    /// Nobody's: the operator switched the check off.
+    Unchecked,
+}
+
+/// By what numbers a snapshot is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Fewest packages.
+    pub min_packages: u64,
+    /// Largest share of production's pool files that may be gone.
+    pub max_shrink: Percent,
+    /// How long clients must go on believing its Release files.
+    pub min_validity: Duration,
+}
+
+/// A mirror that clients use together with another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    /// The mirror.
+    pub mirror: MirrorId,
+    /// Where its packages are read, when the snapshot is looked at; production's are those of production.
+    pub pointer: Pointer,
+}
+
+impl Companion {
+    fn in_production(&self) -> Self {
+        Self {
+            mirror: self.mirror.clone(),
+            pointer: Pointer::Current,
+        }
+    }
+}
+
+/// Makes the checks that mirrorctl has itself.
+///
+/// # Errors
+/// When the catalog cannot be read. Whatever is wrong with the snapshot is in the report.
+pub fn check(subject: &Subject<'_>, reader: &CatalogReader, blobs: &BlobStore) -> Result<Report, CatalogError> {
+    let mirror = reader.mirror(subject.mirror)?;
+    let tree = Tree::of(reader, blobs, (mirror, subject.snapshot.seq))?;
+    let suites = suites(reader, (mirror, subject.snapshot.seq))?;
+    let (releases, signatures) = releases::check(subject, &tree, &suites);
+    let validity = releases::validity(&releases, subject.rules.min_validity, subject.now);
+    let what = (subject.deep, subject.snapshot.absent);
+    let (packages, [indices, listing]) = indices::check(&releases, &tree, reader, what)?;
+    let cache = files::check(&tree, subject.deep);
+    let counts = counts(subject, reader, mirror, packages.listed)?;
+    let installability = installability(subject, reader, blobs, packages)?;
+    Ok(Report {
+        deep: subject.deep,
+        checks: vec![signatures, validity, indices, listing, cache, counts, installability],
+    })
+}
+
+/// Runs the operator's commands, and adds what became of them to `report`.
+pub fn run_commands(subject: &Subject<'_>, commands: &Commands<'_>, report: &mut Report) {
+    report.checks.extend(commands::check(subject, commands));
+}
+
+fn suites(reader: &CatalogReader, (mirror, seq): (MirrorRow, Seq)) -> Result<Vec<Suite>, CatalogError> {
+    let releases = reader.releases(mirror, seq)?;
+    Ok(releases.into_iter().map(|facts| facts.suite).collect())
+}
+
+fn counts(
+    subject: &Subject<'_>,
+    reader: &CatalogReader,
+    mirror: MirrorRow,
+    packages: u64,
+) -> Result<Check, CatalogError> {
+    let files = reader.pool_files(mirror, subject.snapshot.seq)?;
+    let production = subject
+        .production
+        .map(|snapshot| reader.pool_files(mirror, snapshot.seq));
+    Ok(counts::check(packages, files, production.transpose()?, &subject.rules))
+}
+
+fn installability(
+    subject: &Subject<'_>,
+    reader: &CatalogReader,
+    blobs: &BlobStore,
+    packages: Packages,
+) -> Result<Check, CatalogError> {
+    let name = "installability";
+    let Some(production) = subject.production else {
+        return Ok(Check::skipped(name, "nothing is in production to compare with"));
+    };
+    let of_production: Vec<Companion> = subject.companions.iter().map(Companion::in_production).collect();
+    if production.seq == subject.snapshot.seq && of_production == subject.companions {
+        return Ok(Check::skipped(name, "it is what production has"));
+    }
+    let now = archives(reader, blobs, packages, &subject.companions)?;
+    let broken = now.each_ref().map(Archive::broken);
+    let mut comparisons = Vec::new();
+    if broken.iter().any(|broken| !broken.is_empty()) {
+        // Most snapshots are no worse than production: it is looked at only if need be.
+        let mirror = reader.mirror(subject.mirror)?;
+        let before = packages_of(reader, blobs, (mirror, production.seq))?;
+        let before = archives(reader, blobs, before, &of_production)?;
+        for ((now, broken), before) in now.iter().zip(broken).zip(&before) {
+            comparisons.push(Comparison::of(now, broken, before));
+        }
+    }
+    Ok(Comparison::check(comparisons))
+}
+
+/// `own` packages with those of companions: the ordinary ones, and those of the installer.
+fn archives(
+    reader: &CatalogReader,
+    blobs: &BlobStore,
+    own: Packages,
+    companions: &[Companion],
+) -> Result<[Archive; 2], CatalogError> {
+    let mut archives = [own.binaries, own.of_installer].map(Archive::new);
+    for companion in companions {
+        let found = packages_of_companion(reader, blobs, companion)?;
+        archives[0].packages.extend(found.binaries);
+        archives[1].packages.extend(found.of_installer);
+    }
+    Ok(archives)
+}
+
+/// The packages that a companion has where it is read, or else in production: none before it was ever published.
+fn packages_of_companion(
+    reader: &CatalogReader,
+    blobs: &BlobStore,
+    companion: &Companion,
+) -> Result<Packages, CatalogError> {
+    let mirror = match reader.mirror(&companion.mirror) {
+        Err(CatalogError::UnknownMirror(_)) => return Ok(Packages::default()),
+        found => found?,
+    };
+    let there = match reader.pointer(mirror, &companion.pointer)? {
+        None => reader.pointer(mirror, &Pointer::Current)?,
+        there => there,
+    };
+    match there {
+        Some(there) => packages_of(reader, blobs, (mirror, there.seq)),
+        None => Ok(Packages::default()),
+    }
+}
+
+fn packages_of(
+    reader: &CatalogReader,
+    blobs: &BlobStore,
+    (mirror, seq): (MirrorRow, Seq),
+) -> Result<Packages, CatalogError> {
+    let tree = Tree::of(reader, blobs, (mirror, seq))?;
+    let releases = releases::read(&tree, &suites(reader, (mirror, seq))?);
+    Ok(indices::packages(&releases, &tree))
+}
+
+#[cfg(test)]
+mod tests;

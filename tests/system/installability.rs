@@ -1,0 +1,193 @@
+//! What can be installed, compared with `dose-debcheck`, Debian's own judge.
+//!
+//! Owns archives made by dice, with every kind of relation, and the reading of dose's answers.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use mirrorctl::apt::installability::{BinaryPackage, BinaryReader, System, uninstallable};
+use mirrorctl_testkit::{Program, Scratch};
+
+/// A generator of numbers, the same at every run (a linear congruential one with Knuth's constants).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).expect("31 bits") % below
+    }
+
+    fn of<'a>(&mut self, words: &[&'a str]) -> &'a str {
+        words[self.roll(words.len())]
+    }
+}
+
+/// Number of names in an archive; about as many packages have them.
+const NAMES: usize = 120;
+
+/// The first so many names allow `:any`, in every build. dose takes whatever has the name for such a dependency, in every
+/// version; APT does not, and neither do we. So nothing else is asked for in this way, and no version of it.
+const ALLOWED: usize = 30;
+
+/// An index of packages with relations of every kind among a few names.
+fn index(dice: &mut Dice) -> String {
+    let mut text = String::new();
+    for number in 0..NAMES {
+        for (architecture, version) in builds(dice) {
+            let mut line = |field: &str, value: &str| writeln!(text, "{field}: {value}").expect("a String takes all");
+            line("Package", &format!("p{number}"));
+            line("Version", version);
+            line("Architecture", architecture);
+            let multi_arch = match dice.roll(4) {
+                _ if number < ALLOWED => "allowed",
+                0 => "same",
+                1 => "foreign",
+                _ => "no",
+            };
+            line("Multi-Arch", multi_arch);
+            if dice.roll(10) < 8 {
+                let groups: Vec<String> = (0..=dice.roll(3)).map(|_| group(dice)).collect();
+                line(dice.of(&["Depends", "Pre-Depends"]), &groups.join(", "));
+            }
+            if dice.roll(3) == 0 {
+                line(
+                    "Provides",
+                    &format!("v{}, v{} (= {})", dice.roll(10), dice.roll(10), 1 + dice.roll(3)),
+                );
+            }
+            // dose forgets conflicts of packages for several architectures with names that others only provide.
+            if dice.roll(4) == 0 {
+                let other = if multi_arch == "same" {
+                    real(dice)
+                } else {
+                    relation(dice, false)
+                };
+                line(dice.of(&["Conflicts", "Breaks"]), &format!("{other}, {}", real(dice)));
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The architectures and versions in which there is a package.
+fn builds(dice: &mut Dice) -> Vec<(&'static str, &'static str)> {
+    match dice.roll(8) {
+        0 => vec![("all", "2")],
+        1 => vec![("i386", "1")],
+        2 => vec![("amd64", "1"), ("amd64", "2")],
+        3 => vec![("amd64", "2"), ("i386", "1")],
+        4 | 5 => vec![("amd64", "2"), ("i386", "2")],
+        _ => vec![("amd64", "1:0.9")],
+    }
+}
+
+/// One dependency, perhaps with alternatives.
+fn group(dice: &mut Dice) -> String {
+    let alternatives: Vec<String> = (0..=dice.roll(3)).map(|_| relation(dice, true)).collect();
+    alternatives.join(" | ")
+}
+
+fn relation(dice: &mut Dice, may_be_qualified: bool) -> String {
+    if may_be_qualified && dice.roll(8) == 0 {
+        return format!("p{}:any", dice.roll(ALLOWED));
+    }
+    if dice.roll(4) == 0 {
+        return format!("v{}{}", dice.roll(12), version(dice));
+    }
+    let is_qualified = may_be_qualified && dice.roll(12) == 0;
+    if is_qualified {
+        format!("p{}:i386", dice.roll(NAMES))
+    } else {
+        real(dice)
+    }
+}
+
+/// A relation to the name of a package, which there need not be.
+fn real(dice: &mut Dice) -> String {
+    format!("p{}{}", dice.roll(NAMES + 3), version(dice))
+}
+
+fn version(dice: &mut Dice) -> String {
+    match dice.roll(4) {
+        0 => format!(" ({} {})", dice.of(&[">=", "<=", "<<", ">>", "="]), 1 + dice.roll(3)),
+        _ => String::new(),
+    }
+}
+
+/// Packages by name, version and architecture.
+type Builds = BTreeSet<(String, String, String)>;
+
+fn ours(index: &str, system: System<'_>) -> Builds {
+    let mut packages: Vec<BinaryPackage> = Vec::new();
+    let mut reader = BinaryReader::new(|package| packages.push(package));
+    reader.push(index.as_bytes()).expect("an index");
+    reader.finish().expect("an index");
+    let broken = uninstallable(&packages, system, |_| true).into_iter();
+    let build = |package: &BinaryPackage| {
+        (
+            package.name.to_string(),
+            package.version.to_string(),
+            package.architecture.to_string(),
+        )
+    };
+    broken.map(|broken| build(&packages[broken.at])).collect()
+}
+
+/// What dose-debcheck says of the index in a file.
+fn doses(index: &std::path::Path, system: System<'_>) -> Builds {
+    let mut dose = Program::new("dose-debcheck", "dose-distcheck").arg("--failures");
+    dose = dose.arg(format!("--deb-native-arch={}", system.native));
+    if !system.foreign.is_empty() {
+        dose = dose.arg(format!("--deb-foreign-archs={}", system.foreign.join(",")));
+    }
+    let ran = dose.arg(index).run();
+    let mut builds = Builds::new();
+    let mut fields = [const { String::new() }; 3];
+    for line in ran.stdout.lines() {
+        let Some((field, value)) = line.trim().split_once(": ") else {
+            continue;
+        };
+        match field {
+            "package" => value.clone_into(&mut fields[0]),
+            "version" => value.clone_into(&mut fields[1]),
+            "architecture" => value.clone_into(&mut fields[2]),
+            "status" if value == "broken" => {
+                let [name, version, architecture] = fields.clone();
+                let name = name.rsplit(':').next().unwrap_or_default().to_owned();
+                builds.insert((name, version, architecture));
+            }
+            _ => {}
+        }
+    }
+    assert!(ran.stdout.contains("broken-packages:"), "{ran}");
+    builds
+}
+
+#[test]
+fn the_answers_are_those_of_dose() {
+    let scratch = Scratch::new();
+    let (mut broken, mut all) = (0, 0);
+    for seed in 0..50 {
+        let index = index(&mut Dice(seed));
+        let file = scratch.file("Packages", &index);
+        for foreign in [&[][..], &["i386"]] {
+            let system = System {
+                native: "amd64",
+                foreign,
+            };
+            let (ours, doses) = (ours(&index, system), doses(&file, system));
+            let differ: Vec<_> = ours.symmetric_difference(&doses).collect();
+            assert!(
+                differ.is_empty(),
+                "seed {seed}, foreign {foreign:?}: {differ:?}\n{index}"
+            );
+            broken += ours.len();
+        }
+        all += 2 * index.matches("Package: ").count();
+    }
+    assert!(broken > all / 10 && broken < all * 9 / 10, "{broken} of {all}");
+}
