@@ -113,6 +113,9 @@ fn production_moves_to_what_has_passed_or_by_force() {
         .into_iter()
         .filter(|(pointer, ..)| pointer == "current")
         .collect::<Vec<_>>();
+    // What clients have had needs no test to come back, whatever became of it since.
+    site.run("snapshot rollback debian").success();
+    site.run("snapshot rollback debian").code(4);
     let promoted = |forced| ("current".to_owned(), "promote".to_owned(), forced);
     assert_eq!(moves, [promoted(true), promoted(false)]);
 }
@@ -350,6 +353,16 @@ fn hooks_are_told_what_has_happened() {
     site.run("sync --promote-if-tested").code(4);
     let events = told.events();
     assert_eq!(names(&events), ["after_sync", "after_stage", "on_failure"]);
+    let bad = site.pointer("debian", "staging").expect("is staged");
+    site.run(&format!("snapshot publish debian {bad}")).success();
+    site.run("snapshot rollback debian --dry-run").success();
+    site.run("snapshot rollback debian --message wrong").success();
+    let moves = told.events();
+    assert_eq!(names(&moves), ["after_promote", "after_rollback"]);
+    assert_eq!(
+        (&moves[1]["message"], &moves[1]["mirrors"][0]["from"]),
+        (&json!("wrong"), &json!(bad))
+    );
     assert_eq!(events[2]["error"]["kind"], "refused");
     site.run("snapshot publish debian nosuch").code(1);
     site.run("snapshot publish nosuch x").code(2);

@@ -6,10 +6,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use mirrorctl_testkit::{AptRoot, Deb, MountGuard};
+use mirrorctl_testkit::{AptRoot, Deb, MountGuard, Signal};
 use serde_json::Value;
 
-use crate::site::{SUITE, Site};
+use crate::site::{SUITE, Site, comes_true};
 
 /// A site with a mount, whose operator tests with apt: it must be able to install `changing` from the snapshot.
 struct Tested {
@@ -149,6 +149,28 @@ fn what_apt_cannot_install_stays_out_of_production() {
         .success()
         .json();
     assert_eq!(history["moves"][0]["forced"], true);
+}
+
+#[test]
+fn a_test_that_is_stopped_takes_its_command_along_and_leaves_no_result() {
+    let mut site = Site::new(&["debian"]);
+    let _mount = site.mount();
+    let pid = site.env.root().join("pid");
+    let line = format!("[\"echo $$ > {}; exec sleep 1000\"]", pid.display());
+    let config = site.config(1).set_in("mirrors.debian.test", "commands", &line);
+    site.env
+        .configure(config.set_in("mirrors.debian.test", "required", "true"));
+    let name = site.next_snapshot("debian");
+    let mut test = site.env.spawn(&["snapshot", "test", "debian", &name]);
+    let command = || fs::read_to_string(&pid).unwrap_or_default().trim().to_owned();
+    assert!(comes_true(|| !command().is_empty()));
+    test.signal(Signal::Terminate);
+    let ran = test.wait().code(143);
+    assert!(ran.stderr.contains("no result is recorded"), "{ran}");
+    let is_gone = || fs::read_to_string(format!("/proc/{}/stat", command())).map_or(true, |stat| stat.contains(") Z "));
+    assert!(comes_true(is_gone));
+    let refused = site.env.mirrorctl(&["snapshot", "publish", "debian", &name]).code(4);
+    assert!(refused.stderr.contains("has not been checked"), "{refused}");
 }
 
 #[test]
