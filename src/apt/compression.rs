@@ -4,7 +4,7 @@
 //! constants here, and whatever follows the compressed data is an error.
 
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
@@ -18,6 +18,9 @@ const XZ_MEMORY: u64 = 128 << 20;
 
 /// Largest zstd window, as a power of two: the same 128 MiB. `zstd --long` makes just that.
 const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// Bytes handed on at a time by [`read_pieces`].
+const PIECE: usize = 256 << 10;
 
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +67,15 @@ impl Compression {
             Self::Bzip2 => ".bz2",
         }
     }
+
+    /// The path of the uncompressed file that `path` is a form of, and how that form is compressed.
+    #[must_use]
+    pub fn plain_form(path: &str) -> (&str, Self) {
+        let mut forms = Self::ALL.into_iter().filter(|form| *form != Self::None);
+        forms
+            .find_map(|form| Some((path.strip_suffix(form.suffix())?, form)))
+            .unwrap_or((path, Self::None))
+    }
 }
 
 /// Decompressed data is longer than the caller expects. Carried by the [`io::Error`] of the read.
@@ -99,6 +111,30 @@ pub fn decompress<'a>(compression: Compression, reader: impl BufRead + 'a, cap: 
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(reader)),
     };
     Ok(Decompressed { inner, left: cap, cap })
+}
+
+/// Hands the decompressed form of `file`, of at most `cap` bytes, to `each` in pieces, and tells how long it is.
+///
+/// # Errors
+/// What `each` answered, or what `failed` makes of why the file cannot be read or decompressed (see [`decompress`]).
+pub fn read_pieces<E>(
+    compression: Compression,
+    file: impl Read,
+    cap: u64,
+    failed: impl Fn(io::Error) -> E,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<u64, E> {
+    let file = BufReader::with_capacity(PIECE, file);
+    let mut text = decompress(compression, file, cap).map_err(&failed)?;
+    let (mut buffer, mut size) = (vec![0; PIECE], 0);
+    loop {
+        let length = text.read(&mut buffer).map_err(&failed)?;
+        if length == 0 {
+            return Ok(size);
+        }
+        size += length as u64;
+        each(&buffer[..length])?;
+    }
 }
 
 /// A decompressed file, as [`decompress`] makes it.

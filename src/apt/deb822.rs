@@ -17,6 +17,12 @@ pub(super) const MOST_FIELDS: usize = 512;
 /// Most stanzas in a text: fifteen times those of Debian's largest index. Whoever reads one remembers something of each.
 pub(super) const MOST_STANZAS: u64 = 1 << 20;
 
+/// What the field `name` is among `fields`; the case of its letters does not matter.
+pub(super) fn field_named<F: Copy>(fields: &[(&str, F)], name: &[u8]) -> Option<F> {
+    let is_named = |(text, _): &&(&str, F)| text.len() == name.len() && name.eq_ignore_ascii_case(text.as_bytes());
+    fields.iter().find(is_named).map(|(_, field)| *field)
+}
+
 /// What takes in the parts of stanzas. Line numbers count from 1.
 pub(super) trait Sink {
     /// A field starts: its name, and the value on its first line without blanks around it.

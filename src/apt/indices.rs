@@ -238,7 +238,7 @@ impl<'a> Listed<'a> {
     fn of(release: &'a Release) -> Self {
         let mut forms: BTreeMap<&str, Vec<Compression>> = BTreeMap::new();
         for path in release.files.keys() {
-            let (plain, compression) = plain_form(path.as_str());
+            let (plain, compression) = Compression::plain_form(path.as_str());
             forms.entry(plain).or_default().push(compression);
         }
         for forms in forms.values_mut() {
@@ -285,13 +285,6 @@ impl<'a> Listed<'a> {
             plain,
         })
     }
-}
-
-/// The path of the uncompressed file that `path` is a form of, and how that form is compressed.
-fn plain_form(path: &str) -> (&str, Compression) {
-    let forms = Compression::ALL.into_iter().filter(|form| *form != Compression::None);
-    let mut found = forms.filter_map(|form| Some((path.strip_suffix(form.suffix())?, form)));
-    found.next().unwrap_or((path, Compression::None))
 }
 
 /// Whether `path` is a form of the index at `plain`, be it one that cannot be read.

@@ -10,15 +10,12 @@ use super::report::{Check, Problems, in_one_line};
 use super::tree::{Text, Tree};
 use crate::apt::installability::{BinaryPackage, BinaryReader};
 use crate::apt::layout::in_suite;
-use crate::apt::{Compression, PackagesReader, ParseError, PoolFile, ReleaseFile, SourcesReader, parse_sums};
+use crate::apt::{
+    Compression, LONGEST_LIST, LONGEST_UNLISTED_INDEX, PackagesReader, ParseError, PoolFile, ReleaseFile,
+    SourcesReader, parse_sums,
+};
 use crate::catalog::{CatalogError, CatalogReader, ListedFile};
 use crate::model::{Checksum, ContentHashes, RepoPath, Suite};
-
-/// Longest decompressed index that is read where the Release file does not list it, in bytes: what a sync takes.
-const LONGEST: u64 = 1 << 30;
-
-/// Longest list of installer images that is read, in bytes.
-const LONGEST_LIST: u64 = 16 << 20;
 
 /// What an index lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +172,7 @@ fn indices<'a>(tree: &'a Tree<'_>, suite: &Suite, listed: &'a BTreeMap<RepoPath,
         let Some(there) = tree.files.get(place.as_str()) else {
             continue;
         };
-        let (plain, compression) = plain_form(path.as_str());
+        let (plain, compression) = Compression::plain_form(path.as_str());
         found.entry(plain).or_default().push(Form {
             path: place,
             compression,
@@ -195,18 +192,10 @@ fn indices<'a>(tree: &'a Tree<'_>, suite: &Suite, listed: &'a BTreeMap<RepoPath,
     found.into_iter().filter_map(index).collect()
 }
 
-/// The path of the uncompressed file that `path` is a form of, and how that form is compressed.
-fn plain_form(path: &str) -> (&str, Compression) {
-    let mut forms = Compression::ALL.into_iter().filter(|form| *form != Compression::None);
-    forms
-        .find_map(|form| Some((path.strip_suffix(form.suffix())?, form)))
-        .unwrap_or((path, Compression::None))
-}
-
 impl Index<'_> {
     /// The longest text that is read.
     fn cap(&self) -> u64 {
-        self.listed.map_or(LONGEST, |listed| listed.size)
+        self.listed.map_or(LONGEST_UNLISTED_INDEX, |listed| listed.size)
     }
 
     fn expected(&self) -> Option<Checksum> {
@@ -438,7 +427,7 @@ mod tests {
                 Lists::Other,
             ),
         ] {
-            assert_eq!(plain_form(path), (plain, compression), "{path}");
+            assert_eq!(Compression::plain_form(path), (plain, compression), "{path}");
             assert_eq!(Lists::of(plain), lists, "{path}");
         }
     }

@@ -7,13 +7,10 @@ use std::time::Duration;
 use super::report::{Check, Problems, in_one_line};
 use super::tree::Tree;
 use super::{Subject, Trust};
-use crate::apt::Release;
 use crate::apt::layout::in_suite;
+use crate::apt::{LONGEST_RELEASE, Release};
 use crate::model::{Suite, Timestamp, VerifiedText};
 use crate::signature::{self, Keyring, SignatureError};
-
-/// Longest Release file that is read, in bytes: what a sync takes at most.
-const LONGEST: u64 = 16 << 20;
 
 /// A suite's Release file, as far as it can be read.
 pub(super) struct SuiteRelease {
@@ -76,7 +73,7 @@ impl Trio {
     fn read(tree: &Tree<'_>, suite: &Suite) -> Result<Self, String> {
         let file = |name: &str| {
             let path = in_suite(suite, name).map_err(|error| error.to_string())?;
-            tree.read(path.as_str(), LONGEST)
+            tree.read(path.as_str(), LONGEST_RELEASE)
                 .map_err(|why| format!("{name}: {why}"))
         };
         let trio = Self {

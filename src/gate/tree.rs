@@ -3,16 +3,12 @@
 //! Owns what a check can look at. It judges nothing.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Read as _};
 
 use super::report::in_one_line;
-use crate::apt::{Compression, decompress};
+use crate::apt::{Compression, read_pieces};
 use crate::blobs::BlobStore;
 use crate::catalog::{CatalogError, CatalogReader, ListedFile, MirrorRow, Seq};
 use crate::model::{Checksum, ContentHasher, ContentHashes};
-
-/// Bytes read at a time.
-const CHUNK: usize = 256 << 10;
 
 /// A snapshot's files.
 pub(super) struct Tree<'a> {
@@ -66,19 +62,13 @@ impl<'a> Tree<'a> {
         mut each: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<Text, String> {
         let blob = self.blobs.read(file.digest).map_err(|error| in_one_line(&error))?;
-        let blob = BufReader::with_capacity(CHUNK, blob);
-        let mut text = decompress(compression, blob, cap).map_err(|error| error.to_string())?;
         let mut hasher = ContentHasher::comparing_with(expected);
-        let (mut buffer, mut size) = (vec![0; CHUNK], 0);
-        loop {
-            let length = text.read(&mut buffer).map_err(|error| error.to_string())?;
-            if length == 0 {
-                let hashes = hasher.finish();
-                return Ok(Text { hashes, size });
-            }
-            hasher.update(&buffer[..length]);
-            size += length as u64;
-            each(&buffer[..length])?;
-        }
+        let in_words = |error: std::io::Error| error.to_string();
+        let size = read_pieces(compression, blob, cap, in_words, |piece| {
+            hasher.update(piece);
+            each(piece)
+        })?;
+        let hashes = hasher.finish();
+        Ok(Text { hashes, size })
     }
 }

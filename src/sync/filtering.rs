@@ -7,7 +7,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufReader, Read as _};
 use std::sync::Arc;
 
 use tokio::task;
@@ -21,19 +20,13 @@ use super::transfer::{Made, Transfer};
 use super::{Job, SyncError};
 use crate::apt::rebuild::{IndexBuilder, RebuiltIndex};
 use crate::apt::selection::{self, Candidate, CandidateReader, Copier, Lists, Selection};
-use crate::apt::{Compression, ParseError, decompress};
+use crate::apt::{Compression, LONGEST_UNLISTED_INDEX, ParseError, read_pieces};
 use crate::catalog::MirrorRow;
 use crate::model::{Digest, Filter, RepoPath, Suite};
 use crate::signature::Signer;
 
 /// Where upstream's own Release files are in a suite that is reindexed. No archive has a component of that name.
 const UPSTREAM: &str = ".upstream";
-
-/// Longest index that is read, in bytes: what the sync itself takes where nothing is listed.
-const LONGEST: u64 = 1 << 30;
-
-/// Bytes decompressed at a time.
-const CHUNK: usize = 256 << 10;
 
 /// Most dependencies that nothing satisfies of which the log tells each.
 const MOST_TOLD: usize = 20;
@@ -234,19 +227,12 @@ fn find(suites: &[Suite], obtained: &[ObtainedIndex]) -> Result<Vec<FoundIndex>,
         let known = found
             .entry(candidate.plain.clone())
             .or_insert_with(|| candidate.clone());
-        if cost(candidate.compression) < cost(known.compression) {
+        // The order of forms is that of what they cost to read.
+        if candidate.compression < known.compression {
             *known = candidate;
         }
     }
     Ok(found.into_values().collect())
-}
-
-/// Place among the forms, cheapest to read first.
-fn cost(compression: Compression) -> usize {
-    Compression::ALL
-        .iter()
-        .position(|form| *form == compression)
-        .unwrap_or(usize::MAX)
 }
 
 /// What the file at `path` is a package index of: its uncompressed name relative to the suite, its form, and what it
@@ -282,21 +268,14 @@ pub(super) fn below<'p>(suite: &Suite, path: &'p RepoPath) -> Result<Option<&'p 
 
 impl FoundIndex {
     /// Hands the uncompressed text to `each` in pieces.
-    fn read(&self, store: &Store, mut each: impl FnMut(&[u8]) -> Result<(), SyncError>) -> Result<(), SyncError> {
+    fn read(&self, store: &Store, each: impl FnMut(&[u8]) -> Result<(), SyncError>) -> Result<(), SyncError> {
         let damaged = |source| SyncError::Decompress {
             path: self.plain.clone(),
             source,
         };
-        let file = BufReader::with_capacity(CHUNK, store.blobs().read(self.digest)?);
-        let mut text = decompress(self.compression, file, LONGEST).map_err(damaged)?;
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let n = text.read(&mut buffer).map_err(damaged)?;
-            if n == 0 {
-                return Ok(());
-            }
-            each(&buffer[..n])?;
-        }
+        let file = store.blobs().read(self.digest)?;
+        read_pieces(self.compression, file, LONGEST_UNLISTED_INDEX, damaged, each)?;
+        Ok(())
     }
 
     fn candidates(&self, filter: &Filter, store: &Store) -> Result<Vec<Candidate>, SyncError> {

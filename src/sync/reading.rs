@@ -4,23 +4,12 @@
 //! again whose outcome the catalog knows. Text goes by in pieces; only short lists are ever in memory whole. It fetches
 //! nothing.
 
-use std::io::{BufReader, Read};
-
 use super::SyncError;
 use super::plan::Want;
 use super::store::Store;
 use crate::apt::{self, Compression, IndexKind, PackagesReader, ParseError, PoolFile, ReleaseFile, SourcesReader};
 use crate::catalog::Uncompressed;
 use crate::model::{BlobFacts, Checksum, ContentHasher, ContentHashes, RepoPath, Suite, Timestamp};
-
-/// Longest decompressed index whose uncompressed form the Release file does not list, in bytes: ten times Debian's.
-const LONGEST_UNLISTED: u64 = 1 << 30;
-
-/// Longest list that is read whole, in bytes; those of Debian's installer have some ten kilobytes.
-const LONGEST_LIST: u64 = 16 << 20;
-
-/// Bytes decompressed at a time.
-const CHUNK: usize = 256 << 10;
 
 /// The files that indices name.
 #[derive(Debug, Default)]
@@ -169,7 +158,9 @@ impl Reading {
 
     /// Most bytes that the text may have.
     fn cap(&self) -> u64 {
-        self.plain_file.as_ref().map_or(LONGEST_UNLISTED, |plain| plain.size)
+        self.plain_file
+            .as_ref()
+            .map_or(apt::LONGEST_UNLISTED_INDEX, |plain| plain.size)
     }
 
     /// Hands the text of the cheapest form to `each`, in pieces.
@@ -180,7 +171,7 @@ impl Reading {
     /// The text, and all of it in memory.
     fn whole(&self, store: &Store) -> Result<(Text, Vec<u8>), SyncError> {
         let mut whole = Vec::new();
-        let cap = self.cap().min(LONGEST_LIST);
+        let cap = self.cap().min(apt::LONGEST_LIST);
         let text = self.form.read(store, cap, self.plain_checksum(), |piece| {
             whole.extend_from_slice(piece);
             Ok(())
@@ -279,21 +270,13 @@ impl Form {
         };
         // The bytes of the blob were hashed when they arrived: only what they decompress to is new.
         let mut hasher = (self.compression != Compression::None).then(|| ContentHasher::comparing_with(expected));
-        let file = BufReader::with_capacity(CHUNK, store.blobs().read(self.blob.digest)?);
-        let mut text = apt::decompress(self.compression, file, cap).map_err(damaged)?;
-        let mut size = 0;
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let n = text.read(&mut buffer).map_err(damaged)?;
-            if n == 0 {
-                break;
-            }
+        let file = store.blobs().read(self.blob.digest)?;
+        let size = apt::read_pieces(self.compression, file, cap, damaged, |piece| {
             if let Some(hasher) = &mut hasher {
-                hasher.update(&buffer[..n]);
+                hasher.update(piece);
             }
-            size += n as u64;
-            each(&buffer[..n])?;
-        }
+            each(piece)
+        })?;
         let Some(hasher) = hasher else {
             return Ok(self.as_text());
         };

@@ -8,14 +8,11 @@ use super::indices::date_of;
 use super::plausible;
 use super::store::Store;
 use super::{Acceptance, Job, SyncError, Trust};
-use crate::apt::{self, Release};
+use crate::apt::{self, LONGEST_RELEASE, Release};
 use crate::catalog::{CatalogError, CatalogReader, MirrorRow, ReleaseFacts, SyncedState};
 use crate::model::{BaseUrl, BlobFacts, Digest, RepoPath, Suite, Timestamp, VerifiedText};
 use crate::signature::{self, SignatureError};
 use crate::upstream::{Archive, Place, Small, Validators};
-
-/// Largest Release file taken, in bytes. Debian's unstable has the largest, at about 2 MB.
-const LARGEST: u64 = 16 << 20;
 
 /// How often the files of one suite are fetched before their disagreement is final: upstream may be publishing.
 const ATTEMPTS: u32 = 3;
@@ -233,7 +230,9 @@ async fn fetch_from(
 pub(super) async fn have_changed(archive: &Archive, releases: &Releases) -> bool {
     for release in &releases.suites {
         let file = release.files.first().expect("a suite has a Release file");
-        let now = archive.small(releases.place, &file.path, (None, LARGEST), false).await;
+        let now = archive
+            .small(releases.place, &file.path, (None, LONGEST_RELEASE), false)
+            .await;
         if matches!(now, Ok(Small::File { bytes, .. }) if bytes != file.bytes) {
             return true;
         }
@@ -386,7 +385,7 @@ async fn get(from: From<'_>, suite: &Suite, name: &'static str, known: Option<&V
     let path = path_of(suite, name)?;
     let answer = from
         .archive
-        .small(from.place, &path, (known, LARGEST), from.go_elsewhere)
+        .small(from.place, &path, (known, LONGEST_RELEASE), from.go_elsewhere)
         .await?;
     Ok(match answer {
         Small::Unchanged => Got::Unchanged,

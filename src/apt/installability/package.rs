@@ -3,7 +3,7 @@
 //! Owns [`BinaryReader`], which reads of each stanza of a Packages index what decides whether the package can be
 //! installed. It judges nothing.
 
-use super::super::deb822::{Scanner, Sink};
+use super::super::deb822::{Scanner, Sink, field_named};
 use super::super::error::{ParseError, excerpt};
 
 /// What packages of other architectures may make of a package (`Multi-Arch`).
@@ -118,8 +118,7 @@ impl Field {
     ];
 
     fn from_name(name: &[u8]) -> Option<Self> {
-        let known = |(text, _): &&(&str, Self)| text.len() == name.len() && name.eq_ignore_ascii_case(text.as_bytes());
-        Self::ALL.iter().find(known).map(|(_, field)| *field)
+        field_named(&Self::ALL, name)
     }
 }
 

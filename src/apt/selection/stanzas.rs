@@ -5,7 +5,7 @@
 
 use memchr::memchr;
 
-use super::super::deb822::{Scanner, Sink};
+use super::super::deb822::{Scanner, Sink, field_named};
 use super::super::error::{ParseError, excerpt};
 use super::{Lists, passes};
 use crate::model::{Filter, Priority};
@@ -139,8 +139,7 @@ impl Field {
     ];
 
     fn from_name(name: &[u8]) -> Option<Self> {
-        let known = |(text, _): &&(&str, Self)| text.len() == name.len() && name.eq_ignore_ascii_case(text.as_bytes());
-        Self::ALL.iter().find(known).map(|(_, field)| *field)
+        field_named(&Self::ALL, name)
     }
 }
 
