@@ -360,7 +360,7 @@ pub fn make_visible(run: &Path, state: &Path) -> Result<Vec<Unseen>, ControlErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Recording, Source};
+    use crate::catalog::Recording;
     use crate::model::{BlobFacts, Digest, ListingBuilder};
 
     fn at(seconds: i64) -> Timestamp {
@@ -389,22 +389,8 @@ mod tests {
             mtime: at(0),
         };
         catalog.add_blobs(&[manifest]).expect("adds");
-        let what = Recording {
-            manifest: manifest.digest,
-            name: &name("one"),
-            source: Source {
-                url: "http://h/",
-                selection: "",
-                releases: &[],
-            },
-            held: None,
-            absent: 0,
-            pointers: &[],
-            terms: MoveTerms::default(),
-            actor: "tester",
-            created_at: at(0),
-            now: at(0),
-        };
+        let called = name("one");
+        let what = Recording::plain(manifest.digest, &called, at(0));
         catalog.record(&prepared, &what).expect("records");
         let act = by(0).act("stage");
         catalog

@@ -91,6 +91,29 @@ pub struct Recording<'a> {
     pub now: Timestamp,
 }
 
+#[cfg(test)]
+impl<'a> Recording<'a> {
+    /// A recording at `now` of which nothing but its manifest and name matters.
+    pub(crate) fn plain(manifest: Digest, name: &'a SnapshotName, now: Timestamp) -> Self {
+        Self {
+            manifest,
+            name,
+            source: Source {
+                url: "http://h/",
+                selection: "everything",
+                releases: &[],
+            },
+            held: None,
+            absent: 0,
+            pointers: &[],
+            terms: MoveTerms::default(),
+            actor: "tester",
+            created_at: now,
+            now,
+        }
+    }
+}
+
 /// A snapshot that was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
@@ -714,22 +737,8 @@ mod tests {
     fn record(house: &mut House, prepared: &Prepared, name: &str) -> Result<Recorded, CatalogError> {
         let row = house.row("debian");
         let manifest = house.store_manifest(row, prepared, at(0))?;
-        let what = Recording {
-            manifest,
-            name: &snapshot_name(name),
-            source: Source {
-                url: "http://h/",
-                selection: "everything",
-                releases: &[],
-            },
-            held: None,
-            absent: 0,
-            pointers: &[],
-            terms: MoveTerms::default(),
-            actor: "tester",
-            created_at: at(0),
-            now: at(0),
-        };
+        let name = snapshot_name(name);
+        let what = Recording::plain(manifest, &name, at(0));
         house.catalog.record(prepared, &what)
     }
 
@@ -784,22 +793,8 @@ mod tests {
     fn a_manifest_must_be_a_blob_first() {
         let mut house = House::new();
         let prepared = prepare(&mut house, &[("a", "x")]);
-        let what = Recording {
-            manifest: Digest::of(prepared.manifest()),
-            name: &snapshot_name("one"),
-            source: Source {
-                url: "http://h/",
-                selection: "",
-                releases: &[],
-            },
-            held: None,
-            absent: 0,
-            pointers: &[],
-            terms: MoveTerms::default(),
-            actor: "tester",
-            created_at: at(0),
-            now: at(0),
-        };
+        let name = snapshot_name("one");
+        let what = Recording::plain(Digest::of(prepared.manifest()), &name, at(0));
         assert!(matches!(
             house.catalog.record(&prepared, &what),
             Err(CatalogError::NoBlob(_))

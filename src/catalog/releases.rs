@@ -274,7 +274,6 @@ mod tests {
     use super::super::Recording;
     use super::super::tests::{House, at, facts, listing, mirror_id, snapshot_name};
     use super::*;
-    use crate::model::MoveTerms;
 
     fn release(suite: &str) -> ReleaseFacts {
         ReleaseFacts {
@@ -314,21 +313,18 @@ mod tests {
                 ..release("a")
             },
         ];
+        let name = snapshot_name("one");
         let what = Recording {
-            manifest: house.store_manifest(row, &prepared, at(0)).expect("stores"),
-            name: &snapshot_name("one"),
             source: Source {
                 url: "http://h/",
                 selection: "main",
                 releases: &releases,
             },
-            held: None,
-            absent: 0,
-            pointers: &[],
-            terms: MoveTerms::default(),
-            actor: "tester",
-            created_at: at(7),
-            now: at(7),
+            ..Recording::plain(
+                house.store_manifest(row, &prepared, at(0)).expect("stores"),
+                &name,
+                at(7),
+            )
         };
         house.catalog.record(&prepared, &what).expect("records");
         house

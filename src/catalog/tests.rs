@@ -172,17 +172,12 @@ impl House {
         self.catalog.add_blobs(&absent)?;
         let prepared = self.catalog.prepare(&id, listing, now)?;
         let manifest = self.store_manifest(row, &prepared, now)?;
+        let name = snapshot_name(name);
         let what = Recording {
-            manifest,
-            name: &snapshot_name(name),
             source: SAME,
-            held: None,
-            absent: 0,
             pointers,
             terms: LENDING_NOTHING,
-            actor: "tester",
-            created_at: now,
-            now,
+            ..Recording::plain(manifest, &name, now)
         };
         self.catalog.record(&prepared, &what)
     }

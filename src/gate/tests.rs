@@ -9,7 +9,7 @@ use std::path::Path;
 use super::*;
 use crate::catalog::{Catalog, Recording, ReleaseFacts, Source};
 use crate::demo::{Archive as Upstream, ArchiveBuilder, Deb, Signing, SigningKey, SuiteSpec};
-use crate::model::{BlobFacts, Checksum, Digest, Entry, ListingBuilder, MoveTerms, Role};
+use crate::model::{BlobFacts, Checksum, Digest, Entry, ListingBuilder, Role};
 
 const SUITE: &str = "stable";
 const INDEX: &str = "dists/stable/main/binary-amd64/Packages";
@@ -84,20 +84,14 @@ impl House {
             last_modified: None,
         }];
         let what = Recording {
-            manifest,
-            name: &name,
             source: Source {
                 url: "http://h/",
                 selection: "all",
                 releases: &releases,
             },
-            held: None,
             absent,
             pointers,
-            terms: MoveTerms::default(),
-            actor: "tester",
-            created_at: NOW,
-            now: NOW,
+            ..Recording::plain(manifest, &name, NOW)
         };
         self.catalog.record(&prepared, &what).expect("records");
         let snapshots = self.catalog.reader().snapshots(row).expect("reads");

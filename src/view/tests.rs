@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::{Act, Catalog, Claim, PointerTarget, Recording, RequestedMove, Source};
+use crate::catalog::{Act, Catalog, Claim, PointerTarget, Recording, RequestedMove};
 use crate::model::{
     BlobFacts, Entry, HashType, IndexHash, Lending, ListingBuilder, MirrorId, MoveTerms, Pointer, RepoPath,
 };
@@ -135,22 +135,8 @@ impl House {
         let prepared = self.catalog.prepare(&mirror(), &listing, at(0)).expect("prepares");
         let manifest = self.store(prepared.manifest());
         self.add(row, &mut vec![manifest]);
-        let what = Recording {
-            manifest: manifest.digest,
-            name: &name(text),
-            source: Source {
-                url: "http://h/",
-                selection: "everything",
-                releases: &[],
-            },
-            held: None,
-            absent: 0,
-            pointers: &[],
-            terms: MoveTerms::default(),
-            actor: "tester",
-            created_at: at(0),
-            now: at(0),
-        };
+        let called = name(text);
+        let what = Recording::plain(manifest.digest, &called, at(0));
         self.catalog.record(&prepared, &what).expect("records");
     }
 

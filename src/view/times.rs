@@ -39,7 +39,7 @@ mod tests {
 
     use super::*;
     use crate::blobs::BlobStore;
-    use crate::catalog::{Act, Catalog, Recording, Source};
+    use crate::catalog::{Act, Catalog, Recording};
     use crate::model::{BlobFacts, Clock, Digest, ListingBuilder, MirrorId, MoveTerms, SnapshotName};
 
     /// 2026-03-01T00:00:00Z, when the mirror was first synced.
@@ -133,22 +133,8 @@ mod tests {
             mtime: now,
         };
         catalog.add_blobs(&[manifest]).expect("adds");
-        let what = Recording {
-            manifest: manifest.digest,
-            name: &name(text),
-            source: Source {
-                url: "http://h/",
-                selection: "everything",
-                releases: &[],
-            },
-            held: None,
-            absent: 0,
-            pointers: &[],
-            terms: MoveTerms::default(),
-            actor: "tester",
-            created_at: now,
-            now,
-        };
+        let called = name(text);
+        let what = Recording::plain(manifest.digest, &called, now);
         catalog.record(&prepared, &what).expect("records");
     }
 
