@@ -470,6 +470,9 @@ pub struct MountArgs {
     /// What `--background` starts: serve without a terminal
     #[arg(long, hide = true, conflicts_with = "background")]
     pub detached: bool,
+    /// What mount(8) asks for: this mount point, which must be the configured one; served already will do
+    #[arg(long, hide = true, value_name = "DIR", requires = "background")]
+    pub for_fstab: Option<PathBuf>,
 }
 
 /// `gc`

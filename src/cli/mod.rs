@@ -9,6 +9,7 @@ mod commands;
 pub mod context;
 mod errors;
 pub mod failure;
+mod fstab;
 mod hooks;
 mod interrupt;
 pub mod logging;
@@ -37,8 +38,14 @@ use crate::config::Keyrings;
 
 /// Runs the command that `arguments` ask for (the first is the program's own name), and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<_> = arguments.into_iter().collect();
+    let mut arguments: Vec<_> = arguments.into_iter().collect();
     let output = Output::of_process(mode(&arguments));
+    match fstab::call(&arguments) {
+        None => {}
+        Some(Ok(fstab::Call::Mount(words))) => arguments = words,
+        Some(Ok(fstab::Call::Nothing)) => return ExitCode::SUCCESS,
+        Some(Err(message)) => return output.finish(Err(Failure::new(Kind::Usage, message)), false).into(),
+    }
     match Arguments::try_parse_from(&arguments) {
         Ok(arguments) => {
             if only_prints(&arguments.command) {

@@ -129,6 +129,51 @@ fn a_mount_lives_until_it_is_told_to_end() {
         .stderr_has("nothing of mirrorctl is mounted");
 }
 
+/// What a shell runs that has the names of places (`$1` this program, `$2` a table of mounts, `$3` the mount point) and mounts
+/// of its own, so that nobody else's `/usr/sbin` changes. `sh -e` ends with the first command that fails.
+const AS_BOOTING_DOES: &str = r#"
+mount -t tmpfs none /usr/sbin
+ln -s "$1" /usr/sbin/mount.mirrorctl
+mount -T "$2" "$3"
+ls "$3/debian"
+findmnt -n -o FSTYPE,VFS-OPTIONS "$3"
+mount -T "$2" -a
+echo mounted twice
+umount "$3"
+test -z "$(ls "$3")"
+sed -i 's/ ro,/ ro,uid=33,/' "$2"
+mount -T "$2" "$3" && exit 1
+sed -i -e 's/ ro,uid=33,/ ro,/' -e "s| $3 | $4 |" "$2"
+mount -T "$2" "$4" && exit 1
+echo refused both
+"#;
+
+#[test]
+fn a_line_of_fstab_mounts() {
+    let (site, _) = published();
+    let (table, elsewhere) = (site.env.root().join("fstab"), site.env.root().join("elsewhere"));
+    fs::create_dir(&elsewhere).expect("made");
+    let (config, place) = (site.env.config_path(), site.env.mount_dir());
+    let line = format!("{} {} mirrorctl ro,nofail 0 0\n", config.display(), place.display());
+    fs::write(&table, line).expect("written");
+    let booted = Program::new("unshare", "util-linux")
+        .args(["--mount", "sh", "-e", "-c", AS_BOOTING_DOES, "sh"])
+        .args([site.env.binary(), &table, &place, &elsewhere])
+        .env("MIRRORCTL_RUN_DIR", site.env.run_dir())
+        .run()
+        .success()
+        .stdout_has("at\ncurrent\nsnapshots\nstaging\n")
+        .stdout_has("fuse.mirrorctl ro,nosuid,nodev,noexec,noatime")
+        .stdout_has("mounted twice\nrefused both");
+    booted
+        .stderr_has("the option uid=33 means nothing here")
+        .stderr_has(&format!("the mount point is {}, but dir in", elsewhere.display()));
+    assert!(
+        comes_true(|| names(&site.env.run_dir()) == ["mount.log"]),
+        "the process has gone"
+    );
+}
+
 #[test]
 fn a_mount_in_the_background_is_there_when_the_command_returns() {
     let (site, _) = published();

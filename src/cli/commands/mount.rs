@@ -7,6 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -47,6 +48,11 @@ pub(in crate::cli) fn run(
     context: &Context,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    if let Some(directory) = &arguments.for_fstab
+        && is_as_the_table_says(directory, context)?
+    {
+        return Ok(());
+    }
     // A mount may come before the first sync.
     if !context.settings.state.join("catalog.db").exists() {
         Catalog::open(&context.state()?.catalog())?;
@@ -80,6 +86,22 @@ pub(in crate::cli) fn run(
     })
 }
 
+/// Whether a mount of ours is at `directory` already, so that mounting everything twice is no failure.
+fn is_as_the_table_says(directory: &Path, context: &Context) -> Result<bool, Failure> {
+    let settings = &context.settings;
+    // What does not exist is for mounting to say.
+    let resolved = |path: &Path| mirrorctl_mount::resolve(path).unwrap_or_else(|_| path.to_owned());
+    let (wanted, configured) = (resolved(directory), resolved(&settings.dir));
+    if wanted != configured {
+        let (wanted, configured) = (directory.display(), settings.dir.display());
+        let message = format!("the mount point is {wanted}, but dir in the configuration is {configured}");
+        return Err(Failure::new(Kind::Failed, message).hint("make /etc/fstab and the configuration say the same"));
+    }
+    let live = control::mounts_of(&context.run_dir, &settings.state)?;
+    let mut places = live.iter().filter_map(|mount| mount.facts.as_ref());
+    Ok(places.any(|facts| facts.mountpoint == wanted))
+}
+
 /// Whether the earlier mirrorctl left mirrors at the mount point.
 fn has_old_mirrors(context: &Context) -> bool {
     let settings = &context.settings;
@@ -94,6 +116,8 @@ fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Resu
     let (log, written) = open_log(&log_path).map_err(|error| failed("open the log of the mount", error))?;
     let program = std::env::current_exe().map_err(|error| failed("find this program", error))?;
     let mut child = Command::new(program)
+        // Not the name that this one may have been called by.
+        .arg0("mirrorctl")
         .arg("--json")
         .arg("--config")
         .arg(&flags.config)
