@@ -9,7 +9,7 @@
 //! /<mirror>/              the pointers that are set, `snapshots` and `at`; changes, and the kernel is told
 //! /<mirror>/snapshots/    the snapshots; changes, and the kernel is told
 //! /<mirror>/at/           links to snapshots, never listed; changes, and the kernel asks every time
-//! /<mirror>/.doors.<…>/   superseded doors by number: unlisted, under a name that is new with every start
+//! /<mirror>/.doors.<…>/   superseded doors by number: unlisted, under a name that is new with every mount
 //! below any door          the archive: nothing listed there ever changes; what is not listed may vanish
 //! ```
 
@@ -83,7 +83,7 @@ pub enum Room {
     Full,
 }
 
-/// Names that only this process knows, new with every start.
+/// Names that only this process knows, new with every mount.
 #[derive(Debug, Clone)]
 pub struct HiddenNames {
     /// The directory of a mirror to which superseded doors are moved aside.
@@ -135,15 +135,20 @@ impl std::fmt::Debug for Filesystem {
 }
 
 impl Filesystem {
-    /// Shows `tree`.
+    /// Shows `tree` to a kernel that knows nothing of it yet.
     pub fn new(tree: Arc<dyn Tree>, hidden: HiddenNames, options: &Options) -> Self {
+        Self::resumed(tree, hidden, HandedOut::default(), options)
+    }
+
+    /// Shows `tree` to a kernel that has been `handed` some of it.
+    pub(crate) fn resumed(tree: Arc<dyn Tree>, hidden: HiddenNames, handed: HandedOut, options: &Options) -> Self {
         Self {
             tree,
             doors: Doors::new(),
             listings: Listings::new(options.listing_cache_bytes),
             begun: Mutex::default(),
             blobs: Blobs::new(options.open_blobs),
-            handed: HandedOut::default(),
+            handed,
             hidden,
             own_time: options.own_time,
         }

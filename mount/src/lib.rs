@@ -22,14 +22,18 @@
 //! - **Read-only**, in the mount's options and once more in the answers. Everybody may read: modes 0444 and 0555.
 //! - **Nothing made up.** A listed file whose bytes are missing or of the wrong length is an input/output error; so is
 //!   whatever cannot be known at the moment. "No such file" is said only of what is known not to exist.
+//! - **A mount can outlive its process.** Whoever holds what [`Session::held`] gives can let another process [`adopt()`] the
+//!   mount: its users have waited, and nothing has failed.
 //! - **One bad request stops nothing.** A panic while a request is answered costs that request.
 //!
 //! # How it is arranged
 //! [`tree`] is the port. [`ino`] makes numbers, [`attr`] attributes and times to live, [`error`] error numbers;
 //! [`filesystem`] has the semantics, without requests or replies, and [`links`] its part about links. `adapter` connects it to the kernel, `reconcile` tells
-//! the kernel what changed, `session` mounts and unmounts.
+//! the kernel what changed, `session` mounts and unmounts. `transport` shakes hands with the kernel, `record` is what outlives the process,
+//! `adopt` goes on from there.
 
 mod adapter;
+mod adopt;
 pub mod attr;
 mod blobs;
 mod cache;
@@ -41,16 +45,19 @@ mod kernel;
 pub mod links;
 mod mount_table;
 mod reconcile;
+mod record;
 mod session;
 mod sys;
+mod transport;
 pub mod tree;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 
+pub use adopt::{AdoptError, adopt};
 pub use error::FsError;
 pub use mount_table::{Existing, FILE_SYSTEM_TYPE, existing, resolve};
-pub use session::{MountError, Session, Unmounter, detach, mount};
+pub use session::{Held, MountError, Session, Unmounter, detach, mount};
 pub use tree::Tree;
 
 /// How to mount.
@@ -72,6 +79,10 @@ pub struct Options {
     /// Whether telling a change waits for answers in flight. Only the test that proves the need of it says no.
     #[doc(hidden)]
     pub barrier: bool,
+    /// Whether adopting a mount makes the kernel ask again what was not answered. Only the test that proves the need of it
+    /// says no.
+    #[doc(hidden)]
+    pub ask_again: bool,
 }
 
 impl Options {
@@ -85,6 +96,7 @@ impl Options {
             open_blobs: NonZeroUsize::new(1024).expect("not zero"),
             read_ahead_kib: 4096,
             barrier: true,
+            ask_again: true,
         }
     }
 }

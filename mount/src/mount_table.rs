@@ -62,14 +62,18 @@ pub fn existing(mountpoint: &Path) -> io::Result<Option<Existing>> {
 /// When there is no such place.
 pub fn resolve(mountpoint: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(mountpoint) {
-        Err(error) if says_dead(&error) => {
-            let absolute = std::path::absolute(mountpoint)?;
-            match (absolute.parent(), absolute.file_name()) {
-                (Some(parent), Some(name)) => Ok(fs::canonicalize(parent)?.join(name)),
-                _ => Err(error),
-            }
-        }
+        Err(error) if says_dead(&error) => resolve_without_asking(mountpoint),
         other => other,
+    }
+}
+
+/// The absolute path of `mountpoint` without links, found without asking a mount that stands there for anything. The mount point
+/// itself is not taken for a link.
+pub(crate) fn resolve_without_asking(mountpoint: &Path) -> io::Result<PathBuf> {
+    let absolute = std::path::absolute(mountpoint)?;
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => Ok(fs::canonicalize(parent)?.join(name)),
+        (None, _) | (Some(_), None) => Ok(absolute),
     }
 }
 

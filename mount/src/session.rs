@@ -1,6 +1,7 @@
 //! The life of a mount: checks, mounting, serving threads, readiness, unmounting.
 //!
-//! Owns [`mount`], [`Session`] and what can go wrong before there is one. It knows nothing of what is shown.
+//! Owns [`mount`], [`Session`] and what can go wrong before there is one. It knows nothing of what is shown. Serving a
+//! mount that an earlier process made is `adopt`'s.
 //!
 //! Two descriptors must not keep a mount alive that everybody else has left. The root's is of a nameless second mount
 //! of the same file system, so that a plain `umount` does not find ours busy; and a thread watches the table of
@@ -20,8 +21,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fuser::SessionACL;
-
 use crate::Options;
 use crate::adapter::Adapter;
 use crate::cache::lock;
@@ -30,7 +29,9 @@ use crate::ino::ROOT;
 use crate::kernel::Kernel;
 use crate::mount_table::{self, FILE_SYSTEM_TYPE};
 use crate::reconcile::reconcile;
+use crate::record::{Begun, Record};
 use crate::sys;
+use crate::transport;
 use crate::tree::{BlobNo, Tree};
 
 /// The kernel's end of a mount of this kind.
@@ -198,7 +199,17 @@ impl std::error::Error for MountError {
 /// A mount being served. Dropping it unmounts.
 #[derive(Debug)]
 pub struct Session {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What keeps a mount alive without serving it: whoever holds these two descriptors, in whatever process, can let another process
+/// [`adopt`](crate::adopt()) the mount when the one that serves it has died. Until then its users wait. To let go of a mount, drop them.
+#[derive(Debug)]
+pub struct Held {
+    /// The kernel's end of the mount. To be held, not read.
+    pub device: OwnedFd,
+    /// What a process must know to serve it: how it was begun, and which names the kernel may remember. A file in memory.
+    pub record: OwnedFd,
 }
 
 /// Unmounts a [`Session`] from anywhere.
@@ -208,13 +219,14 @@ pub struct Unmounter {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     /// Absolute and without links.
     mountpoint: PathBuf,
     /// `major:minor` of the mounted file system, which tells it from any other mounted at the same place.
     device: Mutex<Option<String>>,
     filesystem: Arc<Filesystem>,
     kernel: Kernel,
+    held: Held,
     with_barriers: bool,
     /// Held while changes are told: one telling must not meet another's half-done moves. No serving thread takes it.
     telling: Mutex<()>,
@@ -240,33 +252,40 @@ pub fn mount(tree: Arc<dyn Tree>, mountpoint: &Path, options: &Options) -> Resul
         what: "read random bytes",
         source,
     })?;
-    let filesystem = Arc::new(Filesystem::new(tree, HiddenNames::new(secret), &options));
     let device = OpenOptions::new().read(true).write(true).open(DEVICE);
     let device = device.map_err(|source| MountError::Device { source })?;
     mount_device(&device, &mountpoint, &options)?;
-
-    let shared = Arc::new(Shared {
-        mountpoint,
-        device: Mutex::default(),
-        filesystem,
-        kernel: Kernel::default(),
-        with_barriers: options.barrier,
-        telling: Mutex::default(),
-        serving: Mutex::new(Serving::Goes),
-        serving_ended: Condvar::new(),
-    });
-    serve(&shared, device.into(), &options).map_err(|source| {
+    let filesystem = Arc::new(Filesystem::new(tree, HiddenNames::new(secret), &options));
+    begin(filesystem, device, secret, &mountpoint, &options).map_err(|source| {
         // The mount has no device yet by which it could be told from others, but nobody else has had it either.
-        if let Err(error) = sys::detach(&shared.mountpoint) {
+        if let Err(error) = sys::detach(&mountpoint) {
             tracing::warn!(%error, "a mount that does not answer could not be taken away");
         }
-        shared.kernel.end();
-        MountError::NotReady {
-            mountpoint: shared.mountpoint.clone(),
-            source,
-        }
+        MountError::NotReady { mountpoint, source }
+    })
+}
+
+/// Shakes hands with the kernel, writes down what another process would have to know, and serves.
+fn begin(
+    filesystem: Arc<Filesystem>,
+    device: File,
+    secret: [u8; SECRET_BYTES],
+    mountpoint: &Path,
+    options: &Options,
+) -> io::Result<Session> {
+    let mounted = mount_table::at(mountpoint)?.ok_or(io::ErrorKind::NotFound)?;
+    let (session, negotiated) = transport::negotiate(Adapter(Arc::clone(&filesystem)), &device, options)?;
+    let record = Record::new(&Begun {
+        secret,
+        mount: mounted.device,
+        negotiated,
     })?;
-    Ok(Session { shared })
+    let held = Held {
+        device: device.into(),
+        record: record.descriptor()?,
+    };
+    filesystem.handed().write_to(record);
+    serve(session, filesystem, held, mountpoint, options)
 }
 
 /// Takes whatever is mounted topmost at `mountpoint` away, at once for new users; who has files open there keeps them.
@@ -279,6 +298,14 @@ pub fn detach(mountpoint: &Path) -> io::Result<()> {
 }
 
 impl Session {
+    /// What must be held for the mount to outlive this process.
+    ///
+    /// # Errors
+    /// When this process can have no more descriptors.
+    pub fn held(&self) -> io::Result<Held> {
+        self.shared.held.try_clone()
+    }
+
     /// Where the mount is: absolute, without links.
     pub fn mountpoint(&self) -> &Path {
         &self.shared.mountpoint
@@ -372,6 +399,19 @@ impl Session {
     }
 }
 
+impl Held {
+    /// The same, once more.
+    ///
+    /// # Errors
+    /// When this process can have no more descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            device: self.device.try_clone()?,
+            record: self.record.try_clone()?,
+        })
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         if let Err(error) = self.shared.unmount() {
@@ -434,16 +474,34 @@ impl Shared {
 }
 
 /// Starts the serving threads and returns once they are seen to answer.
-fn serve(shared: &Arc<Shared>, device: OwnedFd, options: &Options) -> io::Result<()> {
-    let mut config = fuser::Config::default();
-    // Everybody may read (the kernel checks the modes); without this only who mounted could.
-    config.acl = SessionACL::All;
-    config.n_threads = Some(options.threads.get());
-    // A descriptor for every thread: their requests wait in queues of their own.
-    config.clone_fd = true;
-    let session = fuser::Session::from_fd(Adapter(Arc::clone(&shared.filesystem)), device, config.acl, config)?;
+pub(crate) fn serve(
+    session: fuser::Session<Adapter>,
+    filesystem: Arc<Filesystem>,
+    held: Held,
+    mountpoint: &Path,
+    options: &Options,
+) -> io::Result<Session> {
+    let shared = Arc::new(Shared {
+        mountpoint: mountpoint.to_owned(),
+        device: Mutex::default(),
+        filesystem,
+        kernel: Kernel::default(),
+        held,
+        with_barriers: options.barrier,
+        telling: Mutex::default(),
+        serving: Mutex::new(Serving::Goes),
+        serving_ended: Condvar::new(),
+    });
     shared.kernel.serve(session.notifier());
+    let started = start(&shared, session, options);
+    if let Err(error) = started {
+        shared.kernel.end();
+        return Err(error);
+    }
+    Ok(Session { shared })
+}
 
+fn start(shared: &Arc<Shared>, session: fuser::Session<Adapter>, options: &Options) -> io::Result<()> {
     let (stop, serving) = io::pipe()?;
     let runner = Arc::clone(shared);
     thread::Builder::new().name("mount".to_owned()).spawn(move || {
@@ -564,7 +622,7 @@ fn fit_mountpoint(mountpoint: &Path) -> Result<PathBuf, MountError> {
 }
 
 /// As many open blobs as wanted, or as many as this process's limit on descriptors leaves room for.
-fn affordable(wanted: NonZeroUsize) -> Result<NonZeroUsize, MountError> {
+pub(crate) fn affordable(wanted: NonZeroUsize) -> Result<NonZeroUsize, MountError> {
     let limit = sys::descriptor_limit();
     let limit = limit.map_err(|source| MountError::System {
         what: "read the limit on open files",

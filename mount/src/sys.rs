@@ -110,6 +110,37 @@ pub(crate) fn mounts_changed_or_stopped(mounts: impl AsFd, stop: impl AsFd) -> i
     Ok(waited[1].revents != 0)
 }
 
+/// Lets the number of `place` stand for what `descriptor` is, closing what it stood for. Nobody may be using it.
+#[expect(
+    unsafe_code,
+    reason = "the standard library cannot replace what a descriptor stands for"
+)]
+pub(crate) fn put_in_place_of(place: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open, and whoever owns `place` owns an open descriptor afterwards as before.
+    let result = unsafe { libc::dup3(descriptor.as_raw_fd(), place.as_raw_fd(), libc::O_CLOEXEC) };
+    done(result.min(0))
+}
+
+/// A file without a name that lives in memory.
+#[expect(unsafe_code, reason = "the standard library has no files in memory")]
+pub(crate) fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: the pointer is to a string that ends in a zero byte and outlives the call, which only reads it.
+    let descriptor = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    done(descriptor.min(0))?;
+    // SAFETY: the call has just made this descriptor, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Gives the memory of `length` bytes of `file` from `offset` on back to the system; they read as zeros then.
+#[expect(unsafe_code, reason = "the standard library cannot make holes in files")]
+pub(crate) fn give_back(file: BorrowedFd<'_>, offset: u64, length: u64) -> io::Result<()> {
+    let offset = libc::off64_t::try_from(offset).map_err(io::Error::other)?;
+    let length = libc::off64_t::try_from(length).map_err(io::Error::other)?;
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: the descriptor is open; the call touches no memory of ours.
+    done(unsafe { libc::fallocate64(file.as_raw_fd(), mode, offset, length) })
+}
+
 fn done(result: libc::c_int) -> io::Result<()> {
     if result == 0 {
         Ok(())

@@ -1,0 +1,142 @@
+//! The way between the kernel's device and the library that speaks its protocol.
+//!
+//! Owns the handshake, so that a session can begin twice: once with the kernel, and again in every process that adopts
+//! it later. It serves nothing and decides nothing about what is negotiated; that is the adapter's.
+//!
+//! The library shakes hands on the descriptor it is given, before it serves. The kernel does so once in the life of a mount. So the
+//! library is given one end of a socket, over which the kernel's request reaches it; what it replies there is passed on to the
+//! kernel, or, in a later process, compared with what was passed on then. After that the device takes the
+//! socket's place under the number of the library's descriptor. Both messages fit the socket's queue, so nobody has to
+//! stand by: the request lies there before the library asks for it, and the reply until it is fetched.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+
+use fuser::{Config, SessionACL};
+
+use crate::Options;
+use crate::adapter::Adapter;
+use crate::sys;
+
+/// What the kernel refuses to be read with less of (`FUSE_MIN_READ_BUFFER` in linux/fuse.h). The handshake's messages
+/// have some hundred bytes.
+const BUFFER_BYTES: usize = 8192;
+
+/// The message that makes the kernel ask again whatever was asked and not answered: a header (its length, a code, no request's
+/// number) with `FUSE_NOTIFY_RESEND`, 7 in linux/fuse.h since Linux 6.9.
+const ASK_AGAIN: (u32, i32, u64) = (16, 7, 0);
+
+/// The one handshake that a mount has: what the kernel offered, and what was chosen of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Negotiated {
+    /// The kernel's request, header and all.
+    pub(crate) request: Vec<u8>,
+    /// The reply it got.
+    pub(crate) reply: Vec<u8>,
+}
+
+/// Why a handshake could not be repeated.
+#[derive(Debug)]
+pub(crate) enum RepeatError {
+    /// This program would choose something else than the kernel goes by.
+    OtherChoice,
+    /// The handshake failed.
+    Failed(io::Error),
+}
+
+/// Shakes hands with the kernel behind `device`, which has just been mounted.
+pub(crate) fn negotiate(
+    adapter: Adapter,
+    device: &File,
+    options: &Options,
+) -> io::Result<(fuser::Session<Adapter>, Negotiated)> {
+    let request = receive(device)?;
+    let (session, reply) = answered(adapter, &request, options)?;
+    sys::put_in_place_of(session.as_fd(), device.as_fd())?;
+    send(device, &reply)?;
+    Ok((session, Negotiated { request, reply }))
+}
+
+/// Begins to serve `device`, on which an earlier process has shaken hands.
+pub(crate) fn repeat(
+    adapter: Adapter,
+    device: BorrowedFd<'_>,
+    negotiated: &Negotiated,
+    options: &Options,
+) -> Result<fuser::Session<Adapter>, RepeatError> {
+    let (session, reply) = answered(adapter, &negotiated.request, options).map_err(RepeatError::Failed)?;
+    // The request is the same, its number too, so the reply is the same to the last byte.
+    if reply != negotiated.reply {
+        return Err(RepeatError::OtherChoice);
+    }
+    sys::put_in_place_of(session.as_fd(), device).map_err(RepeatError::Failed)?;
+    Ok(session)
+}
+
+/// Makes the kernel ask again whatever it asked a process that has died before it answered.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] from a kernel that cannot.
+pub(crate) fn ask_again(device: &File) -> io::Result<()> {
+    let (length, code, number) = ASK_AGAIN;
+    let message = [
+        &length.to_ne_bytes()[..],
+        &code.to_ne_bytes()[..],
+        &number.to_ne_bytes()[..],
+    ];
+    send(device, &message.concat())
+}
+
+/// A session that has been offered `request`, and its reply to that.
+fn answered(adapter: Adapter, request: &[u8], options: &Options) -> io::Result<(fuser::Session<Adapter>, Vec<u8>)> {
+    let (ours, theirs) = UnixDatagram::pair()?;
+    ours.set_nonblocking(true)?;
+    ours.send(request)?;
+    // Should the library ask for more than the one request, it finds the end of the connection instead of waiting.
+    theirs.shutdown(Shutdown::Read)?;
+    let config = config(options);
+    let session = fuser::Session::from_fd(adapter, theirs.into(), config.acl, config)?;
+    let mut reply = vec![0; BUFFER_BYTES];
+    let length = ours.recv(&mut reply)?;
+    reply.truncate(length);
+    Ok((session, reply))
+}
+
+fn config(options: &Options) -> Config {
+    let mut config = Config::default();
+    // Everybody may read (the kernel checks the modes); without this only who mounted could.
+    config.acl = SessionACL::All;
+    config.n_threads = Some(options.threads.get());
+    // One descriptor for all threads. What a thread has taken from a descriptor of its own is lost when the process
+    // dies, since nobody else holds that one.
+    config.clone_fd = false;
+    config
+}
+
+fn receive(mut device: &File) -> io::Result<Vec<u8>> {
+    let mut request = vec![0; BUFFER_BYTES];
+    loop {
+        match device.read(&mut request) {
+            Ok(length) => {
+                request.truncate(length);
+                return Ok(request);
+            }
+            // "Not found" is a request that was withdrawn before it was read.
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The device takes a message in one piece or not at all.
+fn send(mut device: &File, message: &[u8]) -> io::Result<()> {
+    let length = device.write(message)?;
+    if length == message.len() {
+        Ok(())
+    } else {
+        Err(ErrorKind::WriteZero.into())
+    }
+}
