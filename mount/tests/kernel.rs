@@ -9,6 +9,7 @@
 #[expect(dead_code, reason = "what only the test against the model needs")]
 mod common;
 #[path = "common/sys.rs"]
+#[expect(dead_code, reason = "what only the tests of adopting need")]
 mod sys;
 
 use std::ffi::OsStr;

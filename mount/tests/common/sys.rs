@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -98,4 +98,18 @@ pub(crate) fn open_files_as(user: libc::uid_t) {
     unsafe { libc::setfsuid(user) };
     // SAFETY: the same call asks whether the first has had effect.
     assert_eq!(u32::try_from(unsafe { libc::setfsuid(user) }), Ok(user));
+}
+
+/// A descriptor of what `number` is in the process `pid`.
+pub(crate) fn descriptor_of(pid: u32, number: i32) -> OwnedFd {
+    // SAFETY: the call takes two numbers.
+    let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    assert!(process >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: the call has just made this descriptor, so nothing else owns it.
+    let process = unsafe { OwnedFd::from_raw_fd(i32::try_from(process).unwrap()) };
+    // SAFETY: the descriptor is open; the rest are numbers.
+    let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
+    assert!(copy >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: the call has just made this descriptor, so nothing else owns it.
+    unsafe { OwnedFd::from_raw_fd(i32::try_from(copy).unwrap()) }
 }
