@@ -186,10 +186,14 @@ fn frames(mirrors: &Mirrors) -> Vec<Vec<u8>> {
             frame(b"", Change::SnapshotsDirectory);
         }
         for (name, doors) in &handed.pointers {
-            doors.iter().for_each(|door| frame(name, Change::Pointer(*door)));
+            for door in doors {
+                frame(name, Change::Pointer(*door));
+            }
         }
         for (name, doors) in &handed.snapshots {
-            doors.iter().for_each(|door| frame(name, Change::Snapshot(*door)));
+            for door in doors {
+                frame(name, Change::Snapshot(*door));
+            }
         }
     }
     frames
