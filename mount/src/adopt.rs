@@ -153,3 +153,16 @@ fn not_asked_again(source: io::Error) -> AdoptError {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_cannot_ask_again_is_told_from_a_mount_that_has_ended() {
+        let error = |number| not_asked_again(io::Error::from_raw_os_error(number));
+        assert!(matches!(error(libc::EINVAL), AdoptError::NoResend { .. }));
+        assert!(matches!(error(libc::ENODEV), AdoptError::Ended));
+        assert!(matches!(error(libc::EIO), AdoptError::System(_)));
+    }
+}

@@ -140,3 +140,90 @@ fn send(mut device: &File, message: &[u8]) -> io::Result<()> {
         Err(ErrorKind::WriteZero.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::filesystem::{Filesystem, HiddenNames, SECRET_BYTES};
+    use crate::tree::{
+        BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Totals, Tree,
+    };
+
+    /// Nothing of a tree is asked in a handshake.
+    struct NoTree;
+
+    fn unasked<T>() -> io::Result<T> {
+        unreachable!("a handshake asks nothing of the tree")
+    }
+
+    impl Tree for NoTree {
+        fn mirrors(&self) -> io::Result<Vec<(Box<[u8]>, MirrorNo)>> {
+            unasked()
+        }
+        fn pointers(&self, _: MirrorNo) -> io::Result<Vec<NamedDoor>> {
+            unasked()
+        }
+        fn snapshots(&self, _: MirrorNo) -> io::Result<Vec<NamedDoor>> {
+            unasked()
+        }
+        fn snapshot(&self, _: MirrorNo, _: &[u8]) -> io::Result<Option<Door>> {
+            unasked()
+        }
+        fn snapshot_at(&self, _: MirrorNo, _: &[u8]) -> io::Result<Option<Door>> {
+            unasked()
+        }
+        fn superseded(&self, _: MirrorNo, _: Door) -> io::Result<bool> {
+            unasked()
+        }
+        fn door(&self, _: Door) -> io::Result<Option<DoorFacts>> {
+            unasked()
+        }
+        fn child(&self, _: Door, _: DirNo, _: &[u8]) -> io::Result<Option<Found>> {
+            unasked()
+        }
+        fn children(&self, _: Door, _: DirNo) -> io::Result<Arc<[Child]>> {
+            unasked()
+        }
+        fn file(&self, _: FileId) -> io::Result<Option<FileNode>> {
+            unasked()
+        }
+        fn open(&self, _: BlobNo) -> io::Result<File> {
+            unasked()
+        }
+        fn totals(&self) -> io::Result<Totals> {
+            unasked()
+        }
+    }
+
+    /// A first request (opcode 26, number 1) of a kernel that speaks version `major`.`minor`.
+    fn request(major: u32, minor: u32) -> Vec<u8> {
+        let mut fields = vec![104_u32, 26, 1, 0, 0, 0, 0, 0, 0, 0, major, minor, 128 << 10, u32::MAX];
+        fields.resize(26, 0);
+        fields.iter().flat_map(|field| field.to_ne_bytes()).collect()
+    }
+
+    fn handshake(request: &[u8]) -> io::Result<Vec<u8>> {
+        let options = Options::new("state", 0);
+        let hidden = HiddenNames::new([0; SECRET_BYTES]);
+        let filesystem = Filesystem::new(Arc::new(NoTree), hidden, &options);
+        answered(Adapter(Arc::new(filesystem)), request, &options).map(|(_, reply)| reply)
+    }
+
+    #[test]
+    fn the_same_offer_gets_the_same_reply() {
+        let reply = handshake(&request(7, 45)).unwrap();
+        assert_eq!(reply[8..16], [1, 0, 0, 0, 0, 0, 0, 0], "of the request's number");
+        assert_eq!(reply[4..8], [0; 4], "no error");
+        assert_eq!(handshake(&request(7, 45)).unwrap(), reply);
+        assert_ne!(handshake(&request(7, 32)).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_handshake_that_fails_does_not_wait() {
+        for bad in [request(8, 0), request(7, 31), request(6, 0), vec![0; 10], Vec::new()] {
+            assert!(handshake(&bad).is_err(), "{} bytes", bad.len());
+        }
+    }
+}

@@ -5,6 +5,12 @@
 //! request hang.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands, in its helpers too")]
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "the process that is killed is started, told where to mount, and says what it does"
+)]
 
 #[expect(dead_code, reason = "what only the other tests need")]
 mod common;
@@ -32,7 +38,7 @@ use tempfile::TempDir;
 const PLACE: &str = "MIRRORCTL_TEST_ADOPT_PLACE";
 
 /// Longer than anything here takes on a machine that is busy with other things.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// How long an answer that never comes is waited for.
 const SHORT: Duration = Duration::from_secs(2);
