@@ -43,6 +43,7 @@ mod handed;
 pub mod ino;
 mod kernel;
 pub mod links;
+mod mount_error;
 mod mount_table;
 mod reconcile;
 mod record;
@@ -56,8 +57,9 @@ use std::num::NonZeroUsize;
 
 pub use adopt::{AdoptError, adopt};
 pub use error::FsError;
+pub use mount_error::MountError;
 pub use mount_table::{Existing, FILE_SYSTEM_TYPE, existing, resolve};
-pub use session::{Held, MountError, Session, Unmounter, detach, mount};
+pub use session::{Held, Session, Unmounter, detach, mount};
 pub use tree::Tree;
 
 /// How to mount.

@@ -1,6 +1,6 @@
 //! The life of a mount: checks, mounting, serving threads, readiness, unmounting.
 //!
-//! Owns [`mount`], [`Session`] and what can go wrong before there is one. It knows nothing of what is shown. Serving a
+//! Owns [`mount`] and [`Session`]. It knows nothing of what is shown. Serving a
 //! mount that an earlier process made is `adopt`'s.
 //!
 //! Two descriptors must not keep a mount alive that everybody else has left. The root's is of a nameless second mount
@@ -8,8 +8,7 @@
 //! mounts and lets go of it when the mount has left the table. When its last user has left, the kernel ends the
 //! connection, the serving threads return, and [`Session::wait`] with them.
 
-use std::ffi::{CString, OsString};
-use std::fmt;
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeReader, Read as _, Seek as _};
 use std::num::NonZeroUsize;
@@ -27,6 +26,7 @@ use crate::cache::lock;
 use crate::filesystem::{Filesystem, HiddenNames, SECRET_BYTES};
 use crate::ino::ROOT;
 use crate::kernel::Kernel;
+use crate::mount_error::MountError;
 use crate::mount_table::{self, FILE_SYSTEM_TYPE};
 use crate::reconcile::reconcile;
 use crate::record::{Begun, Record};
@@ -35,166 +35,13 @@ use crate::transport;
 use crate::tree::{BlobNo, Tree};
 
 /// The kernel's end of a mount of this kind.
-const DEVICE: &str = "/dev/fuse";
+pub(crate) const DEVICE: &str = "/dev/fuse";
 
 /// Descriptors left to everything but open blobs: the tree's own files, sockets, the serving threads.
 const DESCRIPTORS_LEFT: u64 = 128;
 
 /// Fewest open blobs that are of use.
 const LEAST_OPEN_BLOBS: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
-
-/// Why there is no mount.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum MountError {
-    /// The mount point does not exist.
-    Missing {
-        /// Where.
-        mountpoint: PathBuf,
-    },
-    /// The mount point is no directory.
-    NotADirectory {
-        /// Where.
-        mountpoint: PathBuf,
-    },
-    /// The mount point has files of its own, which the mount would hide.
-    NotEmpty {
-        /// Where.
-        mountpoint: PathBuf,
-    },
-    /// A mount of this program's stands there already.
-    AlreadyServed {
-        /// Where.
-        mountpoint: PathBuf,
-        /// What it shows.
-        fsname: OsString,
-    },
-    /// A mount of this program's stands there whose process has gone: [`detach`] it first.
-    Dead {
-        /// Where.
-        mountpoint: PathBuf,
-        /// What it showed.
-        fsname: OsString,
-    },
-    /// Something else is mounted there.
-    Foreign {
-        /// Where.
-        mountpoint: PathBuf,
-        /// Its file system type.
-        kind: String,
-        /// What it is.
-        fsname: OsString,
-    },
-    /// The mount point cannot be looked at.
-    Inspect {
-        /// Where.
-        mountpoint: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The kernel's device for such mounts cannot be opened.
-    Device {
-        /// Why.
-        source: io::Error,
-    },
-    /// The kernel refused to mount.
-    Refused {
-        /// Where.
-        mountpoint: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The mount was made but does not answer.
-    NotReady {
-        /// Where.
-        mountpoint: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Something a mount needs from the system is not to be had.
-    System {
-        /// What.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl fmt::Display for MountError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { mountpoint } => write!(f, "the mount point {} does not exist", mountpoint.display()),
-            Self::NotADirectory { mountpoint } => {
-                write!(f, "the mount point {} is not a directory", mountpoint.display())
-            }
-            Self::NotEmpty { mountpoint } => {
-                write!(
-                    f,
-                    "the mount point {} is not empty: a mount would hide what is in it",
-                    mountpoint.display()
-                )
-            }
-            Self::AlreadyServed { mountpoint, fsname } => {
-                write!(f, "{} already shows {}", mountpoint.display(), fsname.display())
-            }
-            Self::Dead { mountpoint, fsname } => {
-                write!(
-                    f,
-                    "{} is a dead mount of {}: its process has gone",
-                    mountpoint.display(),
-                    fsname.display()
-                )
-            }
-            Self::Foreign {
-                mountpoint,
-                kind,
-                fsname,
-            } => {
-                write!(
-                    f,
-                    "{} is already the mount point of {} ({kind})",
-                    mountpoint.display(),
-                    fsname.display()
-                )
-            }
-            Self::Inspect { mountpoint, .. } => write!(f, "cannot look at the mount point {}", mountpoint.display()),
-            Self::Device { .. } => {
-                write!(
-                    f,
-                    "cannot open {DEVICE}: it needs the kernel's fuse module and the right to use it"
-                )
-            }
-            Self::Refused { mountpoint, source } if source.kind() == io::ErrorKind::PermissionDenied => {
-                write!(
-                    f,
-                    "the kernel refused to mount at {}: mounting needs root",
-                    mountpoint.display()
-                )
-            }
-            Self::Refused { mountpoint, .. } => write!(f, "the kernel refused to mount at {}", mountpoint.display()),
-            Self::NotReady { mountpoint, .. } => write!(f, "the mount at {} does not answer", mountpoint.display()),
-            Self::System { what, .. } => write!(f, "cannot {what}"),
-        }
-    }
-}
-
-impl std::error::Error for MountError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Inspect { source, .. }
-            | Self::Device { source }
-            | Self::Refused { source, .. }
-            | Self::NotReady { source, .. }
-            | Self::System { source, .. } => Some(source),
-            Self::Missing { .. }
-            | Self::NotADirectory { .. }
-            | Self::NotEmpty { .. }
-            | Self::AlreadyServed { .. }
-            | Self::Dead { .. }
-            | Self::Foreign { .. } => None,
-        }
-    }
-}
 
 /// A mount being served. Dropping it unmounts.
 #[derive(Debug)]
