@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use crate::catalog::{
-    Act, Catalog, CatalogError, CatalogReader, Foreseen, MoveRecord, Moved, PointerTarget, ReleaseFacts, RequestedMove,
+    Act, Catalog, CatalogError, CatalogReader, Foreseen, Lacking, MoveRecord, Moved, PointerTarget, ReleaseFacts,
+    RequestedMove,
 };
 use crate::control::{self, ControlError, LiveMount, Request};
 use crate::model::{Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Suite, Timestamp};
@@ -120,6 +121,18 @@ pub fn promote_tested(
         wish.terms.must_have_passed = true;
     }
     move_pointers(catalog, &wishes, by.act("promote"))
+}
+
+/// What each snapshot of `aims` lacks for [`promote_tested`] to take all of them; `None` for nothing.
+///
+/// # Errors
+/// When there is no such snapshot, or the catalog cannot be read.
+pub fn lacking(reader: &CatalogReader, aims: &[(Mover, SnapshotName)]) -> Result<Vec<Option<Lacking>>, CatalogError> {
+    let mut wishes = named(&Pointer::Current, aims);
+    for wish in &mut wishes {
+        wish.expect = None;
+    }
+    reader.lacking(&wishes)
 }
 
 /// What a rollback would do, which is all that it does.

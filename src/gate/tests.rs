@@ -481,11 +481,13 @@ fn dependencies_that_production_satisfies_must_stay_so_companions_included() {
     house.record("base", &one, 0, &[Pointer::Current]);
     house.record("apps", &old, 0, &[Pointer::Current]);
     let snapshot = house.record("apps", &new, 0, &[Pointer::Staging]);
-    let companion = |pointer: Pointer| Companion {
-        mirror: "base".parse().expect("valid"),
-        pointer,
-    };
-    let judged = |house: &House, companions: Vec<Companion>| {
+    let companion = |pointer: Pointer| ("base", pointer);
+    let judged = |house: &House, companions: Vec<(&str, Pointer)>| {
+        let at = |(mirror, pointer): &(&str, Pointer)| {
+            let mirror = mirror.parse().expect("valid");
+            Companion::at(house.catalog.reader(), &mirror, pointer).expect("reads")
+        };
+        let companions: Vec<Companion> = companions.iter().map(at).collect();
         let report = house.check(&snapshot, |subject| subject.companions = companions);
         let check = named(&report, "installability").clone();
         (check.outcome, check.details)
@@ -514,9 +516,6 @@ fn dependencies_that_production_satisfies_must_stay_so_companions_included() {
         judged(&house, vec![companion(Pointer::Staging)]),
         (Outcome::Passed, Vec::new())
     );
-    let unknown = Companion {
-        mirror: "never-synced".parse().expect("valid"),
-        pointer: Pointer::Current,
-    };
+    let unknown = ("never-synced", Pointer::Current);
     assert_eq!(judged(&house, vec![unknown]).0, Outcome::Passed);
 }
