@@ -25,6 +25,7 @@ use crate::model::{MirrorId, Percent, Pointer, Suite, Timestamp};
 use crate::signature::Keyring;
 use indices::Packages;
 use installable::{Archive, Comparison};
+use report::Problems;
 use tree::Tree;
 
 /// A snapshot, and by what it is judged.
@@ -164,48 +165,70 @@ fn installability(
     if production.seq == subject.snapshot.seq && subject.companions.iter().all(Companion::is_as_in_production) {
         return Ok(Check::skipped(name, "it is what production has"));
     }
-    let now = archives(reader, blobs, packages, subject, |companion| &companion.there)?;
+    let mut unreadable = Problems::default();
+    let now = archives(
+        (reader, blobs),
+        packages,
+        subject,
+        |companion| &companion.there,
+        &mut unreadable,
+    )?;
     let broken = now.each_ref().map(Archive::broken);
     let mut comparisons = Vec::new();
     if broken.iter().any(|broken| !broken.is_empty()) {
         // Most snapshots are no worse than production: it is looked at only if need be.
         let mirror = reader.mirror(subject.mirror)?;
-        let before = packages_of(reader, blobs, (mirror, production.seq))?;
-        let before = archives(reader, blobs, before, subject, |companion| &companion.production)?;
+        let of = (subject.mirror, (mirror, production.seq));
+        let before = packages_of((reader, blobs), of, &mut unreadable)?;
+        let before = archives(
+            (reader, blobs),
+            before,
+            subject,
+            |companion| &companion.production,
+            &mut unreadable,
+        )?;
         for ((now, broken), before) in now.iter().zip(broken).zip(&before) {
             comparisons.push(Comparison::of(now, broken, before));
         }
+    }
+    if unreadable.count() > 0 {
+        let text = "what the snapshot is compared with cannot be read";
+        return Ok(Check::of(name, text, unreadable));
     }
     Ok(Comparison::check(comparisons))
 }
 
 /// `own` packages with those that companions have `at` some place: the ordinary ones, and those of the installer.
 fn archives(
-    reader: &CatalogReader,
-    blobs: &BlobStore,
+    (reader, blobs): (&CatalogReader, &BlobStore),
     own: Packages,
     subject: &Subject<'_>,
     at: impl Fn(&Companion) -> &Option<MoveRecord>,
+    unreadable: &mut Problems,
 ) -> Result<[Archive; 2], CatalogError> {
     let mut archives = [own.binaries, own.of_installer].map(Archive::new);
     for companion in &subject.companions {
         let Some(there) = at(companion) else { continue };
         let mirror = reader.mirror(&companion.mirror)?;
-        let found = packages_of(reader, blobs, (mirror, there.seq))?;
+        let of = (&companion.mirror, (mirror, there.seq));
+        let found = packages_of((reader, blobs), of, unreadable)?;
         archives[0].packages.extend(found.binaries);
         archives[1].packages.extend(found.of_installer);
     }
     Ok(archives)
 }
 
+/// The packages of a listing of the mirror `id`; what of it cannot be read is added to `unreadable`.
 fn packages_of(
-    reader: &CatalogReader,
-    blobs: &BlobStore,
-    (mirror, seq): (MirrorRow, Seq),
+    (reader, blobs): (&CatalogReader, &BlobStore),
+    (id, (mirror, seq)): (&MirrorId, (MirrorRow, Seq)),
+    unreadable: &mut Problems,
 ) -> Result<Packages, CatalogError> {
     let tree = Tree::of(reader, blobs, (mirror, seq))?;
     let releases = releases::read(&tree, &suites(reader, (mirror, seq))?);
-    Ok(indices::packages(&releases, &tree))
+    Ok(indices::packages(&releases, &tree, |what| {
+        unreadable.add(format!("{id}: {what}"));
+    }))
 }
 
 #[cfg(test)]

@@ -519,3 +519,33 @@ fn dependencies_that_production_satisfies_must_stay_so_companions_included() {
     let unknown = ("never-synced", Pointer::Current);
     assert_eq!(judged(&house, vec![unknown]).0, Outcome::Passed);
 }
+
+#[test]
+fn an_index_to_compare_with_that_cannot_be_read_fails_by_name() {
+    let mut house = House::new();
+    let lib = |version: &str| SuiteSpec::new(SUITE).package("main", Deb::new("lib", version, "amd64"));
+    let app = |needs: &str| SuiteSpec::new(SUITE).package("main", Deb::new("app", "1", "amd64").depends(needs));
+    let base = files(house.archive("l1", lib("1")).root());
+    let old = files(house.archive("a1", app("lib (>= 1)")).root());
+    let new = files(house.archive("a2", app("lib (>= 2)")).root());
+    house.record("base", &base, 0, &[Pointer::Current]);
+    house.record("apps", &old, 0, &[Pointer::Current]);
+    let snapshot = house.record("apps", &new, 0, &[Pointer::Staging]);
+    let judged = |house: &House| {
+        let mirror = "base".parse().expect("valid");
+        let companion = Companion::at(house.catalog.reader(), &mirror, &Pointer::Current).expect("reads");
+        let report = house.check(&snapshot, |subject| subject.companions = vec![companion]);
+        let check = named(&report, "installability").clone();
+        assert_eq!(check.outcome, Outcome::Failed);
+        check.details
+    };
+    assert!(judged(&house)[0].starts_with("app 1 on amd64: needs"));
+    for (mirror, files) in [("apps", &old), ("base", &base)] {
+        for (_, bytes) in files.iter().filter(|(path, _)| path.starts_with(INDEX)) {
+            fs::remove_file(house.blob(bytes)).expect("removes");
+        }
+        let details = judged(&house);
+        let told = format!("{mirror}: {INDEX}");
+        assert!(details.iter().any(|detail| detail.starts_with(&told)), "{details:?}");
+    }
+}
