@@ -213,7 +213,7 @@ pub fn plan_rollback(
     Ok(plan)
 }
 
-/// Whether the pointer has led to the target before: what clients have lived with needs no test now, when production is to
+/// Whether the pointer has led to the target before, and no rule had to be overridden for that: what clients have lived with needs no test now, when production is to
 /// be saved.
 fn was_there(reader: &CatalogReader, wish: &RequestedMove) -> Result<bool, CatalogError> {
     let PointerTarget::Snapshot(name) = &wish.target else {
@@ -222,7 +222,8 @@ fn was_there(reader: &CatalogReader, wish: &RequestedMove) -> Result<bool, Catal
     let mirror = reader.mirror(&wish.mirror)?;
     let snapshot = reader.snapshot_named(mirror, name)?;
     let moves = reader.history(mirror)?;
-    let leads_there = |moved: &MoveRecord| moved.pointer == wish.pointer && Some(moved.snapshot_row) == snapshot;
+    let leads_there =
+        |moved: &MoveRecord| moved.pointer == wish.pointer && Some(moved.snapshot_row) == snapshot && !moved.forced;
     Ok(moves.iter().any(leads_there))
 }
 

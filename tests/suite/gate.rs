@@ -116,6 +116,10 @@ fn production_moves_to_what_has_passed_or_by_force() {
     // What clients have had needs no test to come back, whatever became of it since.
     site.run("snapshot rollback debian").success();
     site.run("snapshot rollback debian").code(4);
+    // Unless it was only ever there by force.
+    let forced = site.pointer("debian", "staging").expect("is staged");
+    let refused = site.run(&format!("snapshot rollback debian --to {forced}")).code(4);
+    assert!(refused.stderr.contains("has failed its checks"), "{refused}");
     let promoted = |forced| ("current".to_owned(), "promote".to_owned(), forced);
     assert_eq!(moves, [promoted(true), promoted(false)]);
 }
