@@ -466,6 +466,19 @@ fn hooks_are_told_what_has_happened() {
 }
 
 #[test]
+fn a_sync_that_cannot_begin_is_told_once() {
+    let site = Site::small();
+    let told = Told::new(&site);
+    configure(&site, &[("hooks", "on_failure", &told.hook())]);
+    site.sync();
+    fs::write(site.env.state_dir().join("catalog.db"), "no catalog").expect("writes");
+    site.run("sync").code(1);
+    let events = told.events();
+    assert_eq!(names(&events), ["on_failure"]);
+    assert_eq!(events[0]["mirrors"][0]["mirror"], "debian");
+}
+
+#[test]
 fn mirrors_that_move_together_make_one_event_for_each_list_of_hooks() {
     let site = Site::small();
     let told = Told::new(&site);
