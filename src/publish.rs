@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use crate::catalog::{
-    Act, Catalog, CatalogError, CatalogReader, Foreseen, MoveRecord, Moved, PointerTarget, ReleaseFacts, RequestedMove,
+    Act, Catalog, CatalogError, CatalogReader, Foreseen, Lacking, MoveRecord, Moved, PointerTarget, ReleaseFacts,
+    RequestedMove,
 };
 use crate::control::{self, ControlError, LiveMount, Request};
 use crate::model::{Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Suite, Timestamp};
@@ -122,6 +123,18 @@ pub fn promote_tested(
     move_pointers(catalog, &wishes, by.act("promote"))
 }
 
+/// What each snapshot of `aims` lacks for [`promote_tested`] to take all of them; `None` for nothing.
+///
+/// # Errors
+/// When there is no such snapshot, or the catalog cannot be read.
+pub fn lacking(reader: &CatalogReader, aims: &[(Mover, SnapshotName)]) -> Result<Vec<Option<Lacking>>, CatalogError> {
+    let mut wishes = named(&Pointer::Current, aims);
+    for wish in &mut wishes {
+        wish.expect = None;
+    }
+    reader.lacking(&wishes)
+}
+
 /// What a rollback would do, which is all that it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollback {
@@ -200,7 +213,7 @@ pub fn plan_rollback(
     Ok(plan)
 }
 
-/// Whether the pointer has led to the target before: what clients have lived with needs no test now, when production is to
+/// Whether the pointer has led to the target before, and no rule had to be overridden for that: what clients have lived with needs no test now, when production is to
 /// be saved.
 fn was_there(reader: &CatalogReader, wish: &RequestedMove) -> Result<bool, CatalogError> {
     let PointerTarget::Snapshot(name) = &wish.target else {
@@ -209,7 +222,8 @@ fn was_there(reader: &CatalogReader, wish: &RequestedMove) -> Result<bool, Catal
     let mirror = reader.mirror(&wish.mirror)?;
     let snapshot = reader.snapshot_named(mirror, name)?;
     let moves = reader.history(mirror)?;
-    let leads_there = |moved: &MoveRecord| moved.pointer == wish.pointer && Some(moved.snapshot_row) == snapshot;
+    let leads_there =
+        |moved: &MoveRecord| moved.pointer == wish.pointer && Some(moved.snapshot_row) == snapshot && !moved.forced;
     Ok(moves.iter().any(leads_there))
 }
 

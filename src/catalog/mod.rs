@@ -28,6 +28,7 @@ mod remarks;
 mod schema;
 mod snapshots;
 mod sql_types;
+mod standing;
 mod sys;
 mod test_runs;
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub use releases::{ReleaseFacts, Source, SyncedState};
 pub use schema::BackUpError;
 pub use snapshots::SnapshotRecord;
 pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
+pub use standing::Lacking;
 pub use test_runs::TestRun;
 pub use tree::{FileRow, TreeNode};
 pub use wishes::Foreseen;
@@ -230,14 +232,14 @@ pub enum CatalogError {
         pointer: Pointer,
     },
     /// The snapshot must pass its checks before a pointer moves to it.
-    #[error("snapshot {name} of {mirror} {}", if *failed { "has failed its checks" } else { "has not been checked" })]
+    #[error("snapshot {name} of {mirror} {why}")]
     Untested {
         /// The mirror.
         mirror: MirrorId,
         /// The snapshot.
         name: SnapshotName,
-        /// Whether its checks were run.
-        failed: bool,
+        /// What it lacks.
+        why: Lacking,
     },
     /// A generated name and all its numbered forms are taken.
     #[error("no free snapshot name like {name} is left")]

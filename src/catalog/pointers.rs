@@ -7,6 +7,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::sql_types::Sql;
+use super::standing::Production;
 use super::{Catalog, CatalogError, CatalogReader, MirrorRow, MoveRow, Seq, SnapshotRow, snapshots, wishes};
 use crate::model::{Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Timestamp};
 
@@ -42,7 +43,7 @@ pub struct MoveRecord {
     pub message: Option<String>,
     /// Whether a rule was against it.
     pub forced: bool,
-    /// Whether the snapshot had passed its checks; `None` where they had not been run.
+    /// Whether the snapshot had passed its checks; `None` where no test of it counted.
     pub passed: Option<bool>,
     /// What of the publications before stays reachable from this move on.
     pub lending: Lending,
@@ -151,6 +152,7 @@ impl Catalog {
     pub fn move_pointers(&mut self, wishes: &[RequestedMove], act: Act<'_>) -> Result<Vec<Moved>, CatalogError> {
         self.write(|transaction| {
             let mut append = Appender::begin(transaction, act);
+            append.production = Production::after(transaction, wishes);
             wishes.iter().map(|wish| append.fulfil(wish)).collect()
         })
     }
@@ -178,6 +180,7 @@ pub(super) struct Appender<'a> {
     transaction: &'a Transaction<'a>,
     act: Act<'a>,
     act_row: Option<MoveRow>,
+    production: Production,
 }
 
 impl<'a> Appender<'a> {
@@ -186,6 +189,7 @@ impl<'a> Appender<'a> {
             transaction,
             act,
             act_row: None,
+            production: Production::default(),
         }
     }
 
@@ -213,7 +217,8 @@ impl<'a> Appender<'a> {
                 before,
             });
         }
-        let verdict = wishes::judge(self.transaction, (mirror, id), target, terms.must_have_passed, self.act)?;
+        let must_have_passed = (terms.must_have_passed, &self.production);
+        let verdict = wishes::judge(self.transaction, (mirror, id), target, must_have_passed, self.act)?;
         if verdict.held {
             let end = "UPDATE listing SET held_against = NULL WHERE mirror_id = ? AND seq = ?";
             self.transaction.execute(end, params![mirror, target.seq])?;

@@ -230,15 +230,6 @@ pub(super) fn of_row(connection: &rusqlite::Connection, row: SnapshotRow) -> Res
     Ok(found.optional()?)
 }
 
-/// Whether the newest run of a snapshot's checks passed; `None` when there was none.
-pub(super) fn has_passed(connection: &rusqlite::Connection, row: SnapshotRow) -> Result<Option<bool>, CatalogError> {
-    let sql = "SELECT passed FROM test_run WHERE snapshot_id = ? ORDER BY id DESC LIMIT 1";
-    Ok(connection
-        .prepare_cached(sql)?
-        .query_row([row], |found| found.get(0))
-        .optional()?)
-}
-
 pub(super) fn insert(
     transaction: &Transaction<'_>,
     mirror: MirrorRow,

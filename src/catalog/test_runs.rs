@@ -1,12 +1,12 @@
 //! What became of tests of snapshots.
 //!
-//! Owns table `test_run`. The newest run of a snapshot is the one that counts; what is tested, and whether that passed,
-//! others decide.
+//! Owns tables `test_run` and `test_company`. The newest run of a snapshot is the one that counts, in the company that
+//! `standing` asks for; what is tested, and whether that passed, others decide.
 
 use rusqlite::{OptionalExtension as _, params};
 
 use super::sql_types::Sql;
-use super::{Catalog, CatalogError, CatalogReader, SnapshotRow};
+use super::{Catalog, CatalogError, CatalogReader, SnapshotRow, standing};
 use crate::model::{MirrorId, SnapshotName, Timestamp};
 
 /// A run of the checks on a snapshot.
@@ -22,6 +22,8 @@ pub struct TestRun {
     pub passed: bool,
     /// What each check found, as JSON.
     pub report: String,
+    /// The companions, sorted by their names, and the snapshot of each that was there; `None` for nothing.
+    pub company: Vec<(MirrorId, Option<SnapshotRow>)>,
 }
 
 impl CatalogReader {
@@ -31,20 +33,26 @@ impl CatalogReader {
     /// When the catalog cannot be read.
     pub fn last_test(&self, snapshot: SnapshotRow) -> Result<Option<TestRun>, CatalogError> {
         let mut query = self.connection.prepare_cached(
-            "SELECT started_at, ended_at, actor, passed, report FROM test_run
+            "SELECT started_at, ended_at, actor, passed, report, id FROM test_run
              WHERE snapshot_id = ? ORDER BY id DESC LIMIT 1",
         )?;
         let run = query.query_row([snapshot], |row| {
             let (Sql(started_at), Sql(ended_at)) = (row.get(0)?, row.get(1)?);
-            Ok(TestRun {
+            let run = TestRun {
                 started_at,
                 ended_at,
                 actor: row.get(2)?,
                 passed: row.get(3)?,
                 report: row.get(4)?,
-            })
+                company: Vec::new(),
+            };
+            Ok((run, row.get(5)?))
         });
-        Ok(run.optional()?)
+        let Some((mut run, id)) = run.optional()? else {
+            return Ok(None);
+        };
+        run.company = standing::company(&self.connection, id)?;
+        Ok(Some(run))
     }
 }
 
@@ -79,6 +87,12 @@ impl Catalog {
                     run.report
                 ],
             )?;
+            let id = transaction.last_insert_rowid();
+            let insert = "INSERT INTO test_company (run_id, companion, snapshot_id) VALUES (?, ?, ?)";
+            let mut insert = transaction.prepare_cached(insert)?;
+            for (companion, snapshot) in &run.company {
+                insert.execute(params![id, Sql(companion), snapshot])?;
+            }
             Ok(())
         })
     }
@@ -87,7 +101,7 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{House, act, at, listing, mirror_id, snapshot_name};
-    use super::super::{PointerTarget, RequestedMove};
+    use super::super::{Lacking, PointerTarget, RequestedMove};
     use super::*;
     use crate::model::{MoveTerms, Pointer};
 
@@ -98,6 +112,7 @@ mod tests {
             actor: "tester".to_owned(),
             passed,
             report: format!("{{\"n\":{time}}}"),
+            company: Vec::new(),
         }
     }
 
@@ -139,7 +154,13 @@ mod tests {
         assert_eq!(house.catalog.reader().last_test(snapshot).expect("reads"), None);
         let untested = publish(&mut house, false);
         assert!(
-            matches!(untested, Err(CatalogError::Untested { failed: false, .. })),
+            matches!(
+                untested,
+                Err(CatalogError::Untested {
+                    why: Lacking::Untested,
+                    ..
+                })
+            ),
             "{untested:?}"
         );
 
@@ -152,7 +173,13 @@ mod tests {
         );
         let failed = publish(&mut house, false);
         assert!(
-            matches!(failed, Err(CatalogError::Untested { failed: true, .. })),
+            matches!(
+                failed,
+                Err(CatalogError::Untested {
+                    why: Lacking::Failed,
+                    ..
+                })
+            ),
             "{failed:?}"
         );
         record(&mut house, &run(true, 3)).expect("records");

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::pointers::{MoveRecord, PointerTarget, RequestedMove, moves_of, newest};
 use super::snapshots::{self, Target};
+use super::standing::{self, Lacking, Production};
 use super::{Act, CatalogError, CatalogReader, MirrorRow, Seq, generations, tree};
 use crate::model::{MirrorId, Pointer, SnapshotName};
 
@@ -26,12 +27,13 @@ pub struct Foreseen {
 }
 
 impl CatalogReader {
-    /// What each of `wishes` would come to if `act` fulfilled it alone.
+    /// What each of `wishes` would come to if `act` fulfilled all of them.
     ///
     /// # Errors
     /// Those with which the act would fail.
     pub fn foresee(&self, wishes: &[RequestedMove], act: Act<'_>) -> Result<Vec<Foreseen>, CatalogError> {
         let connection = &self.connection;
+        let production = Production::after(connection, wishes);
         wishes
             .iter()
             .map(|wish| {
@@ -43,7 +45,7 @@ impl CatalogReader {
                         connection,
                         (mirror, &wish.mirror),
                         &target,
-                        wish.terms.must_have_passed,
+                        (wish.terms.must_have_passed, &production),
                         act,
                     )?;
                 }
@@ -130,7 +132,7 @@ fn previous(connection: &Connection, mirror: MirrorRow, wish: &RequestedMove) ->
 pub(super) struct Verdict {
     /// Whether the target is held, which a move ends.
     pub(super) held: bool,
-    /// Whether it had passed its checks; `None` where they had not been run.
+    /// Whether it had passed its checks; `None` where no test of it counts.
     pub(super) passed: Option<bool>,
     /// Whether a rule was against it.
     pub(super) forced: bool,
@@ -141,7 +143,7 @@ pub(super) fn judge(
     connection: &Connection,
     (row, mirror): (MirrorRow, &MirrorId),
     target: &Target,
-    must_have_passed: bool,
+    (must_have_passed, production): (bool, &Production),
     act: Act<'_>,
 ) -> Result<Verdict, CatalogError> {
     let held = snapshots::held(connection, row, target.seq)?;
@@ -152,19 +154,25 @@ pub(super) fn judge(
             shrink,
         });
     }
-    let passed = snapshots::has_passed(connection, target.row)?;
-    let lacking = must_have_passed && passed != Some(true);
-    if lacking && !act.force {
+    let lacking = standing::lacking(connection, target, production)?;
+    let passed = match &lacking {
+        None => Some(true),
+        Some(Lacking::Failed) => Some(false),
+        Some(Lacking::Untested | Lacking::Company { .. }) => None,
+    };
+    let lacking = lacking.filter(|_| must_have_passed);
+    let forced = held.is_some() || lacking.is_some();
+    if let Some(why) = lacking.filter(|_| !act.force) {
         return Err(CatalogError::Untested {
             mirror: mirror.clone(),
             name: target.name.clone(),
-            failed: passed.is_some(),
+            why,
         });
     }
     Ok(Verdict {
         held: held.is_some(),
         passed,
-        forced: held.is_some() || lacking,
+        forced,
     })
 }
 

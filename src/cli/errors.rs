@@ -8,7 +8,7 @@ use mirrorctl_mount::MountError;
 use super::failure::{Failure, Kind};
 use super::text::size;
 use crate::blobs::BlobError;
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, Lacking};
 use crate::compare::CompareError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
@@ -69,9 +69,17 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::NoPrevious { mirror, .. } => told(Kind::Refused, error).hint(format!(
             "name the snapshot with --to; mirrorctl snapshot list {mirror} shows what there is"
         )),
-        CatalogError::Untested { mirror, name, .. } => told(Kind::Refused, error).hint(format!(
-            "run mirrorctl snapshot test {mirror} {name}; --force moves there all the same, and history shows it"
-        )),
+        CatalogError::Untested { mirror, name, why } => {
+            let together = match why {
+                Lacking::Company { companion, .. } => {
+                    format!(", or move both in one step, as with mirrorctl snapshot promote {mirror} {companion}")
+                }
+                Lacking::Untested | Lacking::Failed => String::new(),
+            };
+            told(Kind::Refused, error).hint(format!(
+                "run mirrorctl snapshot test {mirror} {name}{together}; --force moves there all the same, and history shows it"
+            ))
+        }
         CatalogError::Overtaken(_) => told(Kind::Busy, error).hint("run the command again"),
         CatalogError::Newer { .. } => told(Kind::Failed, error).hint("use the newer mirrorctl that wrote it"),
         CatalogError::CommitUnknown(_) => {

@@ -146,16 +146,22 @@ fn listing(there: u64, not_there: HashSet<Box<str>>, left_out: u64, strange: Pro
     Check::of("listing", text, problems)
 }
 
-/// The packages of a snapshot that was checked before, or need not be. What cannot be read counts as not there.
-pub(super) fn packages(releases: &[SuiteRelease], tree: &Tree<'_>) -> Packages {
+/// The packages of a snapshot that another is compared with. What cannot be read is told to `unreadable`.
+pub(super) fn packages(releases: &[SuiteRelease], tree: &Tree<'_>, mut unreadable: impl FnMut(String)) -> Packages {
     let mut packages = Packages::default();
     for suite in releases {
-        let Ok(release) = suite.release.as_ref() else { continue };
+        let release = match suite.release.as_ref() {
+            Ok(release) => release,
+            Err(why) => {
+                unreadable(format!("the Release file of {} cannot be read: {why}", suite.suite));
+                continue;
+            }
+        };
         for index in indices(tree, &suite.suite, &release.files) {
             if matches!(index.lists, Lists::Binaries { .. })
                 && let Err(why) = index.read_binaries(tree, &mut packages, |_| ())
             {
-                tracing::warn!("{} cannot be read: {why}", index.plain);
+                unreadable(format!("{} cannot be read: {why}", index.forms[0].path));
             }
         }
     }

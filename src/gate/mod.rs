@@ -20,11 +20,12 @@ pub use commands::Commands;
 pub use report::{Check, Outcome, Report};
 
 use crate::blobs::BlobStore;
-use crate::catalog::{CatalogError, CatalogReader, MirrorRow, Seq, SnapshotRecord};
+use crate::catalog::{CatalogError, CatalogReader, MirrorRow, MoveRecord, Seq, SnapshotRecord};
 use crate::model::{MirrorId, Percent, Pointer, Suite, Timestamp};
 use crate::signature::Keyring;
 use indices::Packages;
 use installable::{Archive, Comparison};
+use report::Problems;
 use tree::Tree;
 
 /// A snapshot, and by what it is judged.
@@ -68,21 +69,42 @@ pub struct Rules {
     pub min_validity: Duration,
 }
 
-/// A mirror that clients use together with another.
+/// A mirror that clients use together with another, and what there is of it: the same for a whole test, wherever its
+/// pointers go meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Companion {
     /// The mirror.
     pub mirror: MirrorId,
-    /// Where its packages are read, when the snapshot is looked at; production's are those of production.
-    pub pointer: Pointer,
+    /// What the snapshot is looked at with: nothing before the mirror was ever published.
+    pub there: Option<MoveRecord>,
+    /// What production is looked at with.
+    pub production: Option<MoveRecord>,
 }
 
 impl Companion {
-    fn in_production(&self) -> Self {
-        Self {
-            mirror: self.mirror.clone(),
-            pointer: Pointer::Current,
-        }
+    /// The companion as `pointer` shows it, or as production does, where that leads nowhere.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn at(reader: &CatalogReader, mirror: &MirrorId, pointer: &Pointer) -> Result<Self, CatalogError> {
+        let mut companion = Self {
+            mirror: mirror.clone(),
+            there: None,
+            production: None,
+        };
+        let row = match reader.mirror(mirror) {
+            Err(CatalogError::UnknownMirror(_)) => return Ok(companion),
+            found => found?,
+        };
+        companion.production = reader.pointer(row, &Pointer::Current)?;
+        let there = reader.pointer(row, pointer)?;
+        companion.there = there.or_else(|| companion.production.clone());
+        Ok(companion)
+    }
+
+    fn is_as_in_production(&self) -> bool {
+        let seq = |there: &Option<MoveRecord>| there.as_ref().map(|there| there.seq);
+        seq(&self.there) == seq(&self.production)
     }
 }
 
@@ -140,69 +162,73 @@ fn installability(
     let Some(production) = subject.production else {
         return Ok(Check::skipped(name, "nothing is in production to compare with"));
     };
-    let of_production: Vec<Companion> = subject.companions.iter().map(Companion::in_production).collect();
-    if production.seq == subject.snapshot.seq && of_production == subject.companions {
+    if production.seq == subject.snapshot.seq && subject.companions.iter().all(Companion::is_as_in_production) {
         return Ok(Check::skipped(name, "it is what production has"));
     }
-    let now = archives(reader, blobs, packages, &subject.companions)?;
+    let mut unreadable = Problems::default();
+    let now = archives(
+        (reader, blobs),
+        packages,
+        subject,
+        |companion| &companion.there,
+        &mut unreadable,
+    )?;
     let broken = now.each_ref().map(Archive::broken);
     let mut comparisons = Vec::new();
     if broken.iter().any(|broken| !broken.is_empty()) {
         // Most snapshots are no worse than production: it is looked at only if need be.
         let mirror = reader.mirror(subject.mirror)?;
-        let before = packages_of(reader, blobs, (mirror, production.seq))?;
-        let before = archives(reader, blobs, before, &of_production)?;
+        let of = (subject.mirror, (mirror, production.seq));
+        let before = packages_of((reader, blobs), of, &mut unreadable)?;
+        let before = archives(
+            (reader, blobs),
+            before,
+            subject,
+            |companion| &companion.production,
+            &mut unreadable,
+        )?;
         for ((now, broken), before) in now.iter().zip(broken).zip(&before) {
             comparisons.push(Comparison::of(now, broken, before));
         }
     }
+    if unreadable.count() > 0 {
+        let text = "what the snapshot is compared with cannot be read";
+        return Ok(Check::of(name, text, unreadable));
+    }
     Ok(Comparison::check(comparisons))
 }
 
-/// `own` packages with those of companions: the ordinary ones, and those of the installer.
+/// `own` packages with those that companions have `at` some place: the ordinary ones, and those of the installer.
 fn archives(
-    reader: &CatalogReader,
-    blobs: &BlobStore,
+    (reader, blobs): (&CatalogReader, &BlobStore),
     own: Packages,
-    companions: &[Companion],
+    subject: &Subject<'_>,
+    at: impl Fn(&Companion) -> &Option<MoveRecord>,
+    unreadable: &mut Problems,
 ) -> Result<[Archive; 2], CatalogError> {
     let mut archives = [own.binaries, own.of_installer].map(Archive::new);
-    for companion in companions {
-        let found = packages_of_companion(reader, blobs, companion)?;
+    for companion in &subject.companions {
+        let Some(there) = at(companion) else { continue };
+        let mirror = reader.mirror(&companion.mirror)?;
+        let of = (&companion.mirror, (mirror, there.seq));
+        let found = packages_of((reader, blobs), of, unreadable)?;
         archives[0].packages.extend(found.binaries);
         archives[1].packages.extend(found.of_installer);
     }
     Ok(archives)
 }
 
-/// The packages that a companion has where it is read, or else in production: none before it was ever published.
-fn packages_of_companion(
-    reader: &CatalogReader,
-    blobs: &BlobStore,
-    companion: &Companion,
-) -> Result<Packages, CatalogError> {
-    let mirror = match reader.mirror(&companion.mirror) {
-        Err(CatalogError::UnknownMirror(_)) => return Ok(Packages::default()),
-        found => found?,
-    };
-    let there = match reader.pointer(mirror, &companion.pointer)? {
-        None => reader.pointer(mirror, &Pointer::Current)?,
-        there => there,
-    };
-    match there {
-        Some(there) => packages_of(reader, blobs, (mirror, there.seq)),
-        None => Ok(Packages::default()),
-    }
-}
-
+/// The packages of a listing of the mirror `id`; what of it cannot be read is added to `unreadable`.
 fn packages_of(
-    reader: &CatalogReader,
-    blobs: &BlobStore,
-    (mirror, seq): (MirrorRow, Seq),
+    (reader, blobs): (&CatalogReader, &BlobStore),
+    (id, (mirror, seq)): (&MirrorId, (MirrorRow, Seq)),
+    unreadable: &mut Problems,
 ) -> Result<Packages, CatalogError> {
     let tree = Tree::of(reader, blobs, (mirror, seq))?;
     let releases = releases::read(&tree, &suites(reader, (mirror, seq))?);
-    Ok(indices::packages(&releases, &tree))
+    Ok(indices::packages(&releases, &tree, |what| {
+        unreadable.add(format!("{id}: {what}"));
+    }))
 }
 
 #[cfg(test)]

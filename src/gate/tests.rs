@@ -481,11 +481,13 @@ fn dependencies_that_production_satisfies_must_stay_so_companions_included() {
     house.record("base", &one, 0, &[Pointer::Current]);
     house.record("apps", &old, 0, &[Pointer::Current]);
     let snapshot = house.record("apps", &new, 0, &[Pointer::Staging]);
-    let companion = |pointer: Pointer| Companion {
-        mirror: "base".parse().expect("valid"),
-        pointer,
-    };
-    let judged = |house: &House, companions: Vec<Companion>| {
+    let companion = |pointer: Pointer| ("base", pointer);
+    let judged = |house: &House, companions: Vec<(&str, Pointer)>| {
+        let at = |(mirror, pointer): &(&str, Pointer)| {
+            let mirror = mirror.parse().expect("valid");
+            Companion::at(house.catalog.reader(), &mirror, pointer).expect("reads")
+        };
+        let companions: Vec<Companion> = companions.iter().map(at).collect();
         let report = house.check(&snapshot, |subject| subject.companions = companions);
         let check = named(&report, "installability").clone();
         (check.outcome, check.details)
@@ -514,9 +516,36 @@ fn dependencies_that_production_satisfies_must_stay_so_companions_included() {
         judged(&house, vec![companion(Pointer::Staging)]),
         (Outcome::Passed, Vec::new())
     );
-    let unknown = Companion {
-        mirror: "never-synced".parse().expect("valid"),
-        pointer: Pointer::Current,
-    };
+    let unknown = ("never-synced", Pointer::Current);
     assert_eq!(judged(&house, vec![unknown]).0, Outcome::Passed);
+}
+
+#[test]
+fn an_index_to_compare_with_that_cannot_be_read_fails_by_name() {
+    let mut house = House::new();
+    let lib = |version: &str| SuiteSpec::new(SUITE).package("main", Deb::new("lib", version, "amd64"));
+    let app = |needs: &str| SuiteSpec::new(SUITE).package("main", Deb::new("app", "1", "amd64").depends(needs));
+    let base = files(house.archive("l1", lib("1")).root());
+    let old = files(house.archive("a1", app("lib (>= 1)")).root());
+    let new = files(house.archive("a2", app("lib (>= 2)")).root());
+    house.record("base", &base, 0, &[Pointer::Current]);
+    house.record("apps", &old, 0, &[Pointer::Current]);
+    let snapshot = house.record("apps", &new, 0, &[Pointer::Staging]);
+    let judged = |house: &House| {
+        let mirror = "base".parse().expect("valid");
+        let companion = Companion::at(house.catalog.reader(), &mirror, &Pointer::Current).expect("reads");
+        let report = house.check(&snapshot, |subject| subject.companions = vec![companion]);
+        let check = named(&report, "installability").clone();
+        assert_eq!(check.outcome, Outcome::Failed);
+        check.details
+    };
+    assert!(judged(&house)[0].starts_with("app 1 on amd64: needs"));
+    for (mirror, files) in [("apps", &old), ("base", &base)] {
+        for (_, bytes) in files.iter().filter(|(path, _)| path.starts_with(INDEX)) {
+            fs::remove_file(house.blob(bytes)).expect("removes");
+        }
+        let details = judged(&house);
+        let told = format!("{mirror}: {INDEX}");
+        assert!(details.iter().any(|detail| detail.starts_with(&told)), "{details:?}");
+    }
 }

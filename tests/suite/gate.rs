@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use mirrorctl_testkit::{Config, Deb, Ran};
+use mirrorctl_testkit::{Config, Deb, Fault, Ran, SuiteSpec};
 use serde_json::{Value, json};
 
 use crate::site::{Site, text};
@@ -116,6 +116,10 @@ fn production_moves_to_what_has_passed_or_by_force() {
     // What clients have had needs no test to come back, whatever became of it since.
     site.run("snapshot rollback debian").success();
     site.run("snapshot rollback debian").code(4);
+    // Unless it was only ever there by force.
+    let forced = site.pointer("debian", "staging").expect("is staged");
+    let refused = site.run(&format!("snapshot rollback debian --to {forced}")).code(4);
+    assert!(refused.stderr.contains("has failed its checks"), "{refused}");
     let promoted = |forced| ("current".to_owned(), "promote".to_owned(), forced);
     assert_eq!(moves, [promoted(true), promoted(false)]);
 }
@@ -260,7 +264,7 @@ fn mirrors_go_together_with_their_companions_or_stay() {
 
     site.add(&Deb::new("dd", "1", "amd64"));
     config(&site, "100");
-    let second = site.run("--json sync --promote-if-tested").code(6).json();
+    let second = site.run("--json sync --promote-if-tested").json();
     let moves = second["promotion"]["moves"].as_array().expect("a list");
     assert_eq!((moves.len(), &moves[0]["mirror"]), (1, &json!("other")));
     let problems = second["error"]["problems"].as_array().expect("a list");
@@ -279,6 +283,94 @@ fn mirrors_go_together_with_their_companions_or_stay() {
     config(&site, "1");
     let third = site.json("sync --promote-if-tested");
     assert_eq!(third["promotion"]["moves"].as_array().map(Vec::len), Some(2));
+}
+
+/// A site with the mirrors `base` and `apps`, each of its own suite: `app` needs `lib` in the same version, or a newer one.
+/// Both are in production with version 1, and have version 2 upstream.
+struct Pair(Site);
+
+impl Pair {
+    fn new() -> Self {
+        let suites = [
+            SuiteSpec::new("apps").package("main", Deb::new("app", "1", "amd64").depends("lib (>= 1)")),
+            SuiteSpec::new("base").package("main", Deb::new("lib", "1", "amd64")),
+        ];
+        let mut pair = Self(Site::new(suites));
+        pair.configure("1");
+        pair.0.run("sync --promote-if-tested").success();
+        let app = Deb::new("app", "2", "amd64").depends("lib (>= 2)");
+        pair.0.archive.add("apps", "main", &app).expect("a package");
+        pair.0
+            .archive
+            .add("base", "main", &Deb::new("lib", "2", "amd64"))
+            .expect("a package");
+        pair.0.publish();
+        pair
+    }
+
+    fn configure(&self, least_of_base: &str) {
+        let mirrors = ["apps", "base"].map(|id| self.0.mirror(id).suites(&[id]).publish_to_staging(true));
+        let config = mirrors.into_iter().fold(Config::new(), Config::mirror);
+        let config = config.set_in("mirrors.apps.test", "companions", "[\"base\"]").set_in(
+            "mirrors.apps.test",
+            "required",
+            "true",
+        );
+        self.0
+            .configure_all(config.set_in("mirrors.base.test", "min_packages", least_of_base));
+    }
+}
+
+#[test]
+fn what_passed_with_a_staged_companion_does_not_go_without_it() {
+    let pair = Pair::new();
+    let site = &pair.0;
+    let before = site.pointer("apps", "current");
+    pair.configure("100");
+    let first = site.run("--json sync --promote-if-tested").code(4).json();
+    let tests = first["promotion"]["tests"].as_array().expect("a list");
+    let passed: Vec<_> = tests.iter().map(|test| (&test["mirror"], &test["passed"])).collect();
+    assert_eq!(
+        passed,
+        [(&json!("apps"), &json!(true)), (&json!("base"), &json!(false))],
+        "apps passes with base as it is staged"
+    );
+
+    site.upstream.fault("dists/base/*", Fault::Status(404));
+    let second = site.run("--json sync --promote-if-tested").json();
+    let tests = second["promotion"]["tests"].as_array().expect("a list");
+    assert_eq!((tests.len(), failed(&tests[0])), (1, vec!["installability".to_owned()]));
+    assert_eq!(site.pointer("apps", "current"), before);
+
+    site.upstream.clear_faults();
+    pair.configure("1");
+    let third = site.json("sync --promote-if-tested");
+    assert_eq!(third["promotion"]["moves"].as_array().map(Vec::len), Some(2));
+    site.assert_whole();
+}
+
+#[test]
+fn promote_takes_companions_along_or_wants_another_test() {
+    let pair = Pair::new();
+    let site = &pair.0;
+    site.sync();
+    site.run("snapshot test apps --staged-companions").success();
+    let base = site.pointer("base", "staging").expect("is staged");
+    let refused = site.run("snapshot promote apps").code(4);
+    for expected in [
+        format!("passed its checks together with snapshot {base} of base, which production would not have"),
+        "run mirrorctl snapshot test apps".to_owned(),
+        "mirrorctl snapshot promote apps base".to_owned(),
+    ] {
+        assert!(refused.stderr.contains(&expected), "{refused}");
+    }
+    site.run("snapshot test apps").code(4);
+    site.run("snapshot test apps --staged-companions").success();
+    site.run("snapshot promote apps base").success();
+
+    // Of the same in production a pass may have told before it was there.
+    site.run("snapshot rollback apps").success();
+    site.run("snapshot promote apps").success();
 }
 
 /// A directory in which hooks leave their events, one a line.
@@ -371,6 +463,19 @@ fn hooks_are_told_what_has_happened() {
         (names(&events), &events[0]["mirrors"][0]["mirror"]),
         (vec!["on_failure"], &json!("debian"))
     );
+}
+
+#[test]
+fn a_sync_that_cannot_begin_is_told_once() {
+    let site = Site::small();
+    let told = Told::new(&site);
+    configure(&site, &[("hooks", "on_failure", &told.hook())]);
+    site.sync();
+    fs::write(site.env.state_dir().join("catalog.db"), "no catalog").expect("writes");
+    site.run("sync").code(1);
+    let events = told.events();
+    assert_eq!(names(&events), ["on_failure"]);
+    assert_eq!(events[0]["mirrors"][0]["mirror"], "debian");
 }
 
 #[test]

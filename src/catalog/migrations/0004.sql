@@ -38,6 +38,13 @@ CREATE TABLE test_run (
     report      TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX test_run_of_snapshot ON test_run (snapshot_id, id);
+-- What the companions had in a run, by their names: one need never have been synced, and snapshots go. Null for nothing.
+CREATE TABLE test_company (
+    run_id      INTEGER NOT NULL REFERENCES test_run (id) ON DELETE CASCADE,
+    companion   TEXT    NOT NULL,
+    snapshot_id INTEGER,
+    PRIMARY KEY (run_id, companion)
+) STRICT, WITHOUT ROWID;
 
 -- When snapshots were made that are gone: a time at which one of them was the newest has no tree any more, and an older
 -- tree would be a wrong answer. Each keeps its row number, which orders those of one second.

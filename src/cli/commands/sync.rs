@@ -132,7 +132,10 @@ pub(super) struct Run<'a> {
 /// Syncs the named mirrors, or all.
 pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let mirrors = context.mirrors(&arguments.mirrors)?;
-    let run = Run::begin(Terms::of(arguments), context, output)?;
+    let run = Run::begin(Terms::of(arguments), context, output).inspect_err(|failure| {
+        let ids: Vec<_> = mirrors.iter().map(|mirror| &mirror.id).collect();
+        context.on_failure(&ids, failure);
+    })?;
     let (mut report, mut failures, mut good) = (Vec::new(), Vec::new(), Vec::new());
     for mirror in &mirrors {
         match run.sync(mirror) {

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use super::moves::Moves;
 use super::sync::Run;
 use super::testing::{Test, Testing, pointed};
-use crate::catalog::{Catalog, Moved, SnapshotRecord};
+use crate::catalog::{Catalog, Lacking, Moved, SnapshotRecord};
 use crate::cli::context::{self, Context};
 use crate::cli::failure::{Failure, Kind};
 use crate::config::MirrorSettings;
-use crate::model::{MirrorId, Pointer};
+use crate::model::{MirrorId, Pointer, SnapshotName};
 use crate::publish::{self, By, Mover};
 
 /// What became of the mirrors.
@@ -31,6 +31,18 @@ struct Candidate<'a> {
     mirror: &'a MirrorSettings,
     staged: SnapshotRecord,
     production: Option<SnapshotRecord>,
+}
+
+impl Candidate<'_> {
+    fn aim(&self) -> (Mover, SnapshotName) {
+        let mover = Mover {
+            mirror: self.mirror.id.clone(),
+            terms: self.mirror.terms(&Pointer::Current),
+            // What was tested was compared with this.
+            expect: self.production.as_ref().map(|production| production.name.clone()),
+        };
+        (mover, self.staged.name.clone())
+    }
 }
 
 /// Tests what is staged of `mirrors` and not in production, and promotes what has passed, all of it in one step.
@@ -62,9 +74,10 @@ pub(super) fn promote<'a>(run: &Run<'_>, context: &Context, mirrors: &[&'a Mirro
         staged: &|companion| ids.contains(companion),
         stop: &|| run.interrupt.came(),
     };
+    let aims: Vec<_> = candidates.iter().map(Candidate::aim).collect();
     let mut fit = Vec::new();
-    for candidate in &candidates {
-        match promotion.test(&testing, &mut catalog, candidate) {
+    for (at, candidate) in candidates.iter().enumerate() {
+        match promotion.test(&testing, &mut catalog, candidate, (&aims, at)) {
             Ok(()) => fit.push(candidate),
             Err(failure) => promotion.failures.push((candidate.mirror, failure)),
         }
@@ -131,12 +144,26 @@ fn by(context: &Context) -> By<'_> {
 }
 
 impl<'a> Promotion<'a> {
-    /// Makes sure that a candidate has passed its checks: by an earlier test or by one now.
-    fn test(&mut self, testing: &Testing<'_>, catalog: &mut Catalog, candidate: &Candidate<'a>) -> Result<(), Failure> {
+    /// Makes sure that a candidate has passed its checks: by an earlier test, in the company it goes to production with, or
+    /// by one now. It is the one at `at` of all `aims`.
+    fn test(
+        &mut self,
+        testing: &Testing<'_>,
+        catalog: &mut Catalog,
+        candidate: &Candidate<'a>,
+        (aims, at): (&[(Mover, SnapshotName)], usize),
+    ) -> Result<(), Failure> {
         let Candidate { mirror, staged, .. } = candidate;
-        if catalog.reader().last_test(staged.row)?.is_some_and(|test| test.passed) {
-            tracing::info!("Snapshot {} of {} has passed its checks before", staged.name, mirror.id);
-            return Ok(());
+        let lacking = publish::lacking(catalog.reader(), aims)?.swap_remove(at);
+        match lacking {
+            None => {
+                tracing::info!("Snapshot {} of {} has passed its checks before", staged.name, mirror.id);
+                return Ok(());
+            }
+            Some(Lacking::Untested) => {}
+            Some(why @ (Lacking::Failed | Lacking::Company { .. })) => {
+                tracing::info!("Snapshot {} of {} {why}: it is tested again", staged.name, mirror.id);
+            }
         }
         let Some(test) = testing.test(catalog, mirror, staged)? else {
             let what = format!("interrupted: no result is recorded for snapshot {}", staged.name);
@@ -169,16 +196,7 @@ impl<'a> Promotion<'a> {
         if fit.is_empty() {
             return;
         }
-        let aim = |candidate: &&Candidate<'a>| {
-            let mover = Mover {
-                mirror: candidate.mirror.id.clone(),
-                terms: candidate.mirror.terms(&Pointer::Current),
-                // What was tested was compared with this.
-                expect: candidate.production.as_ref().map(|production| production.name.clone()),
-            };
-            (mover, candidate.staged.name.clone())
-        };
-        let aims: Vec<_> = fit.iter().map(aim).collect();
+        let aims: Vec<_> = fit.iter().map(|candidate| candidate.aim()).collect();
         let outcome = match publish::promote_tested(catalog, &aims, by(context)) {
             Ok(moved) => {
                 Moves::log(&moved);

@@ -3,6 +3,7 @@
 //! Owns the step from settings to a test, its recording, and the form of its report for people and for programs. What is
 //! checked is `gate`'s.
 
+use std::collections::BTreeMap;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use crate::blobs::BlobStore;
-use crate::catalog::{Catalog, CatalogError, CatalogReader, SnapshotRecord, TestRun};
+use crate::catalog::{Catalog, CatalogError, CatalogReader, SnapshotRecord, SnapshotRow, TestRun};
 use crate::cli::context::{self, Context};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::{Align, Page, Table};
@@ -71,7 +72,7 @@ impl Testing<'_> {
             production: production.as_ref(),
             trust: trust(mirror)?,
             rules: rules(&mirror.test),
-            companions: self.companions(&mirror.test),
+            companions: self.companions(catalog.reader(), &mirror.test)?,
             deep: self.deep,
             now: started,
         };
@@ -91,6 +92,7 @@ impl Testing<'_> {
             actor: self.context.actor.clone(),
             passed: report.passed(),
             report: kept.to_string(),
+            company: company(&subject.companions),
         };
         catalog.record_test(snapshot.row, (&mirror.id, &snapshot.name), &run)?;
         Ok(Some(Test {
@@ -105,14 +107,14 @@ impl Testing<'_> {
         }))
     }
 
-    fn companions(&self, settings: &TestSettings) -> Vec<Companion> {
-        let companion = |mirror: &MirrorId| Companion {
-            mirror: mirror.clone(),
-            pointer: if (self.staged)(mirror) {
+    fn companions(&self, reader: &CatalogReader, settings: &TestSettings) -> Result<Vec<Companion>, CatalogError> {
+        let companion = |mirror: &MirrorId| {
+            let pointer = if (self.staged)(mirror) {
                 Pointer::Staging
             } else {
                 Pointer::Current
-            },
+            };
+            Companion::at(reader, mirror, &pointer)
         };
         settings.companions.iter().map(companion).collect()
     }
@@ -155,6 +157,14 @@ impl Testing<'_> {
             of_mirror.join("snapshots").join(snapshot.name.as_str())
         })
     }
+}
+
+/// What there was of the companions, as it is recorded.
+fn company(companions: &[Companion]) -> Vec<(MirrorId, Option<SnapshotRow>)> {
+    let row = |companion: &Companion| companion.there.as_ref().map(|there| there.snapshot_row);
+    let of = |companion: &Companion| (companion.mirror.clone(), row(companion));
+    let company: BTreeMap<_, _> = companions.iter().map(of).collect();
+    company.into_iter().collect()
 }
 
 /// A file with what leads from production to the snapshot, as `snapshot diff --files` tells it; `None` without production.
