@@ -143,8 +143,11 @@ pub struct WayBack {
     pub to: SnapshotName,
     /// Whether anything is recorded: not where the pointer is there already.
     pub changes: bool,
-    /// What of earlier publications stays reachable, unless the rollback retracts them.
+    /// On which terms files of earlier publications stay reachable.
     pub lending: Lending,
+    /// The snapshots whose files are reachable before and not after: those that the terms leave out, and those that are
+    /// retracted.
+    pub unreachable: Vec<SnapshotName>,
     /// The suites of either snapshot, sorted.
     pub suites: Vec<Redated>,
 }
@@ -239,6 +242,7 @@ impl WayBack {
             to: foreseen.snapshot,
             changes: foreseen.changes,
             lending: wish.terms.lending,
+            unreachable: foreseen.unreachable,
             suites: redated(&seen, &shown),
         })
     }

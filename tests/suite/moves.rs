@@ -392,6 +392,45 @@ fn one_that_cannot_go_back_keeps_all() {
     refused(&site, "snapshot rollback debian", 1, &["no snapshot two"]);
 }
 
+/// What lends files to production of `debian`, by what `status` says.
+fn lending(site: &Site) -> Vec<String> {
+    let status = site.json("status");
+    let mirrors = status["mirrors"].as_array().expect("a list");
+    let debian = mirrors
+        .iter()
+        .find(|mirror| mirror["mirror"] == "debian")
+        .expect("it is configured");
+    let reachable = debian["reachable"].as_array().expect("a list");
+    reachable.iter().map(|one| text(&one["snapshot"])).collect()
+}
+
+#[test]
+fn what_was_published_twice_is_retracted_as_a_whole() {
+    for published in [&["two", "one", "two"][..], &["one", "two", "one", "two"]] {
+        for line in ["snapshot rollback debian --retract", "snapshot rollback debian"] {
+            let site = site(&["one", "two"]);
+            for name in published {
+                site.run(&format!("snapshot publish debian {name}")).success();
+            }
+            assert_eq!(lending(&site), ["one"]);
+            let done = site.run(line).success();
+            if line.ends_with("--retract") {
+                done.stdout_has("which are not reachable any more: what only two has fails with 404 until");
+            } else {
+                done.stdout_has("which stay reachable for 2d");
+                assert_eq!(lending(&site), ["two"]);
+                site.run("snapshot rollback debian --to one --retract")
+                    .success()
+                    .stdout_has("clients stay with one; what only two has is not found any more");
+            }
+            assert!(lending(&site).is_empty(), "{published:?}: {line}");
+            let again = site.json("snapshot rollback debian --to one --retract");
+            assert_eq!(again["moves"][0]["changed"], false);
+            assert_eq!(again["mirrors"][0]["unreachable"], json!([]));
+        }
+    }
+}
+
 #[test]
 fn what_was_published_can_be_retracted_also_afterwards() {
     let site = site(&["one", "two"]);
