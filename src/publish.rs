@@ -189,6 +189,9 @@ pub fn plan_rollback(
     reader.at_once(|reader| {
         for wish in &mut plan.wishes {
             wish.terms.must_have_passed &= !was_there(reader, wish)?;
+            if retracts {
+                says_what_to_retract(reader, wish, by.act("rollback"))?;
+            }
         }
         let foreseen = reader.foresee(&plan.wishes, act)?;
         for (wish, foreseen) in plan.wishes.iter_mut().zip(foreseen) {
@@ -214,6 +217,26 @@ fn was_there(reader: &CatalogReader, wish: &RequestedMove) -> Result<bool, Catal
     let moves = reader.history(mirror)?;
     let leads_there = |moved: &MoveRecord| moved.pointer == wish.pointer && Some(moved.snapshot_row) == snapshot;
     Ok(moves.iter().any(leads_there))
+}
+
+/// Refuses to guess what is to be retracted from where a rollback has led: what it left is what somebody wants to be gone
+/// then, and another step could lead just there.
+fn says_what_to_retract(reader: &CatalogReader, wish: &RequestedMove, act: Act<'_>) -> Result<(), CatalogError> {
+    if wish.target != PointerTarget::Previous {
+        return Ok(());
+    }
+    let newest = reader.pointer(reader.mirror(&wish.mirror)?, &wish.pointer)?;
+    let Some(there) = newest.filter(|newest| newest.act == act.command) else {
+        return Ok(());
+    };
+    let further = reader.foresee(std::slice::from_ref(wish), act).ok();
+    let further = further.and_then(|further| Some(further.into_iter().next()?.snapshot));
+    Err(CatalogError::WentBack {
+        mirror: wish.mirror.clone(),
+        pointer: wish.pointer.clone(),
+        at: there.snapshot,
+        further,
+    })
 }
 
 /// Goes the ways back of `plan`: all of them in one transaction, or none.

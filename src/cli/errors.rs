@@ -69,6 +69,22 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::NoPrevious { mirror, .. } => told(Kind::Refused, error).hint(format!(
             "name the snapshot with --to; mirrorctl snapshot list {mirror} shows what there is"
         )),
+        CatalogError::WentBack {
+            mirror,
+            pointer,
+            at,
+            further,
+        } => {
+            let of = if *pointer == Pointer::Current {
+                String::new()
+            } else {
+                format!(" --of {pointer}")
+            };
+            let line = |to| format!("mirrorctl snapshot rollback {mirror}{of} --to {to} --retract");
+            let stay = format!("to stay there and retract what came after: {}", line(at));
+            let further = further.as_ref().map(|to| format!("; to go further back: {}", line(to)));
+            told(Kind::Refused, error).hint(stay + &further.unwrap_or_default())
+        }
         CatalogError::Untested { mirror, name, .. } => told(Kind::Refused, error).hint(format!(
             "run mirrorctl snapshot test {mirror} {name}; --force moves there all the same, and history shows it"
         )),

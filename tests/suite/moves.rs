@@ -432,6 +432,38 @@ fn what_was_published_twice_is_retracted_as_a_whole() {
 }
 
 #[test]
+fn what_is_retracted_after_going_back_has_to_be_said() {
+    let site = site(&["one", "two", "three"]);
+    // Production never was at `one` before, so that a step back would lead to `two` again.
+    site.run("snapshot publish debian two").success();
+    site.run("snapshot rollback debian --to one").success();
+    let stay = "mirrorctl snapshot rollback debian --to one --retract";
+    for line in [
+        "snapshot rollback debian --retract",
+        "snapshot rollback debian --retract --dry-run",
+    ] {
+        let further = "to go further back: mirrorctl snapshot rollback debian --to two --retract";
+        refused(&site, line, 4, &["went back to one already", stay, further]);
+    }
+    assert_eq!(lending(&site), ["two"]);
+    site.run(&stay["mirrorctl ".len()..]).success();
+    assert!(lending(&site).is_empty());
+    // Without a step before there is none to be named.
+    for name in ["one", "two"] {
+        site.run(&format!("snapshot publish vendor {name} --to qa")).success();
+    }
+    site.run("snapshot rollback vendor --of qa").success();
+    let line = "snapshot rollback vendor --of qa --retract";
+    let stay = "mirrorctl snapshot rollback vendor --of qa --to one --retract";
+    refused(&site, line, 4, &[stay]);
+    let said = site.run(line).code(4).stderr;
+    assert!(!said.contains("further back"), "{said}");
+    // Nothing has to be said where something was published since.
+    site.run("snapshot publish vendor three --to qa").success();
+    site.run(line).success().stdout_has("three -> one");
+}
+
+#[test]
 fn what_was_published_can_be_retracted_also_afterwards() {
     let site = site(&["one", "two"]);
     site.run("snapshot publish both one").success();
