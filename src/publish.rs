@@ -156,8 +156,11 @@ pub struct WayBack {
     pub to: SnapshotName,
     /// Whether anything is recorded: not where the pointer is there already.
     pub changes: bool,
-    /// What of earlier publications stays reachable, unless the rollback retracts them.
+    /// On which terms files of earlier publications stay reachable.
     pub lending: Lending,
+    /// The snapshots whose files are reachable before and not after: those that the terms leave out, and those that are
+    /// retracted.
+    pub unreachable: Vec<SnapshotName>,
     /// The suites of either snapshot, sorted.
     pub suites: Vec<Redated>,
 }
@@ -199,6 +202,9 @@ pub fn plan_rollback(
     reader.at_once(|reader| {
         for wish in &mut plan.wishes {
             wish.terms.must_have_passed &= !was_there(reader, wish)?;
+            if retracts {
+                says_what_to_retract(reader, wish, by.act("rollback"))?;
+            }
         }
         let foreseen = reader.foresee(&plan.wishes, act)?;
         for (wish, foreseen) in plan.wishes.iter_mut().zip(foreseen) {
@@ -227,6 +233,26 @@ fn was_there(reader: &CatalogReader, wish: &RequestedMove) -> Result<bool, Catal
     Ok(moves.iter().any(leads_there))
 }
 
+/// Refuses to guess what is to be retracted from where a rollback has led: what it left is what somebody wants to be gone
+/// then, and another step could lead just there.
+fn says_what_to_retract(reader: &CatalogReader, wish: &RequestedMove, act: Act<'_>) -> Result<(), CatalogError> {
+    if wish.target != PointerTarget::Previous {
+        return Ok(());
+    }
+    let newest = reader.pointer(reader.mirror(&wish.mirror)?, &wish.pointer)?;
+    let Some(there) = newest.filter(|newest| newest.act == act.command) else {
+        return Ok(());
+    };
+    let further = reader.foresee(std::slice::from_ref(wish), act).ok();
+    let further = further.and_then(|further| Some(further.into_iter().next()?.snapshot));
+    Err(CatalogError::WentBack {
+        mirror: wish.mirror.clone(),
+        pointer: wish.pointer.clone(),
+        at: there.snapshot,
+        further,
+    })
+}
+
 /// Goes the ways back of `plan`: all of them in one transaction, or none.
 ///
 /// # Errors
@@ -253,6 +279,7 @@ impl WayBack {
             to: foreseen.snapshot,
             changes: foreseen.changes,
             lending: wish.terms.lending,
+            unreachable: foreseen.unreachable,
             suites: redated(&seen, &shown),
         })
     }

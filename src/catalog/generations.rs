@@ -182,26 +182,77 @@ fn lenders(moves: &[MoveRecord], now: Timestamp) -> Vec<Lender> {
     lenders
 }
 
-/// The moves before the newest that were not taken back since, newest first, each with the time at which the pointer
-/// left its target.
+/// The moves before the newest that may lend, newest first, each with the time at which the pointer left its target.
+///
+/// What a later move has taken back may not, and no older move to the same snapshot either: it is the snapshot that is
+/// unwanted, however often it was published. One that was published again after that may.
 fn published(moves: &[MoveRecord]) -> Vec<(usize, Timestamp)> {
     let mut published = Vec::new();
-    let mut at = 0;
-    while let Some(moved) = moves.get(at) {
-        let mut next = at + 1;
+    let mut unwanted = BTreeSet::new();
+    for (at, moved) in moves.iter().enumerate() {
+        if at > 0 && !unwanted.contains(&moved.snapshot_row) {
+            published.push((at, moves[at - 1].moved_at));
+        }
         if moved.retracts {
-            // What came after the target's own publication is taken back. A move back to the target is none.
-            let own = moves[next..]
-                .iter()
-                .position(|earlier| earlier.snapshot_row == moved.snapshot_row && earlier.act != ROLLBACK);
-            next += own.unwrap_or(moves.len() - next);
+            unwanted.extend(taken_back(moved, &moves[at + 1..]));
         }
-        if next < moves.len() {
-            published.push((next, moves[next - 1].moved_at));
-        }
-        at = next;
     }
     published
+}
+
+/// The snapshots that `moved` takes back, of the moves `before` it (newest first): those that came after its target's own
+/// publication. A move back to the target is none.
+fn taken_back<'a>(moved: &'a MoveRecord, before: &'a [MoveRecord]) -> impl Iterator<Item = SnapshotRow> + 'a {
+    let since = before
+        .iter()
+        .take_while(|earlier| earlier.snapshot_row != moved.snapshot_row || earlier.act == ROLLBACK);
+    since
+        .map(|earlier| earlier.snapshot_row)
+        .filter(|row| *row != moved.snapshot_row)
+}
+
+/// Whether a move that takes back what came after `target`, to which the newest of `moves` leads, would keep anything from
+/// lending that may lend now.
+pub(super) fn has_something_to_take_back(moves: &[MoveRecord], target: SnapshotRow) -> bool {
+    let Some(newest) = moves.first() else { return false };
+    let may_lend = |moves: &[MoveRecord]| -> BTreeSet<SnapshotRow> {
+        let rows = published(moves).into_iter().map(|(at, _)| moves[at].snapshot_row);
+        rows.filter(|row| *row != target).collect()
+    };
+    let retracting = MoveRecord {
+        act: ROLLBACK.to_owned(),
+        retracts: true,
+        snapshot_row: target,
+        ..newest.clone()
+    };
+    !may_lend(moves).is_subset(&may_lend(&preceded_by(retracting, moves)))
+}
+
+/// The snapshots, by their names now, whose files are reachable after the newest of `moves` and not after `next`, newest
+/// publication first.
+pub(super) fn unreachable_after(
+    connection: &Connection,
+    moves: &[MoveRecord],
+    next: MoveRecord,
+) -> Result<Vec<SnapshotName>, CatalogError> {
+    let (now, target) = (next.moved_at, next.snapshot_row);
+    let Some(newest) = moves.first() else {
+        return Ok(Vec::new());
+    };
+    let reached = lenders(moves, now).into_iter().map(|lender| lender.snapshot_row);
+    let reached: Vec<SnapshotRow> = std::iter::once(newest.snapshot_row).chain(reached).collect();
+    let moves = preceded_by(next, moves);
+    let mut kept: BTreeSet<SnapshotRow> = lenders(&moves, now).iter().map(|lender| lender.snapshot_row).collect();
+    kept.insert(target);
+    let mut unreachable = Vec::new();
+    for row in reached.into_iter().filter(|row| !kept.contains(row)) {
+        unreachable.extend(snapshots::of_row(connection, row)?.map(|target| target.name));
+    }
+    Ok(unreachable)
+}
+
+fn preceded_by(next: MoveRecord, moves: &[MoveRecord]) -> Vec<MoveRecord> {
+    std::iter::once(next).chain(moves.iter().cloned()).collect()
 }
 
 /// The move that led to where the pointer was before it came to where it is. A move back, by whichever command, undoes
@@ -443,5 +494,90 @@ mod tests {
             matches!(error, Err(CatalogError::Unexpected { .. })),
             "c is not there any more"
         );
+    }
+
+    /// Goes back to `name`, and takes back what came after; whether that was a move.
+    fn retract(house: &mut House, name: &str, hour: i64) -> bool {
+        let wish = RequestedMove {
+            mirror: mirror_id("debian"),
+            pointer: Pointer::Current,
+            target: PointerTarget::Snapshot(snapshot_name(name)),
+            expect: None,
+            terms: MoveTerms {
+                lending: Lending {
+                    generations: 9,
+                    within: std::time::Duration::from_hours(99),
+                },
+                must_have_passed: false,
+            },
+        };
+        let retracting = super::super::Act {
+            retracts: true,
+            ..act("rollback", at(hour * HOUR))
+        };
+        house.catalog.move_pointers(&[wish], retracting).expect("moves")[0].changed()
+    }
+
+    #[test]
+    fn what_is_taken_back_does_not_lend_through_an_older_publication() {
+        // (published before, taken back to, what lends then)
+        for (published, to, lenders) in [
+            (&["b", "a", "b"][..], "a", &[][..]),
+            (&["a", "b", "a", "b"], "a", &[]),
+            (&["b", "c", "a", "b"], "a", &["c"]),
+            (&["b", "c", "b", "a"], "a", &["b"]),
+            (&["b", "a", "c", "b"], "a", &[]),
+        ] {
+            let mut house = house();
+            for (hour, name) in (1..).zip(published) {
+                publish(&mut house, name, hour);
+            }
+            retract(&mut house, to, 10);
+            assert_eq!(lending(&house, 10), lenders, "{published:?}");
+            assert!(!retract(&mut house, to, 11), "{published:?}: once is enough");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_lends_again_once_it_is_published_again() {
+        let mut house = house();
+        for (hour, name) in [(1, "b"), (2, "a"), (3, "b")] {
+            publish(&mut house, name, hour);
+        }
+        assert!(retract(&mut house, "a", 4));
+        publish(&mut house, "b", 5);
+        publish(&mut house, "c", 6);
+        assert_eq!(lending(&house, 6), ["b", "a"]);
+        assert!(retract(&mut house, "a", 7), "b came after it again, and c did");
+        assert!(lending(&house, 7).is_empty());
+    }
+
+    #[test]
+    fn what_was_taken_back_stays_so_when_that_was_taken_back_itself() {
+        let mut house = house();
+        for (hour, name) in [(1, "a"), (2, "d"), (3, "b"), (4, "c")] {
+            publish(&mut house, name, hour);
+        }
+        assert!(retract(&mut house, "a", 5));
+        assert!(retract(&mut house, "b", 6));
+        assert!(
+            lending(&house, 6).is_empty(),
+            "d was taken back though it is older than b's own publication"
+        );
+    }
+
+    #[test]
+    fn going_back_can_be_followed_by_taking_back_whatever_the_order() {
+        for published in [&["b", "a", "b"][..], &["a", "b", "a", "b"]] {
+            let mut house = house();
+            for (hour, name) in (1..).zip(published) {
+                publish(&mut house, name, hour);
+            }
+            roll_back(&mut house, 5).expect("goes back");
+            assert_eq!(lending(&house, 5), ["b"]);
+            assert!(retract(&mut house, "a", 6), "b lends");
+            assert!(lending(&house, 6).is_empty(), "{published:?}");
+            assert!(!retract(&mut house, "a", 7));
+        }
     }
 }

@@ -231,6 +231,18 @@ pub enum CatalogError {
         /// The pointer.
         pointer: Pointer,
     },
+    /// The pointer went back last, so what was published after where it would go next is not what it left.
+    #[error("{mirror}/{pointer} went back to {at} already, so what is to be retracted has to be said")]
+    WentBack {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The pointer.
+        pointer: Pointer,
+        /// Where it leads.
+        at: SnapshotName,
+        /// Where another step back would lead, if there is one.
+        further: Option<SnapshotName>,
+    },
     /// The snapshot must pass its checks before a pointer moves to it.
     #[error("snapshot {name} of {mirror} {why}")]
     Untested {

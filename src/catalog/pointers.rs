@@ -208,14 +208,9 @@ impl<'a> Appender<'a> {
         terms: MoveTerms,
     ) -> Result<Moved, CatalogError> {
         let before = newest(self.transaction, mirror, pointer)?;
-        if let Some(there) = before
-            .as_ref()
-            .filter(|_| wishes::is_there(before.as_ref(), target, self.act))
-        {
-            return Ok(Moved {
-                now: there.clone(),
-                before,
-            });
+        let is_there = wishes::is_there(self.transaction, before.as_ref(), target, self.act)?;
+        if let Some(there) = before.clone().filter(|_| is_there) {
+            return Ok(Moved { before, now: there });
         }
         let must_have_passed = (terms.must_have_passed, &self.production);
         let verdict = wishes::judge(self.transaction, (mirror, id), target, must_have_passed, self.act)?;

@@ -24,6 +24,8 @@ pub struct Foreseen {
     pub seq: Seq,
     /// Whether anything would be recorded.
     pub changes: bool,
+    /// The snapshots whose files are reachable now and would not be any more.
+    pub unreachable: Vec<SnapshotName>,
 }
 
 impl CatalogReader {
@@ -39,7 +41,7 @@ impl CatalogReader {
             .map(|wish| {
                 let (mirror, target) = resolve(connection, wish)?;
                 let before = newest(connection, mirror, &wish.pointer)?;
-                let changes = !is_there(before.as_ref(), &target, act);
+                let changes = !is_there(connection, before.as_ref(), &target, act)?;
                 if changes {
                     judge(
                         connection,
@@ -49,8 +51,13 @@ impl CatalogReader {
                         act,
                     )?;
                 }
+                let unreachable = match &before {
+                    Some(before) if changes => unreachable(connection, mirror, before, &target, wish, act)?,
+                    _ => Vec::new(),
+                };
                 Ok(Foreseen {
                     mirror,
+                    unreachable,
                     before,
                     snapshot: target.name,
                     seq: target.seq,
@@ -74,9 +81,44 @@ pub(super) fn resolve(connection: &Connection, wish: &RequestedMove) -> Result<(
 }
 
 /// Whether a pointer whose newest move is `before` needs no move to lead to `target`. A move that takes back what came
-/// after its target is more than the way there, so it is one where the pointer is there already, but only once.
-pub(super) fn is_there(before: Option<&MoveRecord>, target: &Target, act: Act<'_>) -> bool {
-    before.is_some_and(|there| there.snapshot_row == target.row && (there.retracts || !act.retracts))
+/// after its target is more than the way there, so it is one where the pointer is there already, as long as anything of that
+/// may lend.
+pub(super) fn is_there(
+    connection: &Connection,
+    before: Option<&MoveRecord>,
+    target: &Target,
+    act: Act<'_>,
+) -> Result<bool, CatalogError> {
+    let Some(there) = before.filter(|there| there.snapshot_row == target.row) else {
+        return Ok(false);
+    };
+    if !act.retracts {
+        return Ok(true);
+    }
+    let mirror = tree::mirror_row(connection, &there.mirror)?;
+    let moves = moves_of(connection, mirror, &there.pointer)?;
+    Ok(!generations::has_something_to_take_back(&moves, target.row))
+}
+
+/// The snapshots whose files are reachable now and not once the wish is fulfilled.
+fn unreachable(
+    connection: &Connection,
+    mirror: MirrorRow,
+    before: &MoveRecord,
+    target: &Target,
+    wish: &RequestedMove,
+    act: Act<'_>,
+) -> Result<Vec<SnapshotName>, CatalogError> {
+    let next = MoveRecord {
+        snapshot_row: target.row,
+        moved_at: act.now,
+        act: act.command.to_owned(),
+        lending: wish.terms.lending,
+        retracts: act.retracts,
+        ..before.clone()
+    };
+    let moves = moves_of(connection, mirror, &before.pointer)?;
+    generations::unreachable_after(connection, &moves, next)
 }
 
 /// Makes sure that the pointer leads where the wish expects it to.

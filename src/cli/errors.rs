@@ -80,6 +80,22 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
                 "run mirrorctl snapshot test {mirror} {name}{together}; --force moves there all the same, and history shows it"
             ))
         }
+        CatalogError::WentBack {
+            mirror,
+            pointer,
+            at,
+            further,
+        } => {
+            let of = if *pointer == Pointer::Current {
+                String::new()
+            } else {
+                format!(" --of {pointer}")
+            };
+            let line = |to| format!("mirrorctl snapshot rollback {mirror}{of} --to {to} --retract");
+            let stay = format!("to stay there and retract what came after: {}", line(at));
+            let further = further.as_ref().map(|to| format!("; to go further back: {}", line(to)));
+            told(Kind::Refused, error).hint(stay + &further.unwrap_or_default())
+        }
         CatalogError::Overtaken(_) => told(Kind::Busy, error).hint("run the command again"),
         CatalogError::Newer { .. } => told(Kind::Failed, error).hint("use the newer mirrorctl that wrote it"),
         CatalogError::CommitUnknown(_) => {

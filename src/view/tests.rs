@@ -463,6 +463,21 @@ fn what_is_taken_back_is_not_lent() {
 }
 
 #[test]
+fn what_was_published_twice_and_taken_back_is_not_lent() {
+    let mut house = published();
+    // a, b and c, and c once more after b.
+    house.publish("b", 13, false);
+    house.publish("c", 13, false);
+    assert_eq!(house.see("pool/b.deb"), lent("b"));
+    house.publish("b", 14, true);
+    assert_eq!(house.see("pool/b.deb"), own("b"));
+    assert_eq!(house.see("pool/c.deb"), Seen::Absent);
+    house.publish("c", 14, false);
+    house.publish("b", 14, false);
+    assert_eq!(house.see("pool/c.deb"), lent("c"), "it was published again");
+}
+
+#[test]
 fn without_the_manifest_of_one_that_lends_nothing_is_denied() {
     let house = published();
     let degraded = house.degraded();

@@ -199,7 +199,7 @@ fn one_command_goes_all_the_way_and_stops_at_what_has_not_passed() {
     let again = go(&site).success().json();
     assert_eq!(
         again["promotion"],
-        json!({ "tests": [], "moves": [] }),
+        json!({ "tests": [], "moves": [], "replaced": [] }),
         "there is nothing to do"
     );
 

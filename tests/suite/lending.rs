@@ -53,6 +53,82 @@ fn a_move_tells_which_files_changed_under_their_names() {
 }
 
 #[test]
+fn a_file_that_comes_back_with_other_bytes_is_told_as_long_as_the_old_ones_are_lent() {
+    let mut site = Site::small();
+    site.sync();
+    for (name, size) in [("dd", 3_000), ("dd", 4_000), ("ee", 100)] {
+        site.add(&deb(name, "1", size));
+        site.sync();
+    }
+    let names: Vec<String> = site.snapshots("debian").into_iter().rev().collect();
+    let [lacks, has, has_other, later] = &names[..] else {
+        panic!("four snapshots: {names:?}")
+    };
+    let to = |name: &str, pointer: &str| site.json(&format!("snapshot publish debian {name} --to {pointer}"));
+    for (name, paths) in [
+        (has, vec![]),
+        (lacks, vec![]),
+        (has_other, vec![site.pool("dd")]),
+        (later, vec![]),
+    ] {
+        let replaced = &to(name, "current")["replaced"];
+        let told = replaced
+            .as_array()
+            .expect("a list")
+            .iter()
+            .flat_map(|one| one["paths"].as_array().expect("a list"));
+        assert_eq!(told.map(text).collect::<Vec<_>>(), paths, "{name} in {names:?}");
+    }
+    site.configure(|mirror| {
+        mirror
+            .set("publish.keep_generations", "0")
+            .set("publish.keep_for", "\"0\"")
+    });
+    for name in [has, lacks, has_other] {
+        assert_eq!(to(name, "staging")["replaced"], json!([]), "nothing is lent");
+    }
+}
+
+#[test]
+fn whatever_moves_a_pointer_tells_which_files_changed_under_their_names() {
+    let mut site = Site::small();
+    site.configure(|mirror| mirror.publish_to_staging(true).publish_to_production(true));
+    assert_eq!(site.json("sync")["mirrors"][0]["snapshot"]["replaced"], json!([]));
+    let first = site.snapshots("debian").remove(0);
+    let path = site.pool("aa");
+    let replaced = |pointer: &str| json!({"mirror": "debian", "pointer": pointer, "files": 1, "paths": [path]});
+    let back = |site: &Site| {
+        for command in ["stage", "publish"] {
+            site.run(&format!("snapshot {command} debian {first}")).success();
+        }
+    };
+    site.add(&deb("aa", "1", 3_000));
+    let synced = site.json("sync");
+    assert_eq!(
+        synced["mirrors"][0]["snapshot"]["replaced"],
+        json!([replaced("staging"), replaced("current")])
+    );
+
+    back(&site);
+    let created = site.json("snapshot create debian again --stage");
+    assert_eq!(created["replaced"], json!([replaced("staging")]));
+    let promoted = site.json("sync --promote-if-tested");
+    assert_eq!(promoted["mirrors"][0]["outcome"], "unchanged");
+    assert_eq!(promoted["promotion"]["replaced"], json!([replaced("current")]));
+
+    back(&site);
+    let root = site.archive.root().display().to_string();
+    site.run(&format!("import debian {root} --name imported"))
+        .success()
+        .stdout_has("debian/staging: 1 file changed under the same name")
+        .stdout_has("debian/current: 1 file changed under the same name");
+    site.add(&deb("aa", "1", 4_000));
+    site.run("sync")
+        .success()
+        .stdout_has("debian/current: 1 file changed under the same name");
+}
+
+#[test]
 fn what_lends_is_shown_and_deleted_by_force_only() {
     let (site, names) = three_snapshots();
     for name in &names {

@@ -392,6 +392,77 @@ fn one_that_cannot_go_back_keeps_all() {
     refused(&site, "snapshot rollback debian", 1, &["no snapshot two"]);
 }
 
+/// What lends files to production of `debian`, by what `status` says.
+fn lending(site: &Site) -> Vec<String> {
+    let status = site.json("status");
+    let mirrors = status["mirrors"].as_array().expect("a list");
+    let debian = mirrors
+        .iter()
+        .find(|mirror| mirror["mirror"] == "debian")
+        .expect("it is configured");
+    let reachable = debian["reachable"].as_array().expect("a list");
+    reachable.iter().map(|one| text(&one["snapshot"])).collect()
+}
+
+#[test]
+fn what_was_published_twice_is_retracted_as_a_whole() {
+    for published in [&["two", "one", "two"][..], &["one", "two", "one", "two"]] {
+        for line in ["snapshot rollback debian --retract", "snapshot rollback debian"] {
+            let site = site(&["one", "two"]);
+            for name in published {
+                site.run(&format!("snapshot publish debian {name}")).success();
+            }
+            assert_eq!(lending(&site), ["one"]);
+            let done = site.run(line).success();
+            if line.ends_with("--retract") {
+                done.stdout_has("which are not reachable any more: what only two has fails with 404 until");
+            } else {
+                done.stdout_has("which stay reachable for 2d");
+                assert_eq!(lending(&site), ["two"]);
+                site.run("snapshot rollback debian --to one --retract")
+                    .success()
+                    .stdout_has("clients stay with one; what only two has is not found any more");
+            }
+            assert!(lending(&site).is_empty(), "{published:?}: {line}");
+            let again = site.json("snapshot rollback debian --to one --retract");
+            assert_eq!(again["moves"][0]["changed"], false);
+            assert_eq!(again["mirrors"][0]["unreachable"], json!([]));
+        }
+    }
+}
+
+#[test]
+fn what_is_retracted_after_going_back_has_to_be_said() {
+    let site = site(&["one", "two", "three"]);
+    // Production never was at `one` before, so that a step back would lead to `two` again.
+    site.run("snapshot publish debian two").success();
+    site.run("snapshot rollback debian --to one").success();
+    let stay = "mirrorctl snapshot rollback debian --to one --retract";
+    for line in [
+        "snapshot rollback debian --retract",
+        "snapshot rollback debian --retract --dry-run",
+    ] {
+        let further = "to go further back: mirrorctl snapshot rollback debian --to two --retract";
+        refused(&site, line, 4, &["went back to one already", stay, further]);
+    }
+    assert_eq!(lending(&site), ["two"]);
+    site.run(&stay["mirrorctl ".len()..]).success();
+    assert!(lending(&site).is_empty());
+    // Without a step before there is none to be named.
+    for name in ["one", "two"] {
+        site.run(&format!("snapshot publish vendor {name} --to qa")).success();
+    }
+    site.run("snapshot rollback vendor --of qa").success();
+    let line = "snapshot rollback vendor --of qa --retract";
+    let stay = "mirrorctl snapshot rollback vendor --of qa --to one --retract";
+    refused(&site, line, 4, &[stay]);
+    let said = site.run(line).code(4).stderr;
+    assert!(!said.contains("further back"), "{said}");
+    // Nothing has to be said where something was published since.
+    site.run("snapshot publish vendor three --to qa").success();
+    site.run(line).success().stdout_has("three -> one");
+}
+
 #[test]
 fn what_was_published_can_be_retracted_also_afterwards() {
     let site = site(&["one", "two"]);

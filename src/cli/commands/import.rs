@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::moves::{Move, Moves};
+use super::replaced::{Replaced, replaced};
 use super::sync::{Release, Run, Terms, held};
 use crate::blobs::Sharing;
 use crate::cli::args::ImportArgs;
@@ -46,6 +47,7 @@ struct Snapshot {
     /// Files that its indices list and a filter has left out.
     absent_files: u64,
     moves: Vec<Move>,
+    replaced: Vec<Replaced>,
 }
 
 #[derive(Serialize)]
@@ -77,12 +79,14 @@ pub(in crate::cli) fn run(arguments: &ImportArgs, context: &Context, output: &mu
     let done = sync::run(&job, &lock, &client, &run.store, &run.progress, stop);
     match run.runtime.block_on(done) {
         Ok(done) => {
-            output.done(&Report::of(&done));
             if let Outcome::Recorded { moves, .. } = &done.outcome {
                 Moves::log(moves);
                 let seen = context.make_visible();
+                output.done(&Report::of(&done, replaced(moves, context)));
                 context.after_sync(&done);
                 seen?;
+            } else {
+                output.done(&Report::of(&done, Vec::new()));
             }
             held(&done).map_or(Ok(()), Err)
         }
@@ -176,7 +180,7 @@ fn explained(error: SyncError) -> Failure {
 }
 
 impl Report {
-    fn of(done: &SyncReport) -> Self {
+    fn of(done: &SyncReport, replaced: Vec<Replaced>) -> Self {
         let mut report = Self {
             mirror: done.mirror.to_string(),
             outcome: "unchanged",
@@ -206,6 +210,7 @@ impl Report {
                     changes: *changes,
                     absent_files: *absent,
                     moves: moves.iter().map(Move::of).collect(),
+                    replaced,
                 });
             }
         }
@@ -240,8 +245,13 @@ impl Human for Report {
             (None, "incomplete") => format!("{mirror}: incomplete, {taken} files taken from the tree ({bytes})"),
             (None, outcome) => format!("{mirror}: {outcome}"),
         });
-        for moved in self.snapshot.iter().flat_map(|snapshot| &snapshot.moves) {
-            page.line(moved.sentence());
+        if let Some(Snapshot { moves, replaced, .. }) = &self.snapshot {
+            for moved in moves {
+                page.line(moved.sentence());
+            }
+            for replaced in replaced {
+                page.line(replaced.sentence());
+            }
         }
         for missing in self.missing.iter().take(NAMED) {
             let what = missing.damage.as_deref().unwrap_or("missing");

@@ -3,10 +3,12 @@
 //! Owns that order, and the report of pool files that have other bytes than before under the same path. Clients wait for the
 //! first and not for the second. It moves nothing.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::moves::Moves;
-use crate::catalog::{CatalogError, CatalogReader, FileChange, Moved};
+use crate::catalog::{CatalogError, CatalogReader, FileChange, MoveRecord, Moved, Seq};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Human, Output, Page};
@@ -78,14 +80,12 @@ impl Replaced {
         if !moved.changed() {
             return Ok(None);
         }
-        let changes = reader.changes(reader.mirror(&now.mirror)?, before.seq, now.seq)?;
-        let mut replaced: Vec<&FileChange> = changes.files.iter().collect();
-        replaced.retain(|file| file.role == Role::Pool && file.before.is_some() && file.after.is_some());
+        let replaced = replaced_paths(reader, before, now)?;
         Ok((!replaced.is_empty()).then(|| Self {
             mirror: now.mirror.to_string(),
             pointer: now.pointer.to_string(),
             files: replaced.len(),
-            paths: replaced.iter().take(LISTED).map(|file| file.path.to_string()).collect(),
+            paths: replaced.iter().take(LISTED).map(ToString::to_string).collect(),
         }))
     }
 
@@ -106,6 +106,40 @@ impl Replaced {
             shown.join(", ")
         )
     }
+}
+
+/// The pool files that the target of `now` has, and that have other bytes under the same path in the target of `before` or,
+/// where that has none there, in a publication that was reachable through it and still is.
+fn replaced_paths(
+    reader: &CatalogReader,
+    before: &MoveRecord,
+    now: &MoveRecord,
+) -> Result<BTreeSet<Box<str>>, CatalogError> {
+    let mirror = reader.mirror(&now.mirror)?;
+    let pool_files = |from: Seq| -> Result<Vec<FileChange>, CatalogError> {
+        let mut files = reader.changes(mirror, from, now.seq)?.files;
+        files.retain(|file| file.role == Role::Pool && file.after.is_some());
+        Ok(files)
+    };
+    let (changed, added): (Vec<_>, Vec<_>) = pool_files(before.seq)?.into_iter().partition(is_replaced);
+    let mut replaced: BTreeSet<Box<str>> = changed.into_iter().map(|file| file.path).collect();
+    let added: BTreeSet<Box<str>> = added.into_iter().map(|file| file.path).collect();
+    if added.is_empty() {
+        return Ok(replaced);
+    }
+    let lenders = reader.generations(mirror, now, now.moved_at)?;
+    let mut seqs: BTreeSet<Seq> = lenders.iter().map(|lender| lender.seq).collect();
+    seqs.remove(&before.seq);
+    for seq in seqs {
+        let files = pool_files(seq)?.into_iter().filter(is_replaced);
+        replaced.extend(files.map(|file| file.path).filter(|path| added.contains(path)));
+    }
+    Ok(replaced)
+}
+
+/// Whether both sides have the file, which has other bytes then.
+fn is_replaced(file: &FileChange) -> bool {
+    file.before.is_some() && file.after.is_some()
 }
 
 impl Human for Report {

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::moves::Move;
+use super::replaced::{Replaced, replaced};
 use crate::catalog::Act;
 use crate::cli::args::CreateArgs;
 use crate::cli::context::Context;
@@ -18,6 +19,7 @@ struct Report {
     mirror: String,
     snapshot: String,
     moves: Vec<Move>,
+    replaced: Vec<Replaced>,
 }
 
 impl Human for Report {
@@ -27,6 +29,7 @@ impl Human for Report {
             self.mirror, self.snapshot
         ));
         self.moves.iter().for_each(|moved| page.line(moved.sentence()));
+        self.replaced.iter().for_each(|replaced| page.line(replaced.sentence()));
     }
 }
 
@@ -65,10 +68,13 @@ pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mu
         act,
     )?;
     tracing::info!("Snapshot created: {} {name}", mirror.id);
+    let visible = context.make_visible();
     output.done(&Report {
         mirror: mirror.id.to_string(),
         snapshot: name.to_string(),
         moves: moved.iter().map(Move::of).collect(),
+        replaced: replaced(&moved, context),
     });
-    context.conclude(&moved)
+    context.after_moves(&moved);
+    visible
 }

@@ -12,7 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::text::{span, utc};
-use crate::model::{Lending, Timestamp};
+use crate::model::{Lending, SnapshotName, Timestamp};
 use crate::publish::{self, Redated, Rollback, WayBack};
 
 #[derive(Serialize)]
@@ -29,6 +29,8 @@ struct Report {
 struct Mirror {
     mirror: String,
     releases: Vec<Release>,
+    /// Snapshots whose files are not reachable any more.
+    unreachable: Vec<String>,
     clients: String,
 }
 
@@ -79,13 +81,13 @@ impl Report {
             retract: plan.retracts,
             moves,
             replaced,
-            mirrors: plan.ways.iter().map(|way| Mirror::of(way, plan.retracts)).collect(),
+            mirrors: plan.ways.iter().map(Mirror::of).collect(),
         }
     }
 }
 
 impl Mirror {
-    fn of(way: &WayBack, retracts: bool) -> Self {
+    fn of(way: &WayBack) -> Self {
         let releases = way.suites.iter().map(|suite| Release {
             suite: suite.suite.to_string(),
             from_date: suite.from.map(utc),
@@ -94,7 +96,8 @@ impl Mirror {
         Self {
             mirror: way.mirror.to_string(),
             releases: releases.collect(),
-            clients: clients(way, retracts),
+            unreachable: way.unreachable.iter().map(ToString::to_string).collect(),
+            clients: clients(way),
         }
     }
 }
@@ -108,11 +111,36 @@ impl Release {
 }
 
 /// What clients of a mirror will do when it goes this way.
-fn clients(way: &WayBack, retracts: bool) -> String {
+fn clients(way: &WayBack) -> String {
     if !way.changes {
         return "nothing changes for clients".to_owned();
     }
-    let stays = lent(way.lending).filter(|_| !retracts);
+    let others: Vec<&str> = way
+        .unreachable
+        .iter()
+        .filter(|name| **name != way.from)
+        .map(SnapshotName::as_str)
+        .collect();
+    let others = others.join(", ");
+    if way.from == way.to {
+        return match others.as_str() {
+            "" => format!("clients stay with {}", way.to),
+            _ => format!(
+                "clients stay with {}; what only {others} has is not found any more",
+                way.to
+            ),
+        };
+    }
+    let told = of_what_it_leaves(way);
+    match others.as_str() {
+        "" => told,
+        _ => format!("{told}; what only {others} has is not found any more either"),
+    }
+}
+
+/// What becomes of the clients of the snapshot that a pointer goes back from.
+fn of_what_it_leaves(way: &WayBack) -> String {
+    let stays = lent(way.lending).filter(|_| !way.unreachable.contains(&way.from));
     let Some(newest) = newest_taken_back(&way.suites) else {
         let taken =
             "clients take the Release files at their next update, as none of them is older than what they have seen";
@@ -192,6 +220,7 @@ mod tests {
                 generations,
                 within: Duration::from_hours(hours),
             },
+            unreachable: Vec::new(),
             suites: dates.iter().map(suite).collect(),
         }
     }
@@ -238,7 +267,11 @@ mod tests {
                 &["at their next update", "what only b has is not found"],
             ),
         ] {
-            let told = clients(&way, retracts);
+            let gone = if retracts { vec![way.from.clone()] } else { Vec::new() };
+            let told = clients(&WayBack {
+                unreachable: gone,
+                ..way
+            });
             for part in parts {
                 assert!(told.contains(part), "{part:?} is not in {told:?}");
             }
@@ -247,6 +280,25 @@ mod tests {
             changes: false,
             ..way(&[same], 3, 48)
         };
-        assert_eq!(clients(&there, false), "nothing changes for clients");
+        assert_eq!(clients(&there), "nothing changes for clients");
+    }
+
+    #[test]
+    fn people_are_told_what_is_gone_besides() {
+        let name = |text: &str| -> SnapshotName { text.parse().expect("valid") };
+        let back = WayBack {
+            unreachable: vec![name("c")],
+            ..way(&[(Some(60), Some(0))], 3, 48)
+        };
+        let told = clients(&back);
+        assert!(
+            told.contains("stay reachable for 2d") && told.ends_with("; what only c has is not found any more either"),
+            "{told}"
+        );
+        let stays = WayBack { to: name("b"), ..back };
+        assert_eq!(
+            clients(&stays),
+            "clients stay with b; what only c has is not found any more"
+        );
     }
 }

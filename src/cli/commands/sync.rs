@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::moves::{Move, Moves};
+use super::replaced::{Replaced, replaced};
 use super::sync_promote;
 use super::testing::Test;
 use super::{gc, snapshot_prune};
@@ -44,6 +45,7 @@ struct Report {
 struct Promotion {
     tests: Vec<Test>,
     moves: Vec<Move>,
+    replaced: Vec<Replaced>,
 }
 
 #[derive(Serialize)]
@@ -69,6 +71,7 @@ struct Snapshot {
     fetched_files: u64,
     fetched_bytes: u64,
     moves: Vec<Move>,
+    replaced: Vec<Replaced>,
 }
 
 impl Release {
@@ -140,8 +143,9 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
     for mirror in &mirrors {
         match run.sync(mirror) {
             Ok(done) => {
-                let trouble = run.follow_up(mirror, &done).err().or_else(|| held(&done));
-                report.push(Mirror::done(&done, trouble.as_ref()));
+                let (replaced, followed) = run.follow_up(mirror, &done);
+                let trouble = followed.err().or_else(|| held(&done));
+                report.push(Mirror::done(&done, replaced, trouble.as_ref()));
                 match trouble {
                     Some(trouble) => {
                         context.on_failure(&[&mirror.id], &trouble);
@@ -231,14 +235,18 @@ impl<'a> Run<'a> {
     }
 
     /// What comes after a recorded snapshot, which stays recorded whatever becomes of this: mounts are told before
-    /// anything is pruned, so that nobody is led to a snapshot that is gone.
-    fn follow_up(&self, mirror: &MirrorSettings, done: &SyncReport) -> Result<(), Failure> {
-        if matches!(done.outcome, Outcome::Unchanged) {
-            return Ok(());
-        }
+    /// anything is pruned, so that nobody is led to a snapshot that is gone. What its moves replaced is known until then.
+    fn follow_up(&self, mirror: &MirrorSettings, done: &SyncReport) -> (Vec<Replaced>, Result<(), Failure>) {
+        let Outcome::Recorded { moves, .. } = &done.outcome else {
+            return (Vec::new(), Ok(()));
+        };
         let seen = self.context.make_visible();
+        let replaced = replaced(moves, self.context);
         self.context.after_sync(done);
-        seen?;
+        (replaced, seen.and_then(|()| self.prune_visibly(mirror)))
+    }
+
+    fn prune_visibly(&self, mirror: &MirrorSettings) -> Result<(), Failure> {
         if self.prune(mirror)? {
             self.context.make_visible()
         } else {
@@ -260,6 +268,7 @@ impl<'a> Run<'a> {
         Promotion {
             tests: promotion.tests,
             moves: promotion.moves.iter().map(Move::of).collect(),
+            replaced: promotion.replaced,
         }
     }
 
@@ -446,7 +455,7 @@ pub(super) fn conclude(
 }
 
 impl Mirror {
-    fn done(done: &SyncReport, trouble: Option<&Failure>) -> Self {
+    fn done(done: &SyncReport, replaced: Vec<Replaced>, trouble: Option<&Failure>) -> Self {
         let (outcome, snapshot) = match &done.outcome {
             Outcome::Unchanged => ("unchanged", None),
             Outcome::Recorded {
@@ -468,6 +477,7 @@ impl Mirror {
                     fetched_files: fetched.files,
                     fetched_bytes: fetched.bytes,
                     moves: moves.iter().map(Move::of).collect(),
+                    replaced,
                 };
                 ("recorded", Some(snapshot))
             }
@@ -515,6 +525,7 @@ impl Human for Report {
                 fetched_files,
                 fetched_bytes,
                 moves,
+                replaced,
                 ..
             } = snapshot;
             let (bytes, fetched) = (size(*bytes), size(*fetched_bytes));
@@ -529,13 +540,19 @@ impl Human for Report {
             for moved in moves {
                 page.line(moved.sentence());
             }
+            for replaced in replaced {
+                page.line(replaced.sentence());
+            }
         }
-        if let Some(Promotion { tests, moves }) = &self.promotion {
+        if let Some(Promotion { tests, moves, replaced }) = &self.promotion {
             for test in tests {
                 test.tell(page);
             }
             for moved in moves {
                 page.line(moved.sentence());
+            }
+            for replaced in replaced {
+                page.line(replaced.sentence());
             }
         }
     }

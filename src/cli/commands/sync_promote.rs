@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::moves::Moves;
+use super::replaced::{Replaced, replaced};
 use super::sync::Run;
 use super::testing::{Test, Testing, pointed};
 use crate::catalog::{Catalog, Lacking, Moved, SnapshotRecord};
@@ -22,6 +23,8 @@ pub(super) struct Promotion<'a> {
     pub(super) tests: Vec<Test>,
     /// The moves of production.
     pub(super) moves: Vec<Moved>,
+    /// What they replaced.
+    pub(super) replaced: Vec<Replaced>,
     /// The mirrors that stay where they are though they have something new, and why.
     pub(super) failures: Vec<(&'a MirrorSettings, Failure)>,
 }
@@ -200,8 +203,11 @@ impl<'a> Promotion<'a> {
         let outcome = match publish::promote_tested(catalog, &aims, by(context)) {
             Ok(moved) => {
                 Moves::log(&moved);
+                let visible = context.make_visible();
+                self.replaced = replaced(&moved, context);
+                context.after_moves(&moved);
                 self.moves = moved;
-                context.conclude(&self.moves)
+                visible
             }
             Err(error) => Err(error.into()),
         };
