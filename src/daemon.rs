@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -167,7 +168,9 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
     let server = Server::serve(registration, handler)?;
 
     let options = Options::new(OsString::from(&mounting.state), mounting.now.unix());
+    let beneath = File::open(&mounting.mountpoint);
     let session = mirrorctl_mount::mount(Arc::clone(&view) as Arc<_>, &mounting.mountpoint, &options)?;
+    close_to_others(beneath, &mounting.mountpoint);
     current.set(session.unmounter());
     let serving = serving.get_or_init(|| Serving { view, session, catalog });
     // What was committed between opening the catalog and mounting is the first change to be noticed.
@@ -191,6 +194,19 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
         tracing::warn!("the mount was taken away from under open files, which end now");
     }
     Ok(Ended::Unmounted)
+}
+
+/// Takes every right to the directory beneath the mount away. A web server then answers "forbidden" while nothing is mounted
+/// there: "not found" would make apt and caches believe that files are gone.
+fn close_to_others(beneath: io::Result<File>, mountpoint: &Path) {
+    let closed = beneath.and_then(|directory| directory.set_permissions(Permissions::from_mode(0)));
+    if let Err(error) = closed {
+        tracing::warn!(
+            mountpoint = %mountpoint.display(),
+            %error,
+            "a web server will answer \"not found\" while nothing is mounted: the directory beneath cannot be closed"
+        );
+    }
 }
 
 impl Serving {

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use mirrorctl::model::Digest;
-use mirrorctl_testkit::{MountGuard, Program, Running, Signal, TestEnv, mounted_below, now};
+use mirrorctl_testkit::{MountGuard, Nginx, Program, Running, Signal, TestEnv, fetch, mounted_below, now};
 
 use crate::site::{COMMON, Item, RELEASE, Site, Tree, comes_true, inode, mtime, names, only, read, stat, tree};
 
@@ -127,6 +127,27 @@ fn a_mount_lives_until_it_is_told_to_end() {
         .mirrorctl(&["unmount"])
         .code(1)
         .stderr_has("nothing of mirrorctl is mounted");
+}
+
+#[test]
+fn what_is_not_mounted_is_forbidden_and_never_absent() {
+    let (site, _) = published();
+    let mount = site.mount();
+    let nginx = Nginx::serve(&site.env.mount_dir());
+    let there = format!("/debian/current/{RELEASE}");
+    let paths = [&there, "/debian/current/nothing", "/"];
+    let answers = || paths.map(|path| fetch(&format!("{}{path}", nginx.url())).expect("an answer").status);
+    assert_eq!(answers()[..2], [200, 404], "mounted");
+    mount.stop().success();
+    assert_eq!(answers(), [403; 3], "unmounted");
+    let mut again = site.mount();
+    assert_eq!(answers()[..2], [200, 404], "mounted again");
+    again.daemon().signal(Signal::Kill);
+    again.daemon().wait_until_ended();
+    // The kernel may remember some of it.
+    assert_ne!(answers()[0], 404, "nobody serves");
+    site.env.mirrorctl(&["unmount"]).success();
+    assert_eq!(answers(), [403; 3], "taken away");
 }
 
 /// What a shell runs that has the names of places (`$1` this program, `$2` a table of mounts, `$3` the mount point) and mounts
