@@ -11,9 +11,12 @@ use tokio::sync::oneshot;
 use super::SyncError;
 use super::store::Dated;
 
-/// A batch is committed when it has this many files …
-const FILES: usize = 2_048;
-/// … or this many bytes …
+/// A batch is committed when it has a quarter as many files as all before it, but at least so many and at most so many:
+/// digests are random, so that a batch touches every directory of blobs and most pages of the catalog's tables. When
+/// batches grow with what is there, that stays a constant part of the work for each file.
+const FEWEST_FILES: usize = 2_048;
+const MOST_FILES: usize = 8_192;
+/// Or when it has this many bytes …
 const BYTES: u64 = 256 << 20;
 /// … or is this old: so that a kill loses little, and a sync of small files few flushes.
 const AGE: Duration = Duration::from_secs(2);
@@ -40,6 +43,8 @@ pub(super) struct Batches {
 struct State {
     batch: Batch,
     bytes: u64,
+    /// Files of all batches before.
+    before: usize,
     /// When the batch is old enough.
     due: Option<Instant>,
     /// Nothing more comes.
@@ -49,8 +54,13 @@ struct State {
 }
 
 impl State {
+    /// How many files are enough for a batch.
+    fn enough(&self) -> usize {
+        (self.before / 4).clamp(FEWEST_FILES, MOST_FILES)
+    }
+
     fn is_full(&self) -> bool {
-        self.batch.files.len() >= FILES || self.bytes >= BYTES || !self.batch.waiting.is_empty()
+        self.batch.files.len() >= self.enough() || self.bytes >= BYTES || !self.batch.waiting.is_empty()
     }
 }
 
@@ -140,6 +150,7 @@ impl Batches {
             };
         }
         (state.bytes, state.due) = (0, None);
+        state.before += state.batch.files.len();
         Some(std::mem::take(&mut state.batch))
     }
 }
@@ -171,17 +182,35 @@ mod tests {
     fn a_batch_comes_when_it_is_full_and_the_rest_when_nothing_more_comes() {
         let (_place, inbox) = inbox();
         let batches = Batches::default();
-        for number in 0..=FILES {
+        for number in 0..=FEWEST_FILES {
             batches
                 .add(file(&inbox, &number.to_string()))
                 .expect("somebody keeps it");
-            if number + 1 == FILES {
-                assert_eq!(batches.next().expect("a full batch").files.len(), FILES);
+            if number + 1 == FEWEST_FILES {
+                assert_eq!(batches.next().expect("a full batch").files.len(), FEWEST_FILES);
             }
         }
         batches.end();
         assert_eq!(batches.next().expect("the rest").files.len(), 1);
         assert!(batches.next().is_none());
+    }
+
+    #[test]
+    fn batches_grow_with_what_came_before_up_to_a_limit() {
+        let (_place, inbox) = inbox();
+        let batches = Batches::default();
+        batches.add(file(&inbox, "one")).expect("somebody keeps it");
+        batches.end();
+        assert_eq!(batches.next().expect("a batch").files.len(), 1);
+        let enough = |before| {
+            State {
+                before,
+                ..State::default()
+            }
+            .enough()
+        };
+        assert_eq!(batches.state().before, 1);
+        assert_eq!([1, 20_000, 1_000_000].map(enough), [FEWEST_FILES, 5_000, MOST_FILES]);
     }
 
     #[test]
