@@ -975,7 +975,7 @@ fn tests_and_hooks_that_cannot_be_are_refused() {
         ),
         (
             "test.companions = [\"debain\"]",
-            "m:7:20: mirrors.debian.test.companions: \"debain\" is no mirror; companions are ids of mirrors, as in [mirrors.ID]",
+            "m:7:20: mirrors.debian.test.companions: \"debain\" is no mirror; companions are ids of mirrors, as in [mirrors.ID], or groups",
         ),
         (
             "hooks.after_sync = [\"a\\u0000\"]",
@@ -1069,4 +1069,22 @@ fn groups_environments_and_lending_that_cannot_be_are_refused() {
     let pointers = mirror_with("environments = [\"qa\"]").pointers();
     let names: Vec<&str> = pointers.iter().map(Pointer::name).collect();
     assert_eq!(names, ["qa", "staging", "current"]);
+}
+
+#[test]
+fn companions_may_be_named_by_their_group() {
+    let other = |id: &str| MIRROR.replace("debian]", &format!("{id}]"));
+    let config = |companions: &str, groups: &str| {
+        let test = format!("test.companions = {companions}\n");
+        format!("{MINIMAL}{MIRROR}{test}{}{}[groups]\n{groups}", other("b"), other("c"))
+    };
+    let mut settings = good(&config("[\"c\", \"all\"]", "all = [\"debian\", \"b\", \"c\"]\n"));
+    let companions = settings.mirrors.remove(&"debian".parse().expect("valid"));
+    let companions = companions.expect("the first mirror").test.companions;
+    let names: Vec<&str> = companions.iter().map(crate::model::MirrorId::as_str).collect();
+    assert_eq!(names, ["c", "b"], "each once, and never the mirror itself");
+    assert_eq!(
+        bad(&config("[\"own\"]", "own = [\"debian\"]\n")),
+        ["m:7:20: mirrors.debian.test.companions: is a group of no other mirror"]
+    );
 }
