@@ -567,3 +567,29 @@ fn a_word_that_names_nothing_is_told_what_there_is() {
     }
     refused(&site, "snapshot test debian production", 1, &[environments]);
 }
+
+#[test]
+fn what_was_understood_of_groups_environments_and_lending_is_shown() {
+    let site = site(&[]);
+    site.configure_all(
+        config(&site, "[\"dev\", \"qa\"]")
+            .set_in("publish", "keep_generations", "7")
+            .set_in("mirrors.vendor.publish", "keep_for", "\"2h\""),
+    );
+    let report = site.json("check config");
+    assert_eq!(report["groups"], json!({ "both": ["debian", "vendor"] }));
+    let [debian, vendor] = [0, 1].map(|at| &report["mirrors"][at]);
+    assert_eq!(debian["environments"], json!(["dev", "qa", "staging", "current"]));
+    assert_eq!(vendor["environments"], json!(["qa", "current", "staging"]));
+    assert_eq!(debian["publish"], json!({ "keep_generations": 7, "keep_for": "2d" }));
+    assert_eq!(vendor["publish"], json!({ "keep_generations": 7, "keep_for": "2h" }));
+    let checked = site.run("check config").success();
+    for line in [
+        "group both",
+        "debian vendor",
+        "dev qa staging current",
+        "the last 7 publications, and those of the last 2h",
+    ] {
+        assert!(checked.stdout.contains(line), "no {line:?} in {checked}");
+    }
+}
