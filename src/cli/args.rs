@@ -195,7 +195,7 @@ pub enum SnapshotCommand {
 /// `snapshot test`
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// Its mirror
+    /// Its mirror, or a group to test each
     pub mirror: MirrorId,
     /// The snapshot: its name, or a pointer such as current [default: staging]
     #[arg(value_name = "NAME")]
@@ -211,7 +211,7 @@ pub struct TestArgs {
 /// `snapshot diff`
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// The mirror
+    /// The mirror, or a group to look at each
     pub mirror: MirrorId,
     /// Where to start: a snapshot, staging, current or another environment [default: current]
     #[arg(value_name = "A")]
@@ -234,7 +234,7 @@ pub struct CreateArgs {
     pub mirror: MirrorId,
     /// Its name [default: made of the time]
     pub name: Option<SnapshotName>,
-    /// Replace a snapshot of that name, unless a pointer names it
+    /// Replace a snapshot of that name, unless a pointer names it, it lends files to one, or it is protected
     #[arg(long)]
     pub force: bool,
     /// Point staging at it
@@ -457,7 +457,7 @@ pub enum CheckCommand {
 /// `check tls`
 #[derive(Debug, Args)]
 pub struct CheckTlsArgs {
-    /// The mirror
+    /// The mirror, or a group to look at each
     pub mirror: MirrorId,
 }
 

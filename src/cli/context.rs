@@ -154,8 +154,12 @@ impl Context {
     /// # Errors
     /// A [`Failure`] when it is not configured, or the name is that of a group.
     pub fn mirror(&self, named: &MirrorId) -> Result<&MirrorSettings, Failure> {
-        if self.settings.groups.contains_key(named) {
-            let message = format!("{named} is a group, and this command takes one mirror");
+        if let Some(members) = self.settings.groups.get(named) {
+            let members: Vec<&str> = members.iter().map(MirrorId::as_str).collect();
+            let message = format!(
+                "{named} is a group of {}, and this command takes one mirror",
+                members.join(", ")
+            );
             return Err(Failure::new(Kind::Usage, message).hint("name one of its mirrors"));
         }
         Ok(self.mirrors(std::slice::from_ref(named))?[0])
@@ -172,8 +176,8 @@ impl Context {
             Some(members) => members.clone(),
             None => vec![name.clone()],
         };
-        let named: Vec<MirrorId> = named.iter().flat_map(members).collect();
-        let unknown: Vec<_> = named.iter().filter(|id| !configured.contains_key(*id)).collect();
+        let meant: Vec<MirrorId> = named.iter().flat_map(members).collect();
+        let unknown: Vec<_> = meant.iter().filter(|id| !configured.contains_key(*id)).collect();
         if let Some(first) = unknown.first() {
             let message = match unknown.len() {
                 1 => format!("no mirror {first} is configured in {}", self.config.display()),
@@ -184,7 +188,8 @@ impl Context {
                 .into_iter()
                 .fold(failure, |failure, id| self.unknown(failure, id)));
         }
-        let wanted = |id: &MirrorId| named.is_empty() || named.contains(id);
+        // By the words, not by what they mean: a group of none is none.
+        let wanted = |id: &MirrorId| named.is_empty() || meant.contains(id);
         Ok(configured.values().filter(|mirror| wanted(&mirror.id)).collect())
     }
 
@@ -285,6 +290,29 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("  zzz is not configured\n"), "{text}");
+    }
+
+    #[test]
+    fn only_no_word_at_all_means_all_mirrors() {
+        let mut file = tempfile::NamedTempFile::new().expect("temporary file");
+        let mut context = context(&flags(&mut file), &[]).expect("valid");
+        let id = |name: &str| -> MirrorId { name.parse().expect("valid") };
+        let groups = [("none", vec![]), ("some", vec![id("ubuntu")])];
+        context.settings.groups = groups.map(|(name, members)| (id(name), members)).into();
+        let select = |names: &[&str]| {
+            let named: Vec<MirrorId> = names.iter().map(|name| id(name)).collect();
+            let found = context.mirrors(&named).expect("all known");
+            found.iter().map(|mirror| mirror.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(select(&[]), ["debian", "ubuntu"]);
+        assert!(select(&["none"]).is_empty());
+        assert_eq!(select(&["none", "some"]), ["ubuntu"]);
+        assert_eq!(select(&["some", "ubuntu"]), ["ubuntu"]);
+        let text = context.mirror(&id("some")).expect_err("a group").human(false);
+        assert!(
+            text.contains("some is a group of ubuntu, and this command takes one mirror"),
+            "{text}"
+        );
     }
 
     #[test]

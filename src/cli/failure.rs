@@ -153,6 +153,22 @@ impl Failure {
         self
     }
 
+    /// Success, or the first failure, with what else went wrong. That somebody stopped the command goes first.
+    ///
+    /// # Errors
+    /// When there is a failure.
+    pub fn of_several(failures: impl IntoIterator<Item = Self>) -> Result<(), Self> {
+        let mut failures: Vec<Self> = failures.into_iter().collect();
+        failures.sort_by_key(|failure| !matches!(failure.kind, Kind::Interrupted | Kind::Terminated));
+        let mut failures = failures.into_iter();
+        let Some(first) = failures.next() else {
+            return Ok(());
+        };
+        Err(failures.fold(first, |first, further| {
+            first.problem(further.in_one_line(), further.json())
+        }))
+    }
+
     /// This failure with a message that names the mirror it is about.
     #[must_use]
     pub fn about(mut self, mirror: &MirrorId) -> Self {

@@ -53,10 +53,11 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
     let max_conns = max_conns(raw.max_conns.as_ref(), notes);
     let log = log(&raw.log, notes);
     let gc = gc(&raw.gc, notes);
-    let mirrors = mirrors(&raw.mirrors, &inherited, surroundings, notes);
+    let mut mirrors = mirrors(&raw.mirrors, &inherited, surroundings, notes);
     let is_mirror = |name: &str| raw.mirrors.iter().any(|mirror| mirror.id.value == name);
-    testing::check_companions(&raw.mirrors, notes);
+    testing::check_companions(&raw.mirrors, &raw.groups, notes);
     let groups = publishing::groups(&raw.groups, is_mirror, notes);
+    testing::put_members_for_groups(&mut mirrors, &groups);
     Some(Settings {
         dir: dir?,
         state: state?,

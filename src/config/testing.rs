@@ -2,10 +2,12 @@
 //!
 //! Owns the meaning of those keys. It must never look at anything but the configuration.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::MirrorSettings;
 use super::error::{Located, Notes};
-use super::file::{RawMirror, RawTest};
+use super::file::{RawGroup, RawMirror, RawTest};
 use super::resolve::{commands, duration, is_set, names, percent};
 use crate::model::{MirrorId, Percent};
 
@@ -80,15 +82,39 @@ fn companions(raw: &RawTest, notes: &mut Notes) -> Vec<MirrorId> {
     }
 }
 
-/// Notes companions that are no other mirrors.
-pub(super) fn check_companions(mirrors: &[RawMirror], notes: &mut Notes) {
+/// Notes companions that are no other mirrors, and no groups of any.
+pub(super) fn check_companions(mirrors: &[RawMirror], groups: &[RawGroup], notes: &mut Notes) {
     for mirror in mirrors {
         for companion in mirror.test.companions.iter().flat_map(|raw| &raw.value) {
             if companion.value == mirror.id.value {
                 notes.fault(companion, "is the mirror itself");
+            } else if let Some((_, members)) = groups.iter().find(|(name, _)| name.value == companion.value) {
+                if members.value.iter().all(|member| member.value == mirror.id.value) {
+                    notes.fault(companion, "is a group of no other mirror");
+                }
             } else if !mirrors.iter().any(|other| other.id.value == companion.value) {
                 let message = format!("{:?} is no mirror", companion.value);
-                notes.fault_with_hint(companion, message, "companions are ids of mirrors, as in [mirrors.ID]");
+                notes.fault_with_hint(
+                    companion,
+                    message,
+                    "companions are ids of mirrors, as in [mirrors.ID], or groups",
+                );
+            }
+        }
+    }
+}
+
+/// Puts the members of groups in the place of these among the companions, each once, and no mirror among its own.
+pub(super) fn put_members_for_groups(
+    mirrors: &mut BTreeMap<MirrorId, MirrorSettings>,
+    groups: &BTreeMap<MirrorId, Vec<MirrorId>>,
+) {
+    for mirror in mirrors.values_mut() {
+        let named = std::mem::take(&mut mirror.test.companions);
+        let members = |name: MirrorId| groups.get(&name).cloned().unwrap_or_else(|| vec![name]);
+        for companion in named.into_iter().flat_map(members) {
+            if companion != mirror.id && !mirror.test.companions.contains(&companion) {
+                mirror.test.companions.push(companion);
             }
         }
     }

@@ -975,7 +975,7 @@ fn tests_and_hooks_that_cannot_be_are_refused() {
         ),
         (
             "test.companions = [\"debain\"]",
-            "m:7:20: mirrors.debian.test.companions: \"debain\" is no mirror; companions are ids of mirrors, as in [mirrors.ID]",
+            "m:7:20: mirrors.debian.test.companions: \"debain\" is no mirror; companions are ids of mirrors, as in [mirrors.ID], or groups",
         ),
         (
             "hooks.after_sync = [\"a\\u0000\"]",
@@ -993,4 +993,98 @@ fn tests_and_hooks_that_cannot_be_are_refused() {
     ] {
         assert_mirror_error(line, error);
     }
+}
+
+#[test]
+fn groups_environments_and_lending_that_cannot_be_are_refused() {
+    const OWN: &str = "is a name the served tree uses itself (current, staging, snapshots, at, .doors)";
+    const ENVIRONMENTS: &str = "mirrors.debian.environments";
+    const NO_MIRROR: &str = "is no mirror; a group has the ids of mirrors, as in [mirrors.ID]";
+    let rule =
+        "an environment starts with a-z or 0-9 and goes on with a-z, 0-9, \"_\" and \"-\", 128 characters at most";
+    for (line, error) in [
+        ("environments = []", format!("m:7:16: {ENVIRONMENTS}: must name at least one")),
+        (
+            "environments = [\"qa\", \"qa\", \"current\"]",
+            format!("m:7:23: {ENVIRONMENTS}: names \"qa\" twice"),
+        ),
+        (
+            "environments = [\"at\", \"current\"]",
+            format!("m:7:17: {ENVIRONMENTS}: \"at\" cannot be: \"at\" {OWN}"),
+        ),
+        (
+            "environments = [\"snapshots\"]",
+            format!("m:7:17: {ENVIRONMENTS}: \"snapshots\" cannot be: \"snapshots\" {OWN}"),
+        ),
+        (
+            "environments = [\"QA\", \"current\"]",
+            format!("m:7:17: {ENVIRONMENTS}: \"QA\" cannot be: {rule}"),
+        ),
+        (
+            "publish.keep_generations = -1",
+            "m:7:28: mirrors.debian.publish.keep_generations: must be 0 or more, but is -1".to_owned(),
+        ),
+        (
+            "publish.keep_for = \"soon\"",
+            "m:7:20: mirrors.debian.publish.keep_for: not a duration such as \"30d\", \"2w\", \"168h\" or \"2h30m\", but is \"soon\"".to_owned(),
+        ),
+        (
+            "[groups]\ndebian = [\"debian\"]",
+            "m:8:1: groups.debian: is a mirror already: a group needs a name of its own".to_owned(),
+        ),
+        ("[groups]\nall = [\"debain\"]", format!("m:8:8: groups.all: \"debain\" {NO_MIRROR}")),
+        (
+            "[groups]\nsome = [\"debian\"]\nall = [\"some\"]",
+            format!("m:9:8: groups.all: \"some\" {NO_MIRROR}"),
+        ),
+        ("[groups]\nall = []", "m:8:7: groups.all: must name at least one".to_owned()),
+        (
+            "[groups]\nall = [\"debian\", \"debian\"]",
+            "m:8:18: groups.all: names \"debian\" twice".to_owned(),
+        ),
+        (
+            "[groups]\nsnapshots = [\"debian\"]",
+            format!("m:8:1: groups.snapshots: cannot be the name of a group: \"snapshots\" {OWN}"),
+        ),
+        (
+            "[groups]\nall = \"debian\"",
+            "m:8:7: groups.all: must be a list, such as [\"one\", \"two\"], but is text".to_owned(),
+        ),
+    ] {
+        assert_mirror_error(line, &error);
+    }
+    for (line, error) in [
+        (
+            "publish.keep_generations = -1\n",
+            "m:2:28: publish.keep_generations: must be 0 or more, but is -1".to_owned(),
+        ),
+        (
+            "publish.keep_for = \"-2h\"\n",
+            "m:2:20: publish.keep_for: a duration cannot be negative, but is \"-2h\"".to_owned(),
+        ),
+    ] {
+        assert_eq!(bad(&format!("{MINIMAL}{line}{MIRROR}")), [error], "{line}");
+    }
+    // Both exist whether they are named or not.
+    let pointers = mirror_with("environments = [\"qa\"]").pointers();
+    let names: Vec<&str> = pointers.iter().map(Pointer::name).collect();
+    assert_eq!(names, ["qa", "staging", "current"]);
+}
+
+#[test]
+fn companions_may_be_named_by_their_group() {
+    let other = |id: &str| MIRROR.replace("debian]", &format!("{id}]"));
+    let config = |companions: &str, groups: &str| {
+        let test = format!("test.companions = {companions}\n");
+        format!("{MINIMAL}{MIRROR}{test}{}{}[groups]\n{groups}", other("b"), other("c"))
+    };
+    let mut settings = good(&config("[\"c\", \"all\"]", "all = [\"debian\", \"b\", \"c\"]\n"));
+    let companions = settings.mirrors.remove(&"debian".parse().expect("valid"));
+    let companions = companions.expect("the first mirror").test.companions;
+    let names: Vec<&str> = companions.iter().map(crate::model::MirrorId::as_str).collect();
+    assert_eq!(names, ["c", "b"], "each once, and never the mirror itself");
+    assert_eq!(
+        bad(&config("[\"own\"]", "own = [\"debian\"]\n")),
+        ["m:7:20: mirrors.debian.test.companions: is a group of no other mirror"]
+    );
 }

@@ -98,7 +98,7 @@ fn several_mirrors_move_in_one_act() {
             &["MIRROR=NAME", "usage: <MIRROR> <NAME>"],
         ),
         ("snapshot publish bth=one", 2, &["did you mean \"both\""]),
-        ("snapshot create both x", 2, &["takes one mirror"]),
+        ("snapshot create both x", 2, &["both is a group of debian, vendor"]),
     ] {
         refused(&site, line, code, words);
     }
@@ -554,4 +554,113 @@ fn history_says_who_moved_what_and_why() {
         .env
         .mirrorctl(&["snapshot", "stage", "debian", "one", "--message", ""]);
     empty.code(2).stderr_has("--message");
+}
+
+#[test]
+fn a_group_is_tested_and_compared_mirror_by_mirror() {
+    let site = site(&["one", "two"]);
+    site.run("snapshot publish both one").success();
+    site.run("snapshot stage both two").success();
+    let members = |report: &Value| -> Vec<Value> {
+        let reports = report["mirrors"].as_array().expect("a list");
+        reports.iter().map(|report| report["mirror"].clone()).collect()
+    };
+
+    let differences = site.json("snapshot diff both");
+    assert_eq!(members(&differences), ["debian", "vendor"]);
+    assert_eq!(differences["mirrors"][1], site.json("snapshot diff vendor"));
+    site.run("snapshot diff both one two")
+        .success()
+        .stdout_has("debian: one -> two")
+        .stdout_has("\n\nvendor: one -> two");
+
+    let tests = site.json("snapshot test both");
+    assert_eq!(members(&tests), ["debian", "vendor"]);
+    assert_eq!(tests["mirrors"][0]["snapshot"], "two");
+    site.run("snapshot test both one").success();
+
+    // One that cannot be looked at does not hide the others.
+    site.run("snapshot publish debian one --to qa").success();
+    let ran = site.run("--json snapshot test both qa").code(4);
+    assert_eq!(members(&ran.json()), ["debian"]);
+    assert!(
+        ran.json()["error"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("vendor"))
+    );
+    let ran = site.run("--json snapshot diff both qa").code(4);
+    assert_eq!(members(&ran.json()), ["debian"]);
+    assert!(
+        ran.json()["error"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("vendor/qa"))
+    );
+}
+
+#[test]
+fn where_one_mirror_is_meant_a_group_is_refused_with_its_members() {
+    let site = site(&["one"]);
+    for line in [
+        "snapshot create both two",
+        "snapshot delete both one",
+        "snapshot rename both one two",
+        "snapshot protect both one",
+        "snapshot tag both one good",
+        "snapshot note both one",
+        "forget both",
+        "forget both --dry-run",
+    ] {
+        refused(
+            &site,
+            line,
+            2,
+            &["both is a group of debian, vendor, and this command takes one mirror"],
+        );
+    }
+}
+
+#[test]
+fn a_word_that_names_nothing_is_told_what_there_is() {
+    let site = site(&["one"]);
+    site.run("snapshot publish debian one").success();
+    let environments = "the environments of debian are dev, qa, staging, current";
+    for line in [
+        "snapshot test debian qaa",
+        "snapshot diff debian qaa",
+        "snapshot diff debian one qaa",
+    ] {
+        refused(
+            &site,
+            line,
+            1,
+            &["no snapshot qaa", "did you mean \"qa\"?", environments],
+        );
+    }
+    refused(&site, "snapshot test debian production", 1, &[environments]);
+}
+
+#[test]
+fn what_was_understood_of_groups_environments_and_lending_is_shown() {
+    let site = site(&[]);
+    site.configure_all(
+        config(&site, "[\"dev\", \"qa\"]")
+            .set_in("publish", "keep_generations", "7")
+            .set_in("mirrors.vendor.publish", "keep_for", "\"2h\""),
+    );
+    let report = site.json("check config");
+    assert_eq!(report["groups"], json!({ "both": ["debian", "vendor"] }));
+    let [debian, vendor] = [0, 1].map(|at| &report["mirrors"][at]);
+    assert_eq!(debian["environments"], json!(["dev", "qa", "staging", "current"]));
+    assert_eq!(vendor["environments"], json!(["qa", "current", "staging"]));
+    assert_eq!(debian["publish"], json!({ "keep_generations": 7, "keep_for": "2d" }));
+    assert_eq!(vendor["publish"], json!({ "keep_generations": 7, "keep_for": "2h" }));
+    let checked = site.run("check config").success();
+    for line in [
+        "group both",
+        "debian vendor",
+        "dev qa staging current",
+        "the last 7 publications, and those of the last 2h",
+    ] {
+        assert!(checked.stdout.contains(line), "no {line:?} in {checked}");
+    }
 }

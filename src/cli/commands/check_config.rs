@@ -2,6 +2,7 @@
 //!
 //! Owns the report of what was understood of the configuration. That it is good is said by there being one.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::security;
 use crate::cli::text::{size, span};
 use crate::config::{HttpSettings, MirrorSettings, PruneSettings, Settings};
-use crate::model::{Content, Timestamp, TlsSettings, Translations};
+use crate::model::{Content, Lending, Timestamp, TlsSettings, Translations};
 
 #[derive(Serialize)]
 struct Report {
@@ -25,6 +26,7 @@ struct Report {
     log: Log,
     http: Http,
     gc: Gc,
+    groups: BTreeMap<String, Vec<String>>,
     mirrors: Vec<Mirror>,
 }
 
@@ -71,6 +73,9 @@ struct Mirror {
     max_shrink: u8,
     max_age: Option<String>,
     max_size: Option<u64>,
+    /// All of them, in the order of the workflow.
+    environments: Vec<String>,
+    publish: Publish,
     publish_to_staging: bool,
     publish_to_production: bool,
     default_name_format: String,
@@ -92,6 +97,13 @@ struct Tls {
     client_key_file: Option<String>,
     cipher_suites: Vec<&'static str>,
     server_name: Option<String>,
+}
+
+/// What of earlier publications stays reachable.
+#[derive(Serialize)]
+struct Publish {
+    keep_generations: u32,
+    keep_for: String,
 }
 
 #[derive(Serialize)]
@@ -126,6 +138,11 @@ impl Report {
                 keep_partial: span(settings.gc.keep_partial),
                 grace: span(settings.gc.grace),
             },
+            groups: settings
+                .groups
+                .iter()
+                .map(|(name, members)| (name.to_string(), texts(members)))
+                .collect(),
             mirrors: settings
                 .mirrors
                 .values()
@@ -155,6 +172,8 @@ impl Mirror {
             max_shrink: settings.max_shrink.number(),
             max_age: settings.max_age.map(span),
             max_size: settings.max_size,
+            environments: texts(&settings.pointers()),
+            publish: Publish::of(settings.lending),
             publish_to_staging: settings.publish_to_staging,
             publish_to_production: settings.publish_to_production,
             default_name_format: settings.name_format.to_string(),
@@ -321,6 +340,22 @@ impl Http {
     }
 }
 
+impl Publish {
+    fn of(lending: Lending) -> Self {
+        Self {
+            keep_generations: lending.generations,
+            keep_for: span(lending.within),
+        }
+    }
+
+    fn sentence(&self) -> String {
+        format!(
+            "the last {} publications, and those of the last {}",
+            self.keep_generations, self.keep_for
+        )
+    }
+}
+
 impl Prune {
     fn of(settings: PruneSettings) -> Self {
         Self {
@@ -374,6 +409,9 @@ impl Human for Report {
         table.row(["connections".into(), format!("{} to a host", self.max_conns)]);
         table.row(["log".into(), format!("{}, {}", self.log.level, self.log.format)]);
         table.row(["unneeded files".into(), self.gc.sentence()]);
+        for (name, members) in &self.groups {
+            table.row([format!("group {name}"), members.join(" ")]);
+        }
         page.table(&table);
         for mirror in &self.mirrors {
             page.line("");
@@ -424,6 +462,8 @@ impl Mirror {
         if let Some(age) = &self.max_age {
             table.row(["  old".into(), format!("a Release file older than {age}")]);
         }
+        table.row(["  environments".into(), self.environments.join(" ")]);
+        table.row(["  stays reachable".into(), self.publish.sentence()]);
         table.row(["  new snapshots go to".into(), self.published_to().into()]);
         table.row(["  their names".into(), self.names()]);
         if let Some(max_size) = self.max_size {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::each;
 use super::sync::proxies;
 use crate::cli::args::CheckTlsArgs;
 use crate::cli::context::Context;
@@ -76,52 +77,41 @@ struct Link {
     days_left: i64,
 }
 
-/// Prints how the upstream of a mirror secures its connections.
+/// Prints how the upstream of a mirror, or of each in a group, secures its connections.
 pub(in crate::cli) fn run(arguments: &CheckTlsArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mirrors = context.mirrors(std::slice::from_ref(&arguments.mirror))?;
-    for mirror in mirrors {
-        let (secured, plain): (Vec<_>, Vec<_>) = mirror.urls.iter().partition(|url| is_https(url));
-        if secured.is_empty() {
-            inspect(&mirror.urls[0], &mirror.tls).map_err(|error| unseen(&error, None))?;
-        }
-        let (mut seen, mut failures) = (Vec::new(), Vec::new());
-        let proxies = proxies(mirror);
-        for url in secured {
-            let proxy = proxies.before(url);
-            match inspect(url, &mirror.tls) {
-                Ok(inspection) => {
-                    seen.push(Seen::of(mirror, (url, proxy), &inspection, context.now));
-                    failures.extend(conclude(mirror, url, inspection.connection).err());
-                }
-                Err(error) => failures.push(unseen(&error, proxy)),
-            }
-        }
-        if !seen.is_empty() {
-            output.answer(&Report {
-                mirror: mirror.id.to_string(),
-                urls: seen,
-                without_tls: plain.into_iter().map(ToString::to_string).collect(),
-                warnings: security::warnings(mirror),
-            });
-        }
-        first(failures)?;
+    each::answer(&arguments.mirror, context, output, |mirror| check(mirror, context.now))
+}
+
+fn check(mirror: &MirrorSettings, now: Timestamp) -> (Option<Report>, Result<(), Failure>) {
+    let (secured, plain): (Vec<_>, Vec<_>) = mirror.urls.iter().partition(|url| is_https(url));
+    if secured.is_empty()
+        && let Err(error) = inspect(&mirror.urls[0], &mirror.tls)
+    {
+        return (None, Err(unseen(&error, None)));
     }
-    Ok(())
+    let (mut seen, mut failures) = (Vec::new(), Vec::new());
+    let proxies = proxies(mirror);
+    for url in secured {
+        let proxy = proxies.before(url);
+        match inspect(url, &mirror.tls) {
+            Ok(inspection) => {
+                seen.push(Seen::of(mirror, (url, proxy), &inspection, now));
+                failures.extend(conclude(mirror, url, inspection.connection).err());
+            }
+            Err(error) => failures.push(unseen(&error, proxy)),
+        }
+    }
+    let report = (!seen.is_empty()).then(|| Report {
+        mirror: mirror.id.to_string(),
+        urls: seen,
+        without_tls: plain.into_iter().map(ToString::to_string).collect(),
+        warnings: security::warnings(mirror),
+    });
+    (report, Failure::of_several(failures))
 }
 
 fn is_https(url: &BaseUrl) -> bool {
     url.with_credentials().scheme() == "https"
-}
-
-/// The first failure, with what else went wrong.
-fn first(failures: Vec<Failure>) -> Result<(), Failure> {
-    let mut failures = failures.into_iter();
-    let Some(first) = failures.next() else {
-        return Ok(());
-    };
-    Err(failures.fold(first, |first, further| {
-        first.problem(further.in_one_line(), further.json())
-    }))
 }
 
 /// Why an upstream that a sync reaches through `proxy`, or directly, could not be looked at.

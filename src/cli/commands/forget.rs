@@ -43,7 +43,7 @@ pub(in crate::cli) fn run(arguments: &ForgetArgs, context: &Context, output: &mu
     let configured = context.settings.mirrors.contains_key(mirror);
     if arguments.dry_run {
         let reader = context.reader()?;
-        require_known(&reader, mirror)?;
+        require_known(&reader, mirror, context)?;
         let plan = retention::plan_forget(&reader, mirror)?;
         output.answer(&Report::of(&plan, true, configured));
         return Ok(());
@@ -53,7 +53,7 @@ pub(in crate::cli) fn run(arguments: &ForgetArgs, context: &Context, output: &mu
     }
     let state = context.existing_state()?;
     let mut catalog = Catalog::open(&state.catalog())?;
-    require_known(catalog.reader(), mirror)?;
+    require_known(catalog.reader(), mirror, context)?;
     let lock = state.lock_sync(mirror)?;
     let forgotten = retention::forget(&mut catalog, &Context::blobs(&state)?, &lock, arguments.force)?;
     output.done(&Report::of(&forgotten, false, configured));
@@ -74,11 +74,17 @@ fn still_configured(mirror: &MirrorId, context: &Context) -> Failure {
     ))
 }
 
-/// Refuses a mirror that the catalog does not have, naming the nearest one that it has.
-fn require_known(reader: &CatalogReader, mirror: &MirrorId) -> Result<(), Failure> {
+/// Refuses a mirror that the catalog does not have, naming the nearest one that it has; and a group, whose members are
+/// configured all of them.
+fn require_known(reader: &CatalogReader, mirror: &MirrorId, context: &Context) -> Result<(), Failure> {
     let known = reader.known_mirrors()?;
     if known.contains(mirror) {
         return Ok(());
+    }
+    if context.settings.groups.contains_key(mirror) {
+        let failure = context.mirror(mirror).err();
+        let failure = failure.expect("a group is no mirror");
+        return Err(failure.hint("a mirror is forgotten when it is configured no more, which those of a group are"));
     }
     let near = nearest(mirror.as_str(), known.iter().map(MirrorId::as_str));
     let text = match near {

@@ -5,62 +5,69 @@
 use serde_json::json;
 
 use super::diff_report::Report;
+use super::{each, naming};
+use crate::blobs::BlobStore;
 use crate::catalog::{CatalogError, CatalogReader};
 use crate::cli::args::DiffArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::Output;
 use crate::compare::{self, Side};
-use crate::config::{MirrorSettings, nearest};
+use crate::config::MirrorSettings;
 use crate::model::{Pointer, SnapshotName};
 
-/// Says what leads from one side to the other. That nothing does is no failure.
+/// Says what leads from one side to the other, of a mirror or of each in a group. That nothing does is no failure.
 pub(in crate::cli) fn run(arguments: &DiffArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mirror = context.mirror(&arguments.mirror)?;
+    // Before anything is opened: nothing there is of one that is not configured.
+    context.mirrors(std::slice::from_ref(&arguments.mirror))?;
     let state = context.state_to_read()?;
     let reader = CatalogReader::open(&state.catalog())?;
     let blobs = Context::blobs(&state)?;
+    each::answer(&arguments.mirror, context, output, |mirror| {
+        match difference(arguments, mirror, &reader, &blobs) {
+            Ok(report) => (Some(report), Ok(())),
+            Err(failure) => (None, Err(failure)),
+        }
+    })
+}
+
+fn difference(
+    arguments: &DiffArgs,
+    mirror: &MirrorSettings,
+    reader: &CatalogReader,
+    blobs: &BlobStore,
+) -> Result<Report, Failure> {
     // One name alone is what production could become.
     let (from, to) = match (&arguments.first, &arguments.second) {
         (Some(from), Some(to)) => (from.as_str(), to.as_str()),
         (Some(to), None) => (Pointer::Current.name(), to.as_str()),
         (None, _) => (Pointer::Current.name(), Pointer::Staging.name()),
     };
-    let (from, to) = (side(&reader, mirror, from)?, side(&reader, mirror, to)?);
-    let difference = compare::compare(&reader, &blobs, &mirror.id, &from, &to, arguments.files)?;
-    output.answer(&Report {
-        difference,
+    let (from, to) = (side(reader, mirror, from)?, side(reader, mirror, to)?);
+    Ok(Report {
+        difference: compare::compare(reader, blobs, &mirror.id, &from, &to, arguments.files)?,
         all: arguments.all,
-    });
-    Ok(())
+    })
 }
 
 /// What `text` names: one of the mirror's pointers, or else a snapshot.
 fn side(reader: &CatalogReader, mirror: &MirrorSettings, text: &str) -> Result<Side, Failure> {
-    let pointers = || Pointer::ALWAYS.iter().chain(&mirror.environments);
-    if let Some(pointer) = pointers().find(|pointer| pointer.name() == text) {
-        return Side::pointed(reader, &mirror.id, pointer).map_err(|error| match error {
-            CatalogError::NotSet { .. } => unset(mirror, pointer),
+    if let Some(pointer) = naming::pointer(mirror, text) {
+        return Side::pointed(reader, &mirror.id, &pointer).map_err(|error| match error {
+            CatalogError::NotSet { .. } => unset(mirror, &pointer),
             error => error.into(),
         });
     }
     let name: SnapshotName = text
         .parse()
         .map_err(|error| Failure::caused(Kind::Usage, &error).problem(format!("{text:?} is none"), json!(text)))?;
-    let unknown = match Side::named(reader, &mirror.id, &name) {
-        Ok(side) => return Ok(side),
-        Err(error @ CatalogError::UnknownSnapshot { .. }) => Failure::from(error),
-        Err(error) => return Err(error.into()),
-    };
-    let snapshots = reader.snapshot_names(reader.mirror(&mirror.id)?)?;
-    let names = snapshots
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .chain(pointers().map(Pointer::name));
-    Err(match nearest(text, names) {
-        Some(near) => unknown.hint(format!("did you mean {near:?}?")),
-        None => unknown,
-    })
+    match Side::named(reader, &mirror.id, &name) {
+        Ok(side) => Ok(side),
+        Err(error @ CatalogError::UnknownSnapshot { .. }) => {
+            Err(naming::with_what_there_is(error.into(), mirror, reader, text)?)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The failure to compare with a pointer that leads nowhere yet.

@@ -5,7 +5,8 @@
 use serde::Serialize;
 
 use super::testing::{Test, Testing, pointed};
-use crate::catalog::{CatalogError, CatalogReader, SnapshotRecord};
+use super::{each, naming};
+use crate::catalog::{Catalog, CatalogError, CatalogReader, SnapshotRecord};
 use crate::cli::args::TestArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
@@ -25,15 +26,15 @@ impl Human for Report {
     }
 }
 
-/// Tests a snapshot.
+/// Tests a snapshot of a mirror, or of each in a group.
 pub(in crate::cli) fn run(arguments: &TestArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mirror = context.mirror(&arguments.mirror)?;
+    let mirrors = context.mirrors(std::slice::from_ref(&arguments.mirror))?;
     let state = context.existing_state()?;
-    let mut catalog = crate::catalog::Catalog::open(&state.catalog())?;
-    let snapshot = meant(arguments, mirror, catalog.reader())?;
+    let mut catalog = Catalog::open(&state.catalog())?;
     let blobs = Context::blobs(&state)?;
     // Without commands there is nothing to end, and a signal ends this process, whatever it does.
-    let stopping = (!mirror.test.commands.is_empty()).then(Stopping::listen);
+    let has_commands = mirrors.iter().any(|mirror| !mirror.test.commands.is_empty());
+    let stopping = has_commands.then(Stopping::listen);
     let testing = Testing {
         context,
         blobs: &blobs,
@@ -41,29 +42,50 @@ pub(in crate::cli) fn run(arguments: &TestArgs, context: &Context, output: &mut 
         staged: &|_| arguments.staged_companions,
         stop: &|| stopping.as_ref().is_some_and(Stopping::came),
     };
-    match (testing.test(&mut catalog, mirror, &snapshot)?, stopping) {
-        (Some(test), _) => {
-            let failure = test.failure();
-            output.answer(&Report(test));
-            failure.map_or(Ok(()), Err)
+    let word = arguments.snapshot.as_deref();
+    each::answer(&arguments.mirror, context, output, |mirror| {
+        match tested(&testing, &mut catalog, mirror, word) {
+            Ok(Ok(test)) => {
+                let failure = test.failure();
+                (Some(Report(test)), failure.map_or(Ok(()), Err))
+            }
+            Ok(Err(what)) => (None, Err(stopped(stopping.as_ref(), &what))),
+            Err(failure) => (None, Err(failure)),
         }
-        (None, stopping) => {
-            let what = format!("no result is recorded for snapshot {} of {}", snapshot.name, mirror.id);
-            Err(stopping.map_or_else(|| Failure::new(Kind::Interrupted, what.as_str()), |s| s.failure(&what)))
-        }
+    })
+}
+
+/// A test; or, when somebody stopped it, what was left undone.
+fn tested(
+    testing: &Testing<'_>,
+    catalog: &mut Catalog,
+    mirror: &MirrorSettings,
+    word: Option<&str>,
+) -> Result<Result<Test, String>, Failure> {
+    if (testing.stop)() {
+        return Ok(Err(format!("{} is not tested", mirror.id)));
     }
+    let snapshot = meant(word, mirror, catalog.reader())?;
+    let test = testing.test(catalog, mirror, &snapshot)?;
+    Ok(test.ok_or_else(|| format!("no result is recorded for snapshot {} of {}", snapshot.name, mirror.id)))
+}
+
+fn stopped(stopping: Option<&Stopping>, what: &str) -> Failure {
+    stopping.map_or_else(
+        || Failure::new(Kind::Interrupted, what),
+        |stopping| stopping.failure(what),
+    )
 }
 
 /// The snapshot that is meant: by the name of a pointer, or its own.
-fn meant(arguments: &TestArgs, mirror: &MirrorSettings, reader: &CatalogReader) -> Result<SnapshotRecord, Failure> {
-    let word = arguments.snapshot.as_deref().unwrap_or(Pointer::Staging.name());
-    let pointers = Pointer::ALWAYS.iter().chain(&mirror.environments);
-    if let Some(pointer) = pointers.into_iter().find(|pointer| pointer.name() == word) {
-        let found = pointed(reader, &mirror.id, pointer)?;
+fn meant(word: Option<&str>, mirror: &MirrorSettings, reader: &CatalogReader) -> Result<SnapshotRecord, Failure> {
+    let word = word.unwrap_or(Pointer::Staging.name());
+    if let Some(pointer) = naming::pointer(mirror, word) {
+        let found = pointed(reader, &mirror.id, &pointer)?;
         return found.ok_or_else(|| {
             let error = CatalogError::NotSet {
                 mirror: mirror.id.clone(),
-                pointer: pointer.clone(),
+                pointer,
             };
             error.into()
         });
@@ -72,9 +94,13 @@ fn meant(arguments: &TestArgs, mirror: &MirrorSettings, reader: &CatalogReader) 
         .parse()
         .map_err(|error| Failure::caused(Kind::Usage, &error).hint("name a snapshot, or a pointer such as staging"))?;
     let snapshots = reader.snapshots(reader.mirror(&mirror.id)?)?;
-    let found = snapshots.into_iter().find(|snapshot| snapshot.name == name);
-    found.ok_or_else(|| {
-        let mirror = mirror.id.clone();
-        CatalogError::UnknownSnapshot { mirror, name }.into()
-    })
+    if let Some(found) = snapshots.into_iter().find(|snapshot| snapshot.name == name) {
+        return Ok(found);
+    }
+    let mirror_id = mirror.id.clone();
+    let unknown = CatalogError::UnknownSnapshot {
+        mirror: mirror_id,
+        name,
+    };
+    Err(naming::with_what_there_is(unknown.into(), mirror, reader, word)?)
 }
