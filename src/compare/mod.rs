@@ -13,6 +13,8 @@ mod reading;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::panic::resume_unwind;
+use std::thread;
 
 pub use difference::{
     Counts, Difference, FileKind, Files, Package, PackageKind, Path, Side, SuiteDifference, SuiteKind, Version,
@@ -23,7 +25,7 @@ use crate::blobs::{BlobError, BlobStore};
 use crate::catalog::{CatalogError, CatalogReader, FileChanges, ReleaseFacts};
 use crate::model::{MirrorId, Pointer, SnapshotName, Suite};
 use difference::{file_kind, is_for_security};
-use indices::{Indices, Key};
+use indices::{Index, Indices, Key};
 use packages::Comparison;
 
 /// Why two listings could not be compared.
@@ -216,16 +218,39 @@ fn packages_of(
         {
             continue;
         }
-        let mut comparison = Comparison::new(key.architecture.is_none() && !key.of_sources);
-        if let Some(one) = one {
-            reading::read(blobs, from, key, one, |package| comparison.before(package))?;
-        }
-        if let Some(two) = two {
-            reading::read(blobs, to, key, two, |package| comparison.after(package))?;
-        }
+        let by_architecture = key.architecture.is_none() && !key.of_sources;
+        let comparison = read_both(blobs, key, (from, one), (to, two), Comparison::new(by_architecture))?;
         packages.extend(comparison.finish().into_iter().map(|change| Package::of(change, key)));
     }
     Ok(difference::together(packages))
+}
+
+/// `comparison` with the packages of both sides, as far as they have the index. They are read at the same time: decompressing is
+/// nearly all of the work.
+fn read_both(
+    blobs: &BlobStore,
+    key: &Key,
+    (from, one): (&Side, Option<&Index>),
+    (to, two): (&Side, Option<&Index>),
+    mut comparison: Comparison,
+) -> Result<Comparison, CompareError> {
+    let after = thread::scope(|scope| {
+        let after = scope.spawn(|| -> Result<_, CompareError> {
+            let mut packages = Vec::new();
+            if let Some(two) = two {
+                reading::read(blobs, to, key, two, |package| packages.push(package))?;
+            }
+            Ok(packages)
+        });
+        if let Some(one) = one {
+            reading::read(blobs, from, key, one, |package| comparison.before(package))?;
+        }
+        after.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })?;
+    for package in after {
+        comparison.after(package);
+    }
+    Ok(comparison)
 }
 
 fn suite_difference(

@@ -1,7 +1,7 @@
 //! The packages of one index, streamed from the cache.
 //!
 //! Owns the way from a blob to its packages, and the check that its text is the one that was recorded: a rotten index
-//! must not become a difference. No index is ever in memory.
+//! must not become a difference. No text of an index is ever in memory.
 
 use super::indices::{Index, Key};
 use super::{CompareError, Side};
