@@ -164,7 +164,12 @@ impl MemoryTree {
         let snapshot = state.snapshots.remove(&(mirror, old.to_owned())).unwrap();
         state.doors.get_mut(&snapshot.0).unwrap().facts.snapshot = new.as_bytes().into();
         state.snapshots.insert((mirror, new.to_owned()), snapshot);
-        for behind in state.doors.values_mut() {
+        // Another mirror can have a snapshot of the same name.
+        let pointers = state.pointers.iter().filter(|((of, _), _)| *of == mirror);
+        let superseded = state.superseded.iter().filter(|(of, _)| *of == mirror);
+        let doors = pointers.map(|(_, door)| *door).chain(superseded.map(|(_, door)| *door));
+        for door in doors.collect::<Vec<_>>() {
+            let behind = state.doors.get_mut(&door).unwrap();
             if *behind.facts.snapshot == *old.as_bytes() {
                 behind.facts.snapshot = new.as_bytes().into();
             }
