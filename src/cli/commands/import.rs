@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::moves::{Move, Moves};
-use super::replaced::{Replaced, replaced};
+use super::replaced::{Replaced, replaced, tell};
 use super::sync::{Release, Run, Terms, held};
 use crate::blobs::Sharing;
 use crate::cli::args::ImportArgs;
@@ -246,12 +246,7 @@ impl Human for Report {
             (None, outcome) => format!("{mirror}: {outcome}"),
         });
         if let Some(Snapshot { moves, replaced, .. }) = &self.snapshot {
-            for moved in moves {
-                page.line(moved.sentence());
-            }
-            for replaced in replaced {
-                page.line(replaced.sentence());
-            }
+            tell(moves, replaced, page);
         }
         for missing in self.missing.iter().take(NAMED) {
             let what = missing.damage.as_deref().unwrap_or("missing");

@@ -10,7 +10,7 @@ use crate::model::{MirrorId, Pointer, SnapshotName};
 
 #[derive(Serialize)]
 pub(in crate::cli) struct Moves {
-    moves: Vec<Move>,
+    pub(super) moves: Vec<Move>,
 }
 
 #[derive(Serialize)]

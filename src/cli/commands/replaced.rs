@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::moves::Moves;
+use super::moves::{Move, Moves};
 use crate::catalog::{CatalogError, CatalogReader, FileChange, MoveRecord, Moved, Seq};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -144,8 +144,17 @@ fn is_replaced(file: &FileChange) -> bool {
 
 impl Human for Report {
     fn human(&self, page: &mut Page) {
-        self.moves.human(page);
-        self.replaced.iter().for_each(|replaced| page.line(replaced.sentence()));
+        tell(&self.moves.moves, &self.replaced, page);
+    }
+}
+
+/// Says which pointers moved, and what that replaced.
+pub(super) fn tell(moves: &[Move], replaced: &[Replaced], page: &mut Page) {
+    for moved in moves {
+        page.line(moved.sentence());
+    }
+    for replaced in replaced {
+        page.line(replaced.sentence());
     }
 }
 

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::moves::Move;
-use super::replaced::{Replaced, replaced};
+use super::replaced::{Replaced, replaced, tell};
 use crate::catalog::Act;
 use crate::cli::args::CreateArgs;
 use crate::cli::context::Context;
@@ -28,8 +28,7 @@ impl Human for Report {
             "{}: snapshot {} names the last synced state",
             self.mirror, self.snapshot
         ));
-        self.moves.iter().for_each(|moved| page.line(moved.sentence()));
-        self.replaced.iter().for_each(|replaced| page.line(replaced.sentence()));
+        tell(&self.moves, &self.replaced, page);
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::moves::{Move, Moves};
-use super::replaced::{Replaced, replaced};
+use super::replaced::{Replaced, replaced, tell};
 use super::sync_promote;
 use super::testing::Test;
 use super::{gc, snapshot_prune};
@@ -537,23 +537,13 @@ impl Human for Report {
                     "{mirror}: its indices list {absent_files} files more, which the filters leave out"
                 ));
             }
-            for moved in moves {
-                page.line(moved.sentence());
-            }
-            for replaced in replaced {
-                page.line(replaced.sentence());
-            }
+            tell(moves, replaced, page);
         }
         if let Some(Promotion { tests, moves, replaced }) = &self.promotion {
             for test in tests {
                 test.tell(page);
             }
-            for moved in moves {
-                page.line(moved.sentence());
-            }
-            for replaced in replaced {
-                page.line(replaced.sentence());
-            }
+            tell(moves, replaced, page);
         }
     }
 }
