@@ -368,23 +368,25 @@ mod tests {
         assert_eq!([13, 14].map(|hour| second.is_reachable(at(hour * HOUR))), [true, false]);
     }
 
+    /// That production leads to `name` and lends on these terms.
+    fn wish(name: &str, generations: u32, within: std::time::Duration) -> RequestedMove {
+        RequestedMove {
+            mirror: mirror_id("debian"),
+            pointer: Pointer::Current,
+            target: PointerTarget::Snapshot(snapshot_name(name)),
+            expect: None,
+            terms: MoveTerms {
+                lending: Lending { generations, within },
+                must_have_passed: false,
+            },
+        }
+    }
+
     #[test]
     fn where_age_does_not_count_a_clock_that_was_set_back_changes_nothing() {
         let mut house = house();
         for (name, hour) in [("a", 10), ("b", 11)] {
-            let wish = RequestedMove {
-                mirror: mirror_id("debian"),
-                pointer: Pointer::Current,
-                target: PointerTarget::Snapshot(snapshot_name(name)),
-                expect: None,
-                terms: MoveTerms {
-                    lending: Lending {
-                        generations: 0,
-                        within: std::time::Duration::ZERO,
-                    },
-                    must_have_passed: false,
-                },
-            };
+            let wish = wish(name, 0, std::time::Duration::ZERO);
             house
                 .catalog
                 .move_pointers(&[wish], act("publish", at(hour * HOUR)))
@@ -498,19 +500,7 @@ mod tests {
 
     /// Goes back to `name`, and takes back what came after; whether that was a move.
     fn retract(house: &mut House, name: &str, hour: i64) -> bool {
-        let wish = RequestedMove {
-            mirror: mirror_id("debian"),
-            pointer: Pointer::Current,
-            target: PointerTarget::Snapshot(snapshot_name(name)),
-            expect: None,
-            terms: MoveTerms {
-                lending: Lending {
-                    generations: 9,
-                    within: std::time::Duration::from_hours(99),
-                },
-                must_have_passed: false,
-            },
-        };
+        let wish = wish(name, 9, std::time::Duration::from_hours(99));
         let retracting = super::super::Act {
             retracts: true,
             ..act("rollback", at(hour * HOUR))
