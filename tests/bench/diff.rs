@@ -15,11 +15,9 @@ use std::time::Duration;
 use common::{is_wanted, machine, median, milliseconds, samples, settle, table};
 use mirrorctl::blobs::BlobStore;
 use mirrorctl::catalog::{Catalog, Recording, ReleaseFacts, Source};
-use mirrorctl::model::{
-    BlobFacts, Digest, Entry, Listing, ListingBuilder, MirrorId, MoveTerms, RepoPath, Role, Timestamp,
-};
+use mirrorctl::model::{BlobFacts, Digest, Entry, Listing, ListingBuilder, MirrorId, RepoPath, Role, Timestamp};
 use mirrorctl::state::StateDir;
-use mirrorctl_testkit::{Config, Mirror, Program, Scratch, TestEnv};
+use mirrorctl_testkit::{Config, Mirror, Program, Scratch, TestEnv, recording};
 
 /// Packages of the archive.
 const PACKAGES: u32 = 63_000;
@@ -181,21 +179,14 @@ fn record(catalog: &mut Catalog, mirror: &MirrorId, listing: &Listing, state: &S
         etag: None,
         last_modified: None,
     };
+    let called = state.name.parse().expect("a name");
     let what = Recording {
-        manifest: manifest.digest,
-        name: &state.name.parse().expect("a name"),
         source: Source {
             url: "http://h/",
             selection: "everything",
             releases: &[facts],
         },
-        held: None,
-        absent: 0,
-        pointers: &[],
-        terms: MoveTerms::default(),
-        actor: "bench",
-        created_at: NOW,
-        now: NOW,
+        ..recording(manifest.digest, &called, NOW)
     };
     let _recorded = catalog.record(&prepared, &what).expect("records");
 }

@@ -8,7 +8,6 @@
 
 mod common;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,7 +15,7 @@ use std::time::Duration;
 
 use common::{is_wanted, machine, median, milliseconds, settle, table};
 use mirrorctl::apt::installability::{BinaryPackage, BinaryReader, System, uninstallable};
-use mirrorctl_testkit::{Program, Scratch, Usage};
+use mirrorctl_testkit::{Builds, Program, Scratch, Usage, broken_by_dose};
 
 /// Where APT keeps the indices.
 const LISTS: &str = "/var/lib/apt/lists";
@@ -24,9 +23,6 @@ const LISTS: &str = "/var/lib/apt/lists";
 const RUNS: usize = 3;
 /// The argument by which this program is one of the judges, followed by an architecture, an index and where to write.
 const JUDGE: &str = "--judge";
-
-/// Packages by name, version and architecture.
-type Builds = BTreeSet<(String, String, String)>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -147,7 +143,7 @@ impl Compared {
         let script = "dose-debcheck --failures \"--deb-native-arch=$1\" \"$2\" > \"$3\" || true";
         let shell = Program::new("sh", "dash").args(["-c", script, "sh", native]);
         let dose = shell.arg(&index).arg(&answer).measure();
-        let doses = doses(&fs::read_to_string(&answer).expect("the answer"));
+        let doses = broken_by_dose(&fs::read_to_string(&answer).expect("the answer"));
         Self {
             ours,
             doses,
@@ -183,29 +179,4 @@ fn ours(answer: &str) -> Builds {
         (field(), field(), field())
     };
     answer.lines().map(build).collect()
-}
-
-/// The answer of `dose-debcheck`.
-fn doses(answer: &str) -> Builds {
-    assert!(
-        answer.contains("broken-packages:"),
-        "dose-debcheck, of Debian's package dose-distcheck, gave no answer: {answer}"
-    );
-    let mut builds = Builds::new();
-    let mut fields = [const { String::new() }; 3];
-    for (field, value) in answer.lines().filter_map(|line| line.trim().split_once(": ")) {
-        match field {
-            "package" => value.clone_into(&mut fields[0]),
-            "version" => value.clone_into(&mut fields[1]),
-            "architecture" => value.clone_into(&mut fields[2]),
-            "status" if value == "broken" => {
-                let [name, version, architecture] = fields.clone();
-                // With its architecture in front, where there are several.
-                let name = name.rsplit(':').next().unwrap_or_default().to_owned();
-                builds.insert((name, version, architecture));
-            }
-            _ => {}
-        }
-    }
-    builds
 }

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mirrorctl::blobs::BlobStore;
-use mirrorctl::catalog::{Catalog, Recording, Source};
-use mirrorctl::model::{BlobFacts, Digest, Entry, Listing, ListingBuilder, MirrorId, MoveTerms, Role, Timestamp};
+use mirrorctl::catalog::Catalog;
+use mirrorctl::model::{BlobFacts, Digest, Entry, Listing, ListingBuilder, MirrorId, Role, Timestamp};
 use mirrorctl::state::StateDir;
-use mirrorctl_testkit::{Config, Mirror, TestEnv, now};
+use mirrorctl_testkit::{Config, Mirror, TestEnv, now, recording};
 
 /// The mirror.
 pub(crate) const MIRROR: &str = "archive";
@@ -172,22 +172,8 @@ impl Stores {
     fn record(&mut self, listing: &Listing, name: &str, time: Timestamp) {
         let prepared = self.catalog.prepare(&self.mirror, listing, time).expect("prepares");
         let manifest = self.keep(&[prepared.manifest()], time)[0].digest;
-        let what = Recording {
-            manifest,
-            name: &name.parse().expect("a name"),
-            source: Source {
-                url: "http://127.0.0.1:9/",
-                selection: "everything",
-                releases: &[],
-            },
-            held: None,
-            absent: 0,
-            pointers: &[],
-            terms: MoveTerms::default(),
-            actor: "bench",
-            created_at: time,
-            now: time,
-        };
+        let called = name.parse().expect("a name");
+        let what = recording(manifest, &called, time);
         self.catalog.record(&prepared, &what).expect("records");
     }
 }

@@ -9,13 +9,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mirrorctl::catalog::{
-    Catalog, CatalogReader, Claim, DirRow, MirrorRow, ROOT_DIR, Recorded, Recording, Seq, Source, TreeNode,
-};
+use mirrorctl::catalog::{Catalog, CatalogReader, Claim, DirRow, MirrorRow, ROOT_DIR, Recorded, Seq, TreeNode};
 use mirrorctl::model::{
-    BlobFacts, Digest, Entry, HashType, IndexHash, Listing, ListingBuilder, MirrorId, MoveTerms, RepoPath, Role,
-    SnapshotName, Timestamp,
+    BlobFacts, Digest, Entry, HashType, IndexHash, Listing, ListingBuilder, MirrorId, RepoPath, Role, SnapshotName,
+    Timestamp,
 };
+use mirrorctl_testkit::recording;
 
 /// Files of the ordinary archive, and how many of them change from one snapshot to the next.
 const FILES: u32 = 63_000;
@@ -203,22 +202,8 @@ impl Bench {
             mtime: now,
         };
         self.catalog.add_blobs(&[manifest]).expect("adds");
-        let what = Recording {
-            manifest: manifest.digest,
-            name: &snapshot(self.recorded),
-            source: Source {
-                url: "http://h/",
-                selection: "everything",
-                releases: &[],
-            },
-            held: None,
-            absent: 0,
-            pointers: &[],
-            terms: MoveTerms::default(),
-            actor: "bench",
-            created_at: now,
-            now,
-        };
+        let called = snapshot(self.recorded);
+        let what = recording(manifest.digest, &called, now);
         let (recorded, record) = timed(|| self.catalog.record(&prepared, &what).expect("records"));
         self.recorded += 1;
         self.manifests += manifest.size;

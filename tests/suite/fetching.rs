@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mirrorctl_testkit::{Config, Deb, Fault, Mirror, Proxy, Ran, Recorded, Signal, SuiteSpec, Upstream};
+use mirrorctl_testkit::{Config, Deb, Dice, Fault, Mirror, Proxy, Ran, Recorded, Signal, SuiteSpec, Upstream};
 
 use crate::site::{SUITE, Site, deb, three};
 
@@ -15,14 +15,7 @@ const LARGE: usize = 6_000_000;
 /// A site with one package, `big`, of a good [`LARGE`] bytes.
 fn large() -> Site {
     // Bytes that do not get smaller in a package.
-    let noise = std::iter::successors(Some(1_u64), |state| {
-        Some(
-            state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407),
-        )
-    });
-    let noise: Vec<u8> = noise.take(LARGE).map(|state| (state >> 56) as u8).collect();
+    let noise = Dice(1).noise(LARGE);
     let big = Deb::new("big", "1", "amd64").file("usr/share/big/data", noise);
     Site::new([SuiteSpec::new(SUITE).package("main", big)])
 }

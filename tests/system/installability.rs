@@ -2,28 +2,10 @@
 //!
 //! Owns archives made by dice, with every kind of relation, and the reading of dose's answers.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use mirrorctl::apt::installability::{BinaryPackage, BinaryReader, System, uninstallable};
-use mirrorctl_testkit::{Program, Scratch};
-
-/// A generator of numbers, the same at every run (a linear congruential one with Knuth's constants).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).expect("31 bits") % below
-    }
-
-    fn of<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words[self.roll(words.len())]
-    }
-}
+use mirrorctl_testkit::{Builds, Dice, Program, Scratch, broken_by_dose};
 
 /// Number of names in an archive; about as many packages have them.
 const NAMES: usize = 120;
@@ -118,9 +100,6 @@ fn version(dice: &mut Dice) -> String {
     }
 }
 
-/// Packages by name, version and architecture.
-type Builds = BTreeSet<(String, String, String)>;
-
 fn ours(index: &str, system: System<'_>) -> Builds {
     let mut packages: Vec<BinaryPackage> = Vec::new();
     let mut reader = BinaryReader::new(|package| packages.push(package));
@@ -144,27 +123,7 @@ fn doses(index: &std::path::Path, system: System<'_>) -> Builds {
     if !system.foreign.is_empty() {
         dose = dose.arg(format!("--deb-foreign-archs={}", system.foreign.join(",")));
     }
-    let ran = dose.arg(index).run();
-    let mut builds = Builds::new();
-    let mut fields = [const { String::new() }; 3];
-    for line in ran.stdout.lines() {
-        let Some((field, value)) = line.trim().split_once(": ") else {
-            continue;
-        };
-        match field {
-            "package" => value.clone_into(&mut fields[0]),
-            "version" => value.clone_into(&mut fields[1]),
-            "architecture" => value.clone_into(&mut fields[2]),
-            "status" if value == "broken" => {
-                let [name, version, architecture] = fields.clone();
-                let name = name.rsplit(':').next().unwrap_or_default().to_owned();
-                builds.insert((name, version, architecture));
-            }
-            _ => {}
-        }
-    }
-    assert!(ran.stdout.contains("broken-packages:"), "{ran}");
-    builds
+    broken_by_dose(&dose.arg(index).run().stdout)
 }
 
 #[test]

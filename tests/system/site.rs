@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mirrorctl::model::{Digest, Timestamp};
 use mirrorctl_testkit::{
-    Archive, ArchiveBuilder, Config, Deb, Mirror, MountGuard, Ran, SuiteSpec, TestEnv, Upstream, now,
+    Archive, ArchiveBuilder, Config, Deb, Dice, Mirror, MountGuard, Ran, SuiteSpec, TestEnv, Upstream, now,
 };
 
 /// The suite that every archive has.
@@ -177,16 +177,9 @@ impl Source {
     }
 }
 
-/// Bytes without repetition, the same at every call (a linear congruential generator with Knuth's constants).
+/// Bytes without repetition, the same at every call.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0]
-    };
-    (0..length).map(|_| next()).collect()
+    Dice(1).noise(length)
 }
 
 /// The tree below `root`, read whole.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use mirrorctl_testkit::{ArchiveBuilder, Deb, Nginx, Program, Scratch, SuiteSpec, Upstream, now};
+use mirrorctl_testkit::{ArchiveBuilder, Deb, Dice, Nginx, Program, Scratch, SuiteSpec, Upstream, now};
 
 use super::peers::is_installed;
 use super::{MAKE, SUITE};
@@ -105,16 +105,7 @@ fn package(number: usize, version: usize) -> Deb {
     let letter = char::from(b'a' + u8::try_from(number % 26).expect("a letter"));
     let architecture = if number.is_multiple_of(3) { "all" } else { "amd64" };
     let name = format!("{letter}-package-{number}");
-    let mut seed = (number * 16 + version) as u64;
-    let data: Vec<u8> = std::iter::repeat_with(|| {
-        // A linear congruential generator: its high bits do not compress.
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        seed.to_be_bytes()[0]
-    })
-    .take(DATA)
-    .collect();
+    let data = Dice((number * 16 + version) as u64).noise(DATA);
     Deb::new(&name, &(version + 1).to_string(), architecture).file(&format!("usr/share/{name}/data"), data)
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use mirrorctl::demo::{After, Body, FileService, Request, Response, Service, WebServer};
 
-use crate::sys;
+use crate::{Dice, sys};
 
 /// How a request is answered instead of properly.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +114,7 @@ struct Rule {
 #[derive(Default)]
 struct State {
     /// Decides about [`Fault::Sometimes`]; the same in every run.
-    chance: u64,
+    chance: Dice,
     rules: Vec<Rule>,
     hooks: Vec<Waiting>,
     requests: Vec<Recorded>,
@@ -276,10 +276,7 @@ impl Hostile {
         let Fault::Sometimes(percent, fault) = fault else {
             return Some(fault);
         };
-        // The constants are those of Knuth's MMIX; the upper bits of such a sequence look random enough.
-        let step = |chance: u64| chance.wrapping_mul(6_364_136_223_846_793_005);
-        state.chance = step(state.chance).wrapping_add(1_442_695_040_888_963_407);
-        ((state.chance >> 33) % 100 < percent.into()).then_some(*fault)
+        ((state.chance.roll(100) as u64) < percent.into()).then_some(*fault)
     }
 
     fn hooks_for(&self, path: &str) -> Vec<Hook> {
