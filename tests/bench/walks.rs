@@ -40,12 +40,23 @@ fn main() {
     settle();
     println!("{}", machine(&Scratch::new()));
     println!("{}", scale.sentence());
-    let ends = [snapshot_name(0), snapshot_name(scale.snapshots - 1)];
-    env.mirrorctl(&["snapshot", "publish", MIRROR, &ends[1]]).success();
+    let mut ends = Ends([snapshot_name(0), snapshot_name(scale.snapshots - 1)]);
+    env.mirrorctl(&["snapshot", "publish", MIRROR, ends.other()]).success();
     let mut mount = MountGuard::mount(&env);
-    stale_answers(&env, &ends);
-    slow_requests(&env, &ends);
-    cold_files(&env, &ends, mount.daemon().pid());
+    stale_answers(&env, &mut ends);
+    slow_requests(&env, &mut ends);
+    cold_files(&env, &mut ends, mount.daemon().pid());
+}
+
+/// The two snapshots between which production goes to and fro; it leads to the first.
+struct Ends([String; 2]);
+
+impl Ends {
+    /// Where production does not lead, but will now.
+    fn other(&mut self) -> &str {
+        self.0.swap(0, 1);
+        &self.0[0]
+    }
 }
 
 /// Stages a snapshot and promotes it; what the promote took.
@@ -103,7 +114,7 @@ impl Timeline {
 fn watched(
     env: &TestEnv,
     (walks, least_moves): (u64, usize),
-    mut act: impl FnMut(usize),
+    mut act: impl FnMut(),
     settled: impl Fn(u64),
 ) -> [u64; 3] {
     let suite = env.served(&format!("{MIRROR}/current/{SUITE}"));
@@ -114,7 +125,7 @@ fn watched(
         while timeline.walks.load(Ordering::Relaxed) < walks || seen.len() <= least_moves {
             let number = seen.len();
             timeline.begun.store(number, Ordering::SeqCst);
-            act(number);
+            act();
             timeline.done.store(number, Ordering::SeqCst);
             settled(seen[number - 1]);
             seen.push(walk(&suite));
@@ -134,14 +145,14 @@ fn watched(
     ]
 }
 
-fn stale_answers(env: &TestEnv, ends: &[String; 2]) {
-    let told = |number: usize| {
-        promote(env, &ends[number % 2]);
+fn stale_answers(env: &TestEnv, ends: &mut Ends) {
+    let told = || {
+        promote(env, ends.other());
     };
     let promoted = watched(env, (WALKS, 100), told, |_| {});
     let elsewhere = env.root().join("elsewhere");
-    let untold = |number: usize| {
-        let publish = env.command(&["snapshot", "publish", MIRROR, &ends[number % 2]]);
+    let untold = || {
+        let publish = env.command(&["snapshot", "publish", MIRROR, ends.other()]);
         publish.env("MIRRORCTL_RUN_DIR", &elsewhere).run().success();
     };
     let suite = env.served(&format!("{MIRROR}/current/{SUITE}"));
@@ -201,13 +212,12 @@ fn slowest(env: &TestEnv, act: impl FnOnce()) -> Duration {
     })
 }
 
-fn slow_requests(env: &TestEnv, ends: &[String; 2]) {
+fn slow_requests(env: &TestEnv, ends: &mut Ends) {
     let current = env.served(&format!("{MIRROR}/current"));
     let mut dentries = 0;
     let mut promotes = Vec::new();
-    let around = samples(TIMED, |round| {
-        let name = &ends[round % 2];
-        env.mirrorctl(&["snapshot", "stage", MIRROR, name]).success();
+    let around = samples(TIMED, |_| {
+        env.mirrorctl(&["snapshot", "stage", MIRROR, ends.other()]).success();
         dentries = warm(&current);
         slowest(env, || {
             promotes.push(env.command(&["snapshot", "promote", MIRROR]).measure().wall);
@@ -249,15 +259,15 @@ fn read_all(hot: &Path, daemon: u32) -> (usize, u64, Duration) {
     (bytes, read_by(daemon) - before, begun.elapsed())
 }
 
-fn cold_files(env: &TestEnv, ends: &[String; 2], daemon: u32) {
+fn cold_files(env: &TestEnv, ends: &mut Ends, daemon: u32) {
     let hot = env.served(&format!("{MIRROR}/current/{HOT}"));
     let row = |what: &str| {
         let (bytes, read, time) = read_all(&hot, daemon);
         vec![what.to_owned(), bytes.to_string(), read.to_string(), milliseconds(time)]
     };
     let mut rows = vec![row("control: never asked for before"), row("asked for again")];
-    for round in 0..3 {
-        promote(env, &ends[round % 2]);
+    for _ in 0..3 {
+        promote(env, ends.other());
         rows.push(row("right after a promote"));
     }
     let head = ["", "bytes", "read by the daemon", "time"];
