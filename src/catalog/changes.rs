@@ -125,13 +125,13 @@ impl CatalogReader {
 }
 
 /// The paths of directories, each read once.
-struct Paths<'a> {
+pub(super) struct Paths<'a> {
     query: CachedStatement<'a>,
     known: HashMap<DirRow, Box<str>>,
 }
 
 impl<'a> Paths<'a> {
-    fn begin(reader: &'a CatalogReader) -> Result<Self, CatalogError> {
+    pub(super) fn begin(reader: &'a CatalogReader) -> Result<Self, CatalogError> {
         let query = reader
             .connection
             .prepare_cached("SELECT parent_id, name FROM dir WHERE id = ?")?;
@@ -140,7 +140,7 @@ impl<'a> Paths<'a> {
     }
 
     /// The path of `dir` with a slash at its end; of the root, nothing.
-    fn of(&mut self, dir: DirRow) -> Result<&str, CatalogError> {
+    pub(super) fn of(&mut self, dir: DirRow) -> Result<&str, CatalogError> {
         let mut above = Vec::new();
         let mut at = dir;
         while !self.known.contains_key(&at) {

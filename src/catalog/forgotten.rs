@@ -90,7 +90,9 @@ impl Catalog {
             let Some(mirror) = transaction.query_row(FORGOTTEN, [], |row| row.get(0)).optional()? else {
                 return Ok(false);
             };
-            let cleared = clear_entries(transaction, mirror, rows)? + clear_leases(transaction, mirror, rows)?;
+            let cleared = clear_entries(transaction, mirror, rows)?
+                + clear_leases(transaction, mirror, rows)?
+                + clear_replacements(transaction, mirror, rows)?;
             if cleared == 0 {
                 transaction.execute("DELETE FROM mirror WHERE id = ?", [mirror])?;
             }
@@ -148,6 +150,14 @@ fn clear_leases(transaction: &Transaction<'_>, mirror: MirrorRow, rows: u32) -> 
     )?)
 }
 
+fn clear_replacements(transaction: &Transaction<'_>, mirror: MirrorRow, rows: u32) -> Result<usize, CatalogError> {
+    Ok(transaction.execute(
+        "DELETE FROM replacement WHERE mirror_id = ?1 AND (seq, dir_id, name) IN
+             (SELECT seq, dir_id, name FROM replacement WHERE mirror_id = ?1 LIMIT ?2)",
+        params![mirror, rows],
+    )?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{House, act, at, check_rows, facts, listing, mirror_id, snapshot_name};
@@ -198,6 +208,8 @@ mod tests {
     #[test]
     fn a_mirror_is_gone_at_once_and_cleared_bit_by_bit() {
         let mut house = house();
+        let changed = listing(&[("a/same", "same"), ("a/x", "new x"), ("b/y", "old y")]);
+        house.sync("old", &changed, "three", &[], at(0)).expect("records");
         let leased = ["fetched", "not yet"].map(|content| facts(content).digest);
         house.add(&["fetched"]);
         let old = house.row("old");
@@ -223,14 +235,21 @@ mod tests {
                 old.number()
             ))
         };
-        let mut left = (rows(&house, "entry"), rows(&house, "lease"));
-        assert_eq!(left, (6, 2), "four files, two directories, two leases");
+        let mut left = ["entry", "lease", "replacement"].map(|table| rows(&house, table));
+        assert_eq!(
+            left,
+            [7, 2, 1],
+            "four files and one that changed, two directories; two leases"
+        );
         // A process may die after each.
         while house.catalog.clear_some(1).expect("clears") {
             house.catalog = Catalog::open(&house.path).expect("opens");
             is_gone(&house);
-            let now = (rows(&house, "entry"), rows(&house, "lease"));
-            assert!(left.0 - now.0 <= 1 && left.1 - now.1 <= 1, "{left:?} {now:?}");
+            let now = ["entry", "lease", "replacement"].map(|table| rows(&house, table));
+            assert!(
+                left.iter().zip(now).all(|(left, now)| left - now <= 1),
+                "{left:?} {now:?}"
+            );
             left = now;
         }
         assert_eq!(house.number("SELECT count(*) FROM mirror"), 1);

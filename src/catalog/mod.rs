@@ -25,6 +25,7 @@ mod pointers;
 mod record;
 mod releases;
 mod remarks;
+mod replaced;
 mod schema;
 mod snapshots;
 mod sql_types;

@@ -13,6 +13,7 @@ use super::leases::find_blob;
 use super::manifest::{Manifest, ManifestFile};
 use super::pointers::{Act, Appender, Moved};
 use super::releases::{self, Source};
+use super::replaced;
 use super::snapshots::{self, drop_unneeded};
 use super::sql_types::{OPEN, Sql, stored};
 use super::{BlobRow, Catalog, CatalogError, DirRow, MirrorRow, ROOT_DIR, Seq, SnapshotRow};
@@ -661,7 +662,12 @@ fn apply_changes(transaction: &Transaction<'_>, prepared: &Prepared, seq: Seq) -
             Some(Target::Directory(dir)) => (Some(dir), None, None, 0),
             Some(Target::File {
                 blob, role, by_hash, ..
-            }) => (None, Some(blob), Some(Sql(role)), by_hash.bits()),
+            }) => {
+                if role == Role::Pool && prepared.previous.is_some() {
+                    replaced::note(transaction, prepared.row, seq, (change.dir, &change.name), blob)?;
+                }
+                (None, Some(blob), Some(Sql(role)), by_hash.bits())
+            }
         };
         begin.execute(params![
             prepared.row,

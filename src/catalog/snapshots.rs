@@ -321,6 +321,7 @@ pub(super) fn drop_unneeded(transaction: &Transaction<'_>, mirror: MirrorRow) ->
                                    WHERE mirror_id = ?1 AND seq >= from_seq AND seq < to_seq)",
             )?
             .execute([mirror])?;
+        super::replaced::drop_unneeded(transaction, mirror)?;
     }
     Ok(())
 }

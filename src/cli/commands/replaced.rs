@@ -8,11 +8,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::moves::{Move, Moves};
-use crate::catalog::{CatalogError, CatalogReader, FileChange, MoveRecord, Moved, Seq};
+use crate::catalog::{CatalogError, CatalogReader, MoveRecord, Moved, Seq};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Human, Output, Page};
-use crate::model::Role;
 
 /// Paths of one move that programs get.
 const LISTED: usize = 1_000;
@@ -116,30 +115,9 @@ fn replaced_paths(
     now: &MoveRecord,
 ) -> Result<BTreeSet<Box<str>>, CatalogError> {
     let mirror = reader.mirror(&now.mirror)?;
-    let pool_files = |from: Seq| -> Result<Vec<FileChange>, CatalogError> {
-        let mut files = reader.changes(mirror, from, now.seq)?.files;
-        files.retain(|file| file.role == Role::Pool && file.after.is_some());
-        Ok(files)
-    };
-    let (changed, added): (Vec<_>, Vec<_>) = pool_files(before.seq)?.into_iter().partition(is_replaced);
-    let mut replaced: BTreeSet<Box<str>> = changed.into_iter().map(|file| file.path).collect();
-    let added: BTreeSet<Box<str>> = added.into_iter().map(|file| file.path).collect();
-    if added.is_empty() {
-        return Ok(replaced);
-    }
     let lenders = reader.generations(mirror, now, now.moved_at)?;
-    let mut seqs: BTreeSet<Seq> = lenders.iter().map(|lender| lender.seq).collect();
-    seqs.remove(&before.seq);
-    for seq in seqs {
-        let files = pool_files(seq)?.into_iter().filter(is_replaced);
-        replaced.extend(files.map(|file| file.path).filter(|path| added.contains(path)));
-    }
-    Ok(replaced)
-}
-
-/// Whether both sides have the file, which has other bytes then.
-fn is_replaced(file: &FileChange) -> bool {
-    file.before.is_some() && file.after.is_some()
+    let lenders: Vec<Seq> = lenders.iter().map(|lender| lender.seq).collect();
+    reader.replaced(mirror, now.seq, before.seq, &lenders)
 }
 
 impl Human for Report {
