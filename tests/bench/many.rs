@@ -1,7 +1,7 @@
 //! A catalog with many snapshots, for the benchmarks that need one.
 //!
-//! Owns how it is made: each snapshot has other content than the one before in a few files of its pool, spread over the
-//! archive. Only the files of [`HOT`] and that with the snapshot's name have bytes in the cache; of the others the catalog alone
+//! Owns how it is made: each snapshot has newer versions of a few packages than the one before, spread over the archive, one of
+//! them under its old name. Only the files of [`HOT`] and that with the snapshot's name have bytes in the cache; of the others the catalog alone
 //! knows. It measures nothing.
 
 use std::collections::BTreeMap;
@@ -80,12 +80,16 @@ pub(crate) fn installation(scale: Scale) -> TestEnv {
     let step = (scale.files / scale.changed).max(1);
     for number in 0..scale.snapshots {
         let time = begun.plus(60 * i64::try_from(number).expect("a small number"));
-        let step = if number == 0 { 1 } else { step };
-        let new: Vec<(usize, BlobFacts)> = (number % step..scale.files)
-            .step_by(step)
-            .map(|file| (file, unseen(file, number, time)))
+        let changed = if number == 0 { 1 } else { step };
+        let new = (number % changed..scale.files).step_by(changed);
+        let new: Vec<(usize, Package)> = new
+            .map(|file| {
+                let blob = unseen(file, number, time);
+                let version = if file < step { 0 } else { number };
+                (file, Package { version, blob })
+            })
             .collect();
-        stores.know(new.iter().map(|(_, blob)| *blob));
+        stores.know(new.iter().map(|(_, package)| package.blob));
         pool.extend(new);
         let name_file = stores.keep(&[snapshot_name(number)], time)[0];
         stores.record(&listing(&pool, &hot, name_file), &snapshot_name(number), time);
@@ -102,7 +106,14 @@ fn unseen(file: usize, number: usize, time: Timestamp) -> BlobFacts {
     }
 }
 
-fn listing(pool: &BTreeMap<usize, BlobFacts>, hot: &[BlobFacts], name_file: BlobFacts) -> Listing {
+/// A package of the pool.
+struct Package {
+    /// What its name tells of its content.
+    version: usize,
+    blob: BlobFacts,
+}
+
+fn listing(pool: &BTreeMap<usize, Package>, hot: &[BlobFacts], name_file: BlobFacts) -> Listing {
     let mut listing = ListingBuilder::new();
     let mut add = |path: &str, role, blob| {
         // Names for by-hash are nobody's business here.
@@ -114,9 +125,9 @@ fn listing(pool: &BTreeMap<usize, BlobFacts>, hot: &[BlobFacts], name_file: Blob
     for (file, blob) in hot.iter().enumerate() {
         add(&format!("{HOT}/hot-{file}.deb"), Role::Pool, *blob);
     }
-    for (file, blob) in pool {
+    for (file, Package { version, blob }) in pool {
         let source = file / 2;
-        let path = format!("pool/main/{}/source-{source}/package-{file}.deb", source % 40);
+        let path = format!("pool/main/{}/source-{source}/package-{file}_{version}.deb", source % 40);
         add(&path, Role::Pool, *blob);
     }
     listing.build().expect("no clash")
