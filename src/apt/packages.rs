@@ -6,6 +6,7 @@
 use super::checksum;
 use super::deb822::{Scanner, Sink};
 use super::error::{ParseError, excerpt};
+use super::inventory::{Inventory, Stock};
 use crate::model::{Checksum, RepoPath, Sha512};
 
 /// A file that an index names.
@@ -39,6 +40,7 @@ pub struct PoolFile {
 pub struct PackagesReader<F> {
     scanner: Scanner,
     stanza: Stanza<F>,
+    stock: Stock,
 }
 
 impl<F: FnMut(PoolFile)> PackagesReader<F> {
@@ -56,7 +58,15 @@ impl<F: FnMut(PoolFile)> PackagesReader<F> {
                 in_read_field: false,
                 packages: 0,
             },
+            stock: Stock::none(),
         }
+    }
+
+    /// The same, for who wants the [inventory](Inventory) as well.
+    #[must_use]
+    pub fn taking_stock(mut self) -> Self {
+        self.stock = Stock::of_packages();
+        self
     }
 
     /// Takes the next piece of the uncompressed index in.
@@ -65,7 +75,7 @@ impl<F: FnMut(PoolFile)> PackagesReader<F> {
     /// What is wrong with the index. The reader is of no use afterwards, and the files handed out so far are part
     /// of a bad index.
     pub fn push(&mut self, text: &[u8]) -> Result<(), ParseError> {
-        self.scanner.push(text, &mut self.stanza)
+        self.scanner.push(text, &mut self.stock.beside(&mut self.stanza))
     }
 
     /// States that the index is complete, and tells how many packages it had.
@@ -73,8 +83,17 @@ impl<F: FnMut(PoolFile)> PackagesReader<F> {
     /// # Errors
     /// As [`PackagesReader::push`].
     pub fn finish(mut self) -> Result<u64, ParseError> {
-        self.scanner.finish(&mut self.stanza)?;
+        self.scanner.finish(&mut self.stock.beside(&mut self.stanza))?;
         Ok(self.stanza.packages)
+    }
+
+    /// As `finish`; answers the inventory, where it was asked for and the index tells enough of every package.
+    ///
+    /// # Errors
+    /// As `push`.
+    pub fn finish_with_inventory(mut self) -> Result<Option<Inventory>, ParseError> {
+        self.scanner.finish(&mut self.stock.beside(&mut self.stanza))?;
+        Ok(self.stock.finish())
     }
 }
 

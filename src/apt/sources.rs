@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::checksum;
 use super::deb822::{Scanner, Sink};
 use super::error::{ParseError, excerpt};
+use super::inventory::{Inventory, Stock};
 use super::packages::{PoolFile, path};
 use crate::model::{Checksum, HashType, IndexHash, RepoPath};
 
@@ -30,6 +31,7 @@ use crate::model::{Checksum, HashType, IndexHash, RepoPath};
 pub struct SourcesReader<F> {
     scanner: Scanner,
     stanza: Stanza<F>,
+    stock: Stock,
 }
 
 impl<F: FnMut(PoolFile)> SourcesReader<F> {
@@ -46,7 +48,15 @@ impl<F: FnMut(PoolFile)> SourcesReader<F> {
                 files: BTreeMap::new(),
                 packages: 0,
             },
+            stock: Stock::none(),
         }
+    }
+
+    /// The same, for who wants the [inventory](Inventory) as well.
+    #[must_use]
+    pub fn taking_stock(mut self) -> Self {
+        self.stock = Stock::of_sources();
+        self
     }
 
     /// Takes the next piece of the uncompressed index in.
@@ -55,7 +65,7 @@ impl<F: FnMut(PoolFile)> SourcesReader<F> {
     /// What is wrong with the index. The reader is of no use afterwards, and the files handed out so far are part
     /// of a bad index.
     pub fn push(&mut self, text: &[u8]) -> Result<(), ParseError> {
-        self.scanner.push(text, &mut self.stanza)
+        self.scanner.push(text, &mut self.stock.beside(&mut self.stanza))
     }
 
     /// States that the index is complete, and tells how many packages it had.
@@ -63,8 +73,17 @@ impl<F: FnMut(PoolFile)> SourcesReader<F> {
     /// # Errors
     /// As [`SourcesReader::push`].
     pub fn finish(mut self) -> Result<u64, ParseError> {
-        self.scanner.finish(&mut self.stanza)?;
+        self.scanner.finish(&mut self.stock.beside(&mut self.stanza))?;
         Ok(self.stanza.packages)
+    }
+
+    /// As `finish`; answers the inventory, where it was asked for and the index tells enough of every package.
+    ///
+    /// # Errors
+    /// As `push`.
+    pub fn finish_with_inventory(mut self) -> Result<Option<Inventory>, ParseError> {
+        self.scanner.finish(&mut self.stock.beside(&mut self.stanza))?;
+        Ok(self.stock.finish())
     }
 }
 

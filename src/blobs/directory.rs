@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::{BLOB_MODE, BlobError, DIRECTORY_MODE};
@@ -82,6 +82,19 @@ impl Directory {
             give(&child.descriptor, owner, DIRECTORY_MODE).map_err(BlobError::io("give away", &path))?;
         }
         Ok(child)
+    }
+
+    /// Its own owner, when this process is root and so can give new files to it.
+    pub(super) fn owner_for_new(&self) -> io::Result<Owner> {
+        let found = rustix::fs::fstat(&self.descriptor)?;
+        let is_root = rustix::process::geteuid().is_root();
+        Ok(is_root.then_some((found.st_uid, found.st_gid)))
+    }
+
+    /// Whether this user may make files in it.
+    pub(super) fn may_be_written(&self) -> bool {
+        let (access, flags) = (Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+        rustix::fs::accessat(&self.descriptor, ".", access, flags).is_ok()
     }
 
     /// Where it was when it was opened, for messages.

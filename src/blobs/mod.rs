@@ -5,6 +5,7 @@
 //! later; it is never written again. This room knows nothing of the catalog: which blobs are needed, and the order
 //! of rows and files (`docs/formats.md`), is for the use cases to keep.
 
+mod derived;
 mod directory;
 mod incoming;
 mod layout;
@@ -17,6 +18,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+pub use derived::{Derived, DerivedFile};
 pub use incoming::{Arrived, Inbox, Incoming, LEAST_CONTINUED};
 pub use leftovers::{Leftover, Leftovers};
 pub use taking::{Expected, Sharable, Sharing};
@@ -101,6 +103,7 @@ pub struct BlobStore {
     /// Open since before any write, so that syncing it reports every failed write.
     root: Directory,
     owner: Owner,
+    derived: Derived,
 }
 
 impl BlobStore {
@@ -113,7 +116,20 @@ impl BlobStore {
         Ok(Self {
             root: Directory::open(root)?,
             owner,
+            derived: Derived::default(),
         })
+    }
+
+    /// The same store, with what was made of its blobs in `derived`.
+    #[must_use]
+    pub fn with_derived(self, derived: Derived) -> Self {
+        Self { derived, ..self }
+    }
+
+    /// What was made of its blobs.
+    #[must_use]
+    pub fn derived(&self) -> &Derived {
+        &self.derived
     }
 
     /// A place for files that are on their way in. What an earlier process left unfinished in `directory` is removed where

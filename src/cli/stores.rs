@@ -5,7 +5,7 @@
 use super::context::Context;
 use super::failure::{Failure, Kind};
 use super::sys;
-use crate::blobs::BlobStore;
+use crate::blobs::{BlobStore, Derived};
 use crate::catalog::{Catalog, CatalogError, CatalogReader, MirrorRow};
 use crate::model::MirrorId;
 use crate::publish::{self, By};
@@ -81,12 +81,13 @@ impl Context {
         Ok(Catalog::open(&self.existing_state()?.catalog())?)
     }
 
-    /// The blobs of `state`.
+    /// The blobs of `state`, with what was made of them.
     ///
     /// # Errors
     /// When they cannot be opened.
     pub(super) fn blobs(state: &StateDir) -> Result<BlobStore, Failure> {
-        Ok(BlobStore::open(&state.blobs(), state.owner().ids())?)
+        let blobs = BlobStore::open(&state.blobs(), state.owner().ids())?;
+        Ok(blobs.with_derived(Derived::at(&state.inventories())))
     }
 
     /// Who acts, and when.

@@ -4,7 +4,9 @@
 //! whoever writes it. It changes nothing and judges nothing. What cannot be read makes it fail with the object named: a
 //! difference that is empty for want of an index would be taken for none.
 //!
-//! Indices that both listings have with the same text are not read at all, so that the cost follows what changed.
+//! Indices that both listings have with the same text are not read at all, so that the cost follows what changed; and of the
+//! others usually the stored inventory alone, which a sync or an earlier comparison has left. Where there is none, it is
+//! made and left for the next time: the one thing that is written here, and nothing depends on it.
 
 mod difference;
 mod indices;
@@ -21,12 +23,12 @@ pub use difference::{
 };
 
 use crate::apt::ParseError;
+use crate::apt::inventory::Inventory;
 use crate::blobs::{BlobError, BlobStore};
 use crate::catalog::{CatalogError, CatalogReader, FileChanges, ReleaseFacts};
 use crate::model::{MirrorId, Pointer, SnapshotName, Suite};
 use difference::{file_kind, is_for_security};
 use indices::{Index, Indices, Key};
-use packages::Comparison;
 
 /// Why two listings could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -210,7 +212,7 @@ fn packages_of(
         .chain(after.keys())
         .filter(|key| key.suite == *suite)
         .collect();
-    let mut packages = Vec::new();
+    let mut found = Vec::new();
     for key in keys {
         let (one, two) = (before.get(key), after.get(key));
         if let (Some(one), Some(two)) = (one, two)
@@ -219,38 +221,31 @@ fn packages_of(
             continue;
         }
         let by_architecture = key.architecture.is_none() && !key.of_sources;
-        let comparison = read_both(blobs, key, (from, one), (to, two), Comparison::new(by_architecture))?;
-        packages.extend(comparison.finish().into_iter().map(|change| Package::of(change, key)));
+        let (one, two) = read_both(blobs, key, (from, one), (to, two))?;
+        let changes = packages::changes(by_architecture, &one, &two);
+        found.extend(changes.into_iter().map(|change| Package::of(change, key)));
     }
-    Ok(difference::together(packages))
+    Ok(difference::together(found))
 }
 
-/// `comparison` with the packages of both sides, as far as they have the index. They are read at the same time: decompressing is
-/// nearly all of the work.
+/// The inventories of both sides, of which one may lack the index. They are read at the same time: where an index has to be
+/// decompressed, that is nearly all of the work.
 fn read_both(
     blobs: &BlobStore,
     key: &Key,
     (from, one): (&Side, Option<&Index>),
     (to, two): (&Side, Option<&Index>),
-    mut comparison: Comparison,
-) -> Result<Comparison, CompareError> {
-    let after = thread::scope(|scope| {
-        let after = scope.spawn(|| -> Result<_, CompareError> {
-            let mut packages = Vec::new();
-            if let Some(two) = two {
-                reading::read(blobs, to, key, two, |package| packages.push(package))?;
-            }
-            Ok(packages)
-        });
-        if let Some(one) = one {
-            reading::read(blobs, from, key, one, |package| comparison.before(package))?;
-        }
-        after.join().unwrap_or_else(|panic| resume_unwind(panic))
-    })?;
-    for package in after {
-        comparison.after(package);
-    }
-    Ok(comparison)
+) -> Result<(Inventory, Inventory), CompareError> {
+    let read = |side, index: Option<&Index>| match index {
+        Some(index) => reading::inventory(blobs, side, key, index),
+        None => Ok(Inventory::default()),
+    };
+    thread::scope(|scope| {
+        let after = scope.spawn(|| read(to, two));
+        let before = read(from, one)?;
+        let after = after.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok((before, after))
+    })
 }
 
 fn suite_difference(

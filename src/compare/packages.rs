@@ -7,10 +7,10 @@
 //! architecture: elsewhere a package may well go from `amd64` to `all`.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::difference::PackageKind;
-use crate::apt::inventory::{Build, Package};
+use crate::apt::inventory::{self, Build, Inventory};
 use crate::apt::version;
 
 /// A package that differs.
@@ -24,8 +24,48 @@ pub(super) struct Change {
     pub(super) beside: Option<Box<str>>,
 }
 
-/// Name, and the architecture where that tells packages apart.
-type Id = (Box<str>, Box<str>);
+/// What differs between two inventories, by name. `by_architecture`: whether packages of several architectures stand side by
+/// side. Both are sorted, so that one walk over both finds who is alone, and what is the same is left behind as it stands.
+pub(super) fn changes(by_architecture: bool, before: &Inventory, after: &Inventory) -> Vec<Change> {
+    let (mut before, mut after) = (before.groups().peekable(), after.groups().peekable());
+    let mut changes = Vec::new();
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (None, None) => return changes,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(one), Some(two)) => one.sorted_by().cmp(two.sorted_by()),
+        };
+        let one = before.next_if(|_| order.is_le());
+        let two = after.next_if(|_| order.is_ge());
+        if one != two {
+            changes.extend(changes_of(by_architecture, one, two));
+        }
+    }
+}
+
+/// What differs between the packages of one name, which one side may lack.
+fn changes_of(
+    by_architecture: bool,
+    before: Option<inventory::Group<'_>>,
+    after: Option<inventory::Group<'_>>,
+) -> Vec<Change> {
+    let name = before.or(after).map(|group| group.name()).unwrap_or_default();
+    let builds = |side: Option<inventory::Group<'_>>| side.map(|group| group.builds()).unwrap_or_default();
+    let mut groups: BTreeMap<Box<str>, Group> = BTreeMap::new();
+    let place = |build: &Build| match by_architecture {
+        true => build.architecture.clone(),
+        false => Box::default(),
+    };
+    for build in builds(before) {
+        groups.entry(place(&build)).or_default().before.push((build, false));
+    }
+    for build in builds(after) {
+        groups.entry(place(&build)).or_default().after(build);
+    }
+    let changes = groups.into_values().flat_map(|group| group.changes(&name));
+    changes.collect()
+}
 
 /// The builds of one package.
 #[derive(Debug, Default)]
@@ -36,64 +76,17 @@ struct Group {
     after: Vec<Build>,
 }
 
-/// Two sides of an index, as they are read: first all of the first side, then the second.
-#[derive(Debug)]
-pub(super) struct Comparison {
-    by_architecture: bool,
-    groups: HashMap<Id, Group>,
-}
-
-impl Comparison {
-    /// A comparison of nothing yet. `by_architecture`: whether packages of several architectures stand side by side.
-    pub(super) fn new(by_architecture: bool) -> Self {
-        Self {
-            by_architecture,
-            groups: HashMap::new(),
-        }
-    }
-
-    fn group(&mut self, name: Box<str>, build: &Build) -> &mut Group {
-        let architecture = if self.by_architecture { &*build.architecture } else { "" };
-        self.groups.entry((name, architecture.into())).or_default()
-    }
-
-    /// Takes a package of the first side in.
-    pub(super) fn before(&mut self, Package { name, build }: Package) {
-        push(&mut self.group(name, &build).before, (build, false));
-    }
-
-    /// Takes a package of the second side in.
-    pub(super) fn after(&mut self, Package { name, build }: Package) {
-        let group = self.group(name, &build);
+impl Group {
+    /// Takes a build of the second side in, when all of the first are there.
+    fn after(&mut self, build: Build) {
         let same = |(known, matched): &&mut (Build, bool)| {
             let named = (&known.version, &known.architecture) == (&build.version, &build.architecture);
             !*matched && named && known.has_content_of(&build)
         };
-        match group.before.iter_mut().find(same) {
+        match self.before.iter_mut().find(same) {
             Some((_, matched)) => *matched = true,
-            None => push(&mut group.after, build),
+            None => self.after.push(build),
         }
-    }
-
-    /// What differs, in no order.
-    pub(super) fn finish(self) -> Vec<Change> {
-        let differing = self.groups.into_iter().filter(|(_, group)| !group.is_same());
-        differing.flat_map(|((name, _), group)| group.changes(&name)).collect()
-    }
-}
-
-/// Adds to a list that hardly ever has a second item. Of its own accord, it would make room for four at once: with tens of
-/// thousands of lists, most of the memory would be room.
-fn push<T>(list: &mut Vec<T>, item: T) {
-    if list.is_empty() {
-        list.reserve_exact(1);
-    }
-    list.push(item);
-}
-
-impl Group {
-    fn is_same(&self) -> bool {
-        self.after.is_empty() && self.before.iter().all(|(_, matched)| *matched)
     }
 
     fn changes(self, name: &str) -> Vec<Change> {
@@ -172,7 +165,7 @@ mod tests {
     /// A package by name, version, architecture and a letter for its content.
     type Spec = (&'static str, &'static str, &'static str, u8);
 
-    fn packages(specs: &[Spec]) -> Vec<Package> {
+    fn inventory(specs: &[Spec]) -> Inventory {
         let stanza = |(name, version, architecture, content): &Spec| {
             let digest = Digest::of(&[*content]);
             format!(
@@ -180,24 +173,15 @@ mod tests {
                  Filename: pool/{name}_{version}_{architecture}.deb\nSHA256: {digest}\n\n"
             )
         };
-        let mut found = Vec::new();
-        let mut reader = InventoryReader::of_packages(|package| found.push(package));
+        let mut reader = InventoryReader::of_packages();
         for spec in specs {
             reader.push(stanza(spec).as_bytes()).expect("good");
         }
-        reader.finish().expect("good");
-        found
+        reader.finish().expect("good")
     }
 
     fn compared(by_architecture: bool, before: &[Spec], after: &[Spec]) -> Vec<Change> {
-        let mut comparison = Comparison::new(by_architecture);
-        for package in packages(before) {
-            comparison.before(package);
-        }
-        for package in packages(after) {
-            comparison.after(package);
-        }
-        comparison.finish()
+        changes(by_architecture, &inventory(before), &inventory(after))
     }
 
     /// Changes in short: "upgraded a 1 -> 2 beside 0".

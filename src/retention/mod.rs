@@ -4,11 +4,13 @@
 
 mod forget;
 pub mod freeing;
+mod inventories;
 pub mod leftovers;
 pub mod policy;
 mod sweep;
 
 pub use forget::{Forgetting, forget, plan_forget};
 pub use freeing::freed;
+pub use inventories::inventories;
 pub use leftovers::unfinished;
 pub use sweep::{Collected, GcPolicy, Pruned, RetentionError, collect, plan_collect, plan_prune, prune};

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::inventories;
 use super::leftovers::{self, Unfinished};
 use super::policy::{Candidate, PrunePlan, PrunePolicy, plan};
 use crate::blobs::{BlobError, BlobStore};
@@ -143,6 +144,8 @@ pub struct Collected {
     pub held: Marked,
     /// Files of failed syncs that were removed, or would be; never in the cache, and so not among the swept.
     pub discarded: Marked,
+    /// Inventories of indices that went, or would go; not in the cache either.
+    pub inventories: Marked,
     /// Files of failed syncs that stay for the next one of their mirror, and those of syncs that run.
     pub unfinished: Marked,
 }
@@ -151,7 +154,7 @@ impl Collected {
     /// All that was removed, or would be.
     #[must_use]
     pub fn removed(&self) -> Marked {
-        sum(self.swept, self.discarded)
+        sum(sum(self.swept, self.discarded), self.inventories)
     }
 
     fn with(self, unfinished: Unfinished) -> Self {
@@ -164,7 +167,7 @@ impl Collected {
 }
 
 /// Clears what is left of forgotten mirrors, condemns what nothing needs and removes what was condemned a grace period ago,
-/// and what failed syncs left and no sync has touched for as long as such files are kept.
+/// the inventories of what is gone, and what failed syncs left and no sync has touched for as long as such files are kept.
 ///
 /// # Errors
 /// When something fails; what was removed until then is gone, and everything still needed is there.
@@ -206,6 +209,7 @@ pub fn collect(
         })?;
         collected.swept = sum(collected.swept, swept);
     }
+    collected.inventories = inventories::discard(state, catalog.reader())?;
     let collected = finish(catalog, until, held.as_ref(), collected)?;
     Ok(collected.with(leftovers::discard(state, now.plus(-policy.keep_partial))?))
 }
@@ -220,14 +224,17 @@ pub fn plan_collect(
     policy: &GcPolicy,
     now: Timestamp,
 ) -> Result<Collected, RetentionError> {
-    let collected = reader.at_once(|reader| -> Result<_, CatalogError> {
-        let swept = total(&reader.condemned(now.plus(-policy.grace), u32::MAX)?);
-        Ok(Collected {
-            swept,
-            waiting: minus(reader.unused()?, swept),
-            ..Collected::default()
-        })
+    let (due, unused) = reader.at_once(|reader| {
+        let due = reader.condemned(now.plus(-policy.grace), u32::MAX)?;
+        Ok((due, reader.unused()?))
     })?;
+    let going = due.iter().map(|blob| blob.digest).collect();
+    let collected = Collected {
+        swept: total(&due),
+        waiting: minus(unused, total(&due)),
+        inventories: inventories::plan(state, reader, &going)?,
+        ..Collected::default()
+    };
     Ok(collected.with(leftovers::plan(state, now.plus(-policy.keep_partial))?))
 }
 

@@ -89,7 +89,7 @@ impl StateDir {
         let owner = Owner::of(&root)?;
         sys::may_change(&root).map_err(|source| refused_or("change", &root, source))?;
         let state = Self { root, owner };
-        for directory in [state.blobs(), state.incoming_root(), state.locks()] {
+        for directory in [state.blobs(), state.inventories(), state.incoming_root(), state.locks()] {
             state.make_directory(&directory)?;
         }
         state.make_catalog()?;
@@ -136,6 +136,12 @@ impl StateDir {
     #[must_use]
     pub fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
+    }
+
+    /// The directory of the inventories of indices, which may be missing: nothing there is needed.
+    #[must_use]
+    pub fn inventories(&self) -> PathBuf {
+        self.root.join("inventories")
     }
 
     /// The directory below which each mirror's sync writes files that have no name yet, in a directory of its own that
@@ -254,7 +260,13 @@ mod tests {
         let place = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::open_to_change(&place.path().join("state")).expect("opens");
         let mode = |path: &Path| fs::symlink_metadata(path).expect("exists").mode() & 0o7777;
-        for directory in [state.root(), &state.blobs(), &state.incoming_root(), &state.locks()] {
+        for directory in [
+            state.root(),
+            &state.blobs(),
+            &state.inventories(),
+            &state.incoming_root(),
+            &state.locks(),
+        ] {
             assert_eq!(mode(directory), 0o2775, "{}", directory.display());
         }
         assert_eq!(mode(&state.catalog()), 0o664);
@@ -277,7 +289,7 @@ mod tests {
 
     #[test]
     fn links_in_the_place_of_directories_are_refused() {
-        for name in ["blobs", "tmp", "locks"] {
+        for name in ["blobs", "inventories", "tmp", "locks"] {
             let place = tempfile::tempdir().expect("temporary directory");
             let root = place.path().join("state");
             let elsewhere = place.path().join("elsewhere");

@@ -178,5 +178,7 @@ fn reading(
         form,
         others: forms.collect(),
         date: date_of(suite, job),
+        // Of an index that is rebuilt, the first comparison takes the inventory.
+        served: job.filtering.signer.is_none(),
     }))
 }

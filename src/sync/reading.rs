@@ -7,6 +7,7 @@
 use super::SyncError;
 use super::plan::Want;
 use super::store::Store;
+use crate::apt::inventory::Inventory;
 use crate::apt::{self, Compression, IndexKind, PackagesReader, ParseError, PoolFile, ReleaseFile, SourcesReader};
 use crate::catalog::Uncompressed;
 use crate::model::{BlobFacts, Checksum, ContentHasher, ContentHashes, RepoPath, Suite, Timestamp};
@@ -43,6 +44,8 @@ pub(super) struct Reading {
     /// Clients choose among all of them, so all must be the same index.
     pub(super) others: Vec<Form>,
     pub(super) date: Timestamp,
+    /// Whether the form will be served, so that somebody may want to know what changed in it.
+    pub(super) served: bool,
 }
 
 /// What identifies the text of an index.
@@ -55,10 +58,10 @@ struct Text {
 impl Reading {
     /// Reads the index to its end and compares all its forms.
     pub(super) fn run(self, store: &Store) -> Result<Named, SyncError> {
-        let mut named = Named::default();
+        let (mut named, mut inventory) = (Named::default(), None);
         let text = match self.kind {
-            IndexKind::Packages => Some(self.packages(store, &mut named.pool)?),
-            IndexKind::Sources => Some(self.sources(store, &mut named.pool)?),
+            IndexKind::Packages => Some(self.packages(store, &mut named.pool, &mut inventory)?),
+            IndexKind::Sources => Some(self.sources(store, &mut named.pool, &mut inventory)?),
             IndexKind::Sums => Some(self.sums(store, &mut named.further)?),
             IndexKind::TranslationList => Some(self.translations(store, &mut named.further)?),
             IndexKind::Plain | IndexKind::Aside => self.plain_text(store)?,
@@ -67,24 +70,54 @@ impl Reading {
             self.compare(store, text)?;
             named.uncompressed = self.findings(text);
         }
+        let digest = self.form.blob.digest;
+        if let Some(stored) = inventory.and_then(|inventory| inventory.to_stored(digest)) {
+            store.blobs().derived().keep(digest, &stored);
+        }
         Ok(named)
     }
 
-    fn packages(&self, store: &Store, files: &mut Vec<Want>) -> Result<Text, SyncError> {
+    /// Whether an inventory is to be taken of the index while it is read: comparing it costs far less then.
+    fn lacks_inventory(&self, store: &Store) -> bool {
+        let derived = store.blobs().derived();
+        self.served && derived.may_keep() && !derived.has(self.form.blob.digest)
+    }
+
+    fn packages(
+        &self,
+        store: &Store,
+        files: &mut Vec<Want>,
+        inventory: &mut Option<Inventory>,
+    ) -> Result<Text, SyncError> {
         let mut reader = PackagesReader::new(|file| files.push(self.want(file)));
+        if self.lacks_inventory(store) {
+            reader = reader.taking_stock();
+        }
         let text = self.read(store, |piece| {
             reader.push(piece).map_err(|error| self.parse_error(error))
         })?;
-        reader.finish().map_err(|error| self.parse_error(error))?;
+        *inventory = reader
+            .finish_with_inventory()
+            .map_err(|error| self.parse_error(error))?;
         Ok(text)
     }
 
-    fn sources(&self, store: &Store, files: &mut Vec<Want>) -> Result<Text, SyncError> {
+    fn sources(
+        &self,
+        store: &Store,
+        files: &mut Vec<Want>,
+        inventory: &mut Option<Inventory>,
+    ) -> Result<Text, SyncError> {
         let mut reader = SourcesReader::new(|file| files.push(self.want(file)));
+        if self.lacks_inventory(store) {
+            reader = reader.taking_stock();
+        }
         let text = self.read(store, |piece| {
             reader.push(piece).map_err(|error| self.parse_error(error))
         })?;
-        reader.finish().map_err(|error| self.parse_error(error))?;
+        *inventory = reader
+            .finish_with_inventory()
+            .map_err(|error| self.parse_error(error))?;
         Ok(text)
     }
 

@@ -191,11 +191,18 @@ fn record(catalog: &mut Catalog, mirror: &MirrorId, listing: &Listing, state: &S
     let _recorded = catalog.record(&prepared, &what).expect("records");
 }
 
-/// What `mirrorctl` with these words takes: median times, and the most memory of any round.
-fn measured(env: &TestEnv, line: &str) -> [String; 3] {
+/// What `mirrorctl` with these words takes: median times, and the most memory of any round. `forgetful`: whether each round
+/// begins without inventories, as the first one ever does where no sync has left any.
+fn measured(env: &TestEnv, line: &str, forgetful: bool) -> [String; 3] {
     let words: Vec<&str> = line.split(' ').collect();
     let (mut cpu, mut peak) = (Vec::new(), 0);
+    if !forgetful {
+        env.command(&words).run().success();
+    }
     let wall = samples(ROUNDS, |_| {
+        if forgetful {
+            forget_inventories(&env.state_dir());
+        }
         let usage = env.command(&words).measure();
         cpu.push(usage.cpu);
         peak = peak.max(usage.peak);
@@ -203,6 +210,21 @@ fn measured(env: &TestEnv, line: &str) -> [String; 3] {
     });
     let (wall, cpu) = (milliseconds(median(&wall)), milliseconds(median(&cpu)));
     [wall, cpu, format!("{} MB", peak / 1_000_000)]
+}
+
+fn forget_inventories(state: &Path) {
+    for entry in std::fs::read_dir(state.join("inventories")).expect("a directory") {
+        std::fs::remove_file(entry.expect("an entry").path()).expect("removes");
+    }
+}
+
+/// The inventories that there are, and their bytes.
+fn inventories(state: &Path) -> (usize, u64) {
+    let entries = std::fs::read_dir(state.join("inventories")).expect("a directory");
+    let sizes: Vec<u64> = entries
+        .map(|entry| entry.and_then(|entry| entry.metadata()).expect("a file").len())
+        .collect();
+    (sizes.len(), sizes.iter().sum())
 }
 
 fn main() {
@@ -229,21 +251,23 @@ fn main() {
     print!("{}", prepared.stdout);
     settle();
     println!("{}", machine(&Scratch::new()));
+    let few = "snapshot diff debian old few";
+    let few_in_full = "--json snapshot diff debian old few --files";
+    let all = "snapshot diff debian old all";
+    let all_in_full = "--json snapshot diff debian old all --files";
     let cases = [
-        ("a process that does nothing", "version"),
-        ("the same, recorded twice", "snapshot diff debian all same"),
-        ("630 upgraded", "snapshot diff debian old few"),
-        (
-            "630 upgraded, with files, as JSON",
-            "--json snapshot diff debian old few --files",
-        ),
-        ("all upgraded", "snapshot diff debian old all"),
-        (
-            "all upgraded, with files, as JSON",
-            "--json snapshot diff debian old all --files",
-        ),
+        ("a process that does nothing", "version", false),
+        ("the same, recorded twice", "snapshot diff debian all same", false),
+        ("630 upgraded", few, false),
+        ("630 upgraded, with files, as JSON", few_in_full, false),
+        ("all upgraded", all, false),
+        ("all upgraded, with files, as JSON", all_in_full, false),
+        ("630 upgraded, without inventories", few, true),
+        ("all upgraded, without inventories", all, true),
     ];
-    let rows = cases.map(|(case, line)| [&[case.to_owned()][..], &measured(&env, line)].concat());
+    let rows = cases.map(|(case, line, forgetful)| [&[case.to_owned()][..], &measured(&env, line, forgetful)].concat());
+    let (files, bytes) = inventories(&env.state_dir());
+    println!("{files} inventories, {bytes} bytes");
     let head = ["", "wall", "CPU", "memory"];
     println!(
         "{}",

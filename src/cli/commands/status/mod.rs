@@ -36,6 +36,9 @@ struct Cache {
     /// On their way into the cache, by syncs that run or have failed.
     unfinished_files: u64,
     unfinished_bytes: u64,
+    /// Beside the cache.
+    inventory_files: u64,
+    inventory_bytes: u64,
 }
 
 /// Says what is mounted, what each pointer names, and how old upstream is.
@@ -67,7 +70,8 @@ impl Content {
                 cache: None,
             });
         }
-        let unfinished = retention::unfinished(&context.state_to_read()?)?;
+        let state = context.state_to_read()?;
+        let (unfinished, inventories) = (retention::unfinished(&state)?, retention::inventories(&state)?);
         Ok(context.reader()?.at_once(|reader| {
             let configured = mirrors.map(|mirror| Mirror::read(reader, mirror, context.now));
             let mut mirrors = configured.collect::<Result<Vec<_>, _>>()?;
@@ -82,6 +86,8 @@ impl Content {
                 unused_bytes: unused.bytes,
                 unfinished_files: unfinished.blobs,
                 unfinished_bytes: unfinished.bytes,
+                inventory_files: inventories.blobs,
+                inventory_bytes: inventories.bytes,
             };
             Ok(Self {
                 mirrors,
@@ -157,6 +163,13 @@ impl Human for Report {
                     "on their way into the cache, by syncs that run or have failed: {} files, {}",
                     cache.unfinished_files,
                     size(cache.unfinished_bytes)
+                ));
+            }
+            if cache.inventory_files > 0 {
+                page.line(format!(
+                    "inventories of indices, for comparing: {} files, {}",
+                    cache.inventory_files,
+                    size(cache.inventory_bytes)
                 ));
             }
         }

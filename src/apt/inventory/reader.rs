@@ -1,96 +1,53 @@
-//! What an index offers: each package with its version, its size and what tells its content.
+//! From the text of an index to its inventory.
 //!
-//! Owns [`InventoryReader`], which is fed a Packages or Sources index in pieces like the readers of pool files and keeps
-//! nothing of it. It is for indices that were taken in already: which files may be believed is not asked here again.
+//! Owns which fields of a stanza count. The inventory is taken by [`InventoryReader`], or beside another reader of the same
+//! text by [`Stock`], so that the text is split into fields once.
 
-use super::checksum;
-use super::deb822::{Scanner, Sink};
-use super::error::{ParseError, excerpt};
+use super::records::{Draft, Head};
+use super::stored::LONGEST;
+use super::{Fingerprint, Inventory};
+use crate::apt::checksum;
+use crate::apt::deb822::{Scanner, Sink};
+use crate::apt::error::{ParseError, excerpt};
 use crate::model::{Digest, HashType, Hasher};
 
-/// A package of an index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Package {
-    /// Its name.
-    pub name: Box<str>,
-    /// One build of it.
-    pub build: Build,
-}
-
-/// One build of a package: a version for an architecture. Of a source package, one version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Build {
-    /// Its version.
-    pub version: Box<str>,
-    /// What it is for, such as `amd64` or `all`. A source package tells all that it can be built for.
-    pub architecture: Box<str>,
-    /// Length of its files in bytes.
-    pub size: u64,
-    /// What tells its content from others.
-    pub content: Fingerprint,
-    /// The paths of its files, relative to the archive root and as the index writes them but for a leading `./`; sorted.
-    pub paths: Box<[Box<str>]>,
-}
-
-impl Build {
-    /// Whether the index tells of no difference in content. Hashes of two types cannot be compared; then sizes decide.
-    #[must_use]
-    pub fn has_content_of(&self, other: &Self) -> bool {
-        let comparable = self.content.kind == other.content.kind;
-        self.size == other.size && (!comparable || self.content == other.content)
-    }
-}
-
-/// What an index says of the content of a package's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint {
-    /// The type of the hashes that it was made from.
-    kind: HashType,
-    digest: Digest,
-}
-
-/// Reads the packages of an index that arrives in pieces, and hands each to `F`.
+/// Takes the inventory of an index that arrives in pieces.
 ///
 /// ```
 /// use mirrorctl::apt::inventory::InventoryReader;
 ///
 /// let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// let index = format!("Package: x\nVersion: 1\nFilename: pool/x.deb\nSize: 0\nSHA256: {digest}\n");
-/// let mut packages = Vec::new();
-/// let mut reader = InventoryReader::of_packages(|package| packages.push(package));
+/// let mut reader = InventoryReader::of_packages();
 /// reader.push(index.as_bytes())?;
-/// reader.finish()?;
-/// assert_eq!((&*packages[0].name, &*packages[0].build.version), ("x", "1"));
+/// let inventory = reader.finish()?;
+/// let package = inventory.groups().next().expect("one");
+/// assert_eq!((&*package.name(), &*package.builds()[0].version), ("x", "1"));
 /// # Ok::<(), mirrorctl::apt::ParseError>(())
 /// ```
 #[derive(Debug)]
-pub struct InventoryReader<F> {
+pub struct InventoryReader {
     scanner: Scanner,
-    stanzas: Stanzas<F>,
+    stanzas: Stanzas,
 }
 
-impl<F: FnMut(Package)> InventoryReader<F> {
+impl InventoryReader {
     /// A reader for an index of binary packages.
     #[must_use]
-    pub fn of_packages(each: F) -> Self {
-        Self::new(each, false)
+    pub fn of_packages() -> Self {
+        Self::new(false)
     }
 
     /// A reader for an index of source packages.
     #[must_use]
-    pub fn of_sources(each: F) -> Self {
-        Self::new(each, true)
+    pub fn of_sources() -> Self {
+        Self::new(true)
     }
 
-    fn new(each: F, of_sources: bool) -> Self {
+    fn new(of_sources: bool) -> Self {
         Self {
             scanner: Scanner::default(),
-            stanzas: Stanzas {
-                each,
-                of_sources,
-                fields: Fields::default(),
-                list: None,
-            },
+            stanzas: Stanzas::new(of_sources),
         }
     }
 
@@ -102,16 +59,80 @@ impl<F: FnMut(Package)> InventoryReader<F> {
         self.scanner.push(text, &mut self.stanzas)
     }
 
-    /// States that the index is complete.
+    /// The inventory of the index, which is complete.
     ///
     /// # Errors
     /// As [`InventoryReader::push`].
-    pub fn finish(mut self) -> Result<(), ParseError> {
-        self.scanner.finish(&mut self.stanzas)
+    pub fn finish(mut self) -> Result<Inventory, ParseError> {
+        self.scanner.finish(&mut self.stanzas)?;
+        Ok(self.stanzas.draft.finish())
     }
 }
 
-/// What the stanza being read has said so far.
+/// An inventory that is taken while somebody else reads the index. What stands against it ends it, and nothing else: the
+/// other reader may not need what is missing.
+#[derive(Debug)]
+pub(in crate::apt) struct Stock(Option<Stanzas>);
+
+impl Stock {
+    pub(in crate::apt) fn of_packages() -> Self {
+        Self(Some(Stanzas::new(false)))
+    }
+
+    pub(in crate::apt) fn of_sources() -> Self {
+        Self(Some(Stanzas::new(true)))
+    }
+
+    /// No inventory.
+    pub(in crate::apt) fn none() -> Self {
+        Self(None)
+    }
+
+    /// A sink that tells `sink` all, and takes stock of what that has accepted.
+    pub(in crate::apt) fn beside<'a, S: Sink>(&'a mut self, sink: &'a mut S) -> Beside<'a, S> {
+        Beside { sink, stock: self }
+    }
+
+    /// The inventory of the index, which is complete.
+    pub(in crate::apt) fn finish(self) -> Option<Inventory> {
+        self.0.map(|stanzas| stanzas.draft.finish())
+    }
+
+    fn tell(&mut self, part: impl FnOnce(&mut Stanzas) -> Result<(), ParseError>) {
+        let Some(stanzas) = &mut self.0 else { return };
+        if part(stanzas).is_err() || stanzas.draft.length() > LONGEST {
+            self.0 = None;
+        }
+    }
+}
+
+/// A sink, and the stock that is taken beside it.
+pub(in crate::apt) struct Beside<'a, S> {
+    sink: &'a mut S,
+    stock: &'a mut Stock,
+}
+
+impl<S: Sink> Sink for Beside<'_, S> {
+    fn field(&mut self, line: u64, name: &[u8], value: &[u8]) -> Result<(), ParseError> {
+        self.sink.field(line, name, value)?;
+        self.stock.tell(|stanzas| stanzas.field(line, name, value));
+        Ok(())
+    }
+
+    fn continuation(&mut self, line: u64, text: &[u8]) -> Result<(), ParseError> {
+        self.sink.continuation(line, text)?;
+        self.stock.tell(|stanzas| stanzas.continuation(line, text));
+        Ok(())
+    }
+
+    fn end(&mut self, line: u64) -> Result<(), ParseError> {
+        self.sink.end(line)?;
+        self.stock.tell(|stanzas| stanzas.end(line));
+        Ok(())
+    }
+}
+
+/// What the stanza being read has said so far; in the same memory for all stanzas.
 #[derive(Debug, Default)]
 struct Fields {
     package: String,
@@ -136,15 +157,15 @@ struct File {
 }
 
 #[derive(Debug)]
-struct Stanzas<F> {
-    each: F,
+struct Stanzas {
+    draft: Draft,
     of_sources: bool,
     fields: Fields,
     /// The list whose lines are being read.
     list: Option<HashType>,
 }
 
-impl<F: FnMut(Package)> Sink for Stanzas<F> {
+impl Sink for Stanzas {
     fn field(&mut self, line: u64, name: &[u8], value: &[u8]) -> Result<(), ParseError> {
         self.list = if self.of_sources { list_called(name) } else { None };
         if let Some(kind) = self.list {
@@ -175,15 +196,27 @@ impl<F: FnMut(Package)> Sink for Stanzas<F> {
 
     fn end(&mut self, line: u64) -> Result<(), ParseError> {
         self.list = None;
-        let fields = std::mem::take(&mut self.fields);
-        let package = excerpt(fields.package.as_bytes());
-        let found = fields.package(self.of_sources);
-        (self.each)(found.map_err(|field| ParseError::MissingField { line, package, field })?);
-        Ok(())
+        let added = self.fields.add_to(&mut self.draft, self.of_sources);
+        let added = added.map_err(|field| ParseError::MissingField {
+            line,
+            package: excerpt(self.fields.package.as_bytes()),
+            field,
+        });
+        self.fields.clear();
+        added
     }
 }
 
-impl<F> Stanzas<F> {
+impl Stanzas {
+    fn new(of_sources: bool) -> Self {
+        Self {
+            draft: Draft::default(),
+            of_sources,
+            fields: Fields::default(),
+            list: None,
+        }
+    }
+
     fn file(&mut self, line: u64, kind: HashType, text: &[u8]) -> Result<(), ParseError> {
         let file = File::parse(kind, text).ok_or_else(|| ParseError::Checksum {
             line,
@@ -216,28 +249,49 @@ impl Fields {
         name.eq_ignore_ascii_case(known.as_bytes()).then_some(place)
     }
 
-    /// The package of the stanza, or the field that it lacks.
-    fn package(self, is_source: bool) -> Result<Package, &'static str> {
+    fn clear(&mut self) {
+        for text in [
+            &mut self.package,
+            &mut self.version,
+            &mut self.architecture,
+            &mut self.filename,
+            &mut self.directory,
+            &mut self.sha256,
+            &mut self.sha512,
+        ] {
+            text.clear();
+        }
+        self.size = None;
+        self.files_sha256.clear();
+        self.files_sha512.clear();
+    }
+
+    /// Adds the package of the stanza, or answers which field it lacks.
+    fn add_to(&self, draft: &mut Draft, is_source: bool) -> Result<(), &'static str> {
         if self.package.is_empty() {
             return Err("Package");
         }
         if self.version.is_empty() {
             return Err("Version");
         }
-        let (size, content, paths) = if is_source { self.source()? } else { self.binary()? };
-        Ok(Package {
-            name: self.package.into(),
-            build: Build {
-                version: self.version.into(),
-                architecture: self.architecture.into(),
-                size,
-                content,
-                paths,
-            },
-        })
+        let head = |size, content| Head {
+            name: &self.package,
+            version: &self.version,
+            architecture: &self.architecture,
+            size,
+            content,
+        };
+        if is_source {
+            let (size, content, paths) = self.source()?;
+            draft.add(&head(size, content), &paths);
+        } else {
+            let (size, content, path) = self.binary()?;
+            draft.add(&head(size, content), &[path]);
+        }
+        Ok(())
     }
 
-    fn binary(&self) -> Result<Contents, &'static str> {
+    fn binary(&self) -> Result<(u64, Fingerprint, &str), &'static str> {
         let size = self.size.ok_or("Size")?;
         if self.filename.is_empty() {
             return Err("Filename");
@@ -247,12 +301,12 @@ impl Fields {
             ("", hash) => (HashType::Sha512, hash),
             (hash, _) => (HashType::Sha256, hash),
         };
-        let digest = Digest::of(hash.to_ascii_lowercase().as_bytes());
-        let paths = [relative(&self.filename).into()].into();
-        Ok((size, Fingerprint { kind, digest }, paths))
+        let own = (kind == HashType::Sha256).then(|| hash.parse().ok()).flatten();
+        let digest = own.unwrap_or_else(|| Digest::of(hash.to_ascii_lowercase().as_bytes()));
+        Ok((size, Fingerprint { kind, digest }, relative(&self.filename)))
     }
 
-    fn source(&self) -> Result<Contents, &'static str> {
+    fn source(&self) -> Result<(u64, Fingerprint, Vec<String>), &'static str> {
         let (kind, files) = if self.files_sha256.is_empty() {
             (HashType::Sha512, &self.files_sha512)
         } else {
@@ -269,7 +323,7 @@ impl Fields {
         }
         let size = files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size));
         let digest = hasher.finish();
-        let paths = files.iter().map(|file| self.beside(&file.name).into()).collect();
+        let paths = files.iter().map(|file| self.beside(&file.name)).collect();
         Ok((size, Fingerprint { kind, digest }, paths))
     }
 
@@ -281,9 +335,6 @@ impl Fields {
         }
     }
 }
-
-/// Size, content and paths of a package's files.
-type Contents = (u64, Fingerprint, Box<[Box<str>]>);
 
 impl File {
     fn parse(kind: HashType, text: &[u8]) -> Option<Self> {
@@ -326,15 +377,19 @@ fn bad_size(line: u64, value: &[u8]) -> ParseError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apt::inventory::Build;
 
-    fn read(index: &str, of_sources: bool, piece: usize) -> Result<Vec<Package>, ParseError> {
-        let mut found = Vec::new();
-        let mut reader = InventoryReader::new(|package| found.push(package), of_sources);
+    /// The builds of an index, by name.
+    fn read(index: &str, of_sources: bool, piece: usize) -> Result<Vec<(Box<str>, Build)>, ParseError> {
+        let mut reader = InventoryReader::new(of_sources);
         for piece in index.as_bytes().chunks(piece) {
             reader.push(piece)?;
         }
-        reader.finish()?;
-        Ok(found)
+        let inventory = reader.finish()?;
+        let builds = inventory.groups().map(|group| (group.name(), group.builds()));
+        Ok(builds
+            .flat_map(|(name, builds)| builds.into_iter().map(move |build| (name.clone(), build)))
+            .collect())
     }
 
     fn binary(version: &str, hash: &str, size: &str) -> String {
@@ -355,17 +410,14 @@ mod tests {
             assert_eq!(read(&index, false, piece).expect("good"), whole);
         }
         let [one, two] = &whole[..] else { panic!("{whole:?}") };
-        assert_eq!(
-            (&*one.name, &*one.build.version, &*one.build.architecture),
-            ("a", "1", "all")
-        );
-        assert_eq!((one.build.size, &*one.build.paths), (7, &["pool/a.deb".into()][..]));
-        assert!(!one.build.has_content_of(&two.build));
+        assert_eq!((&*one.0, &*one.1.version, &*one.1.architecture), ("a", "1", "all"));
+        assert_eq!((one.1.size, &*one.1.paths), (7, &["pool/a.deb".into()][..]));
+        assert!(!one.1.has_content_of(&two.1));
     }
 
     #[test]
     fn content_is_the_same_in_whatever_case_and_order_it_is_told() {
-        let build = |hash: &str| read(&binary("1", hash, "7"), false, 99).expect("good").remove(0).build;
+        let build = |hash: &str| read(&binary("1", hash, "7"), false, 99).expect("good").remove(0).1;
         let upper = sha256("x").to_uppercase();
         assert!(build(&sha256("x")).has_content_of(&build(&upper)));
         assert!(!build(&sha256("x")).has_content_of(&build(&sha256("y"))));
@@ -383,7 +435,7 @@ mod tests {
             format!("Package: s\nVersion: 1-1\nDirectory: {directory}\nChecksums-Sha256:\n{files}\n")
         };
         let (dsc, tar) = (line("dsc", "s_1.dsc"), line("tar!", "s_1.tar.xz"));
-        let build = |text: &str| read(text, true, 50).expect("good").remove(0).build;
+        let build = |text: &str| read(text, true, 50).expect("good").remove(0).1;
         let one = build(&stanza("pool/s", &[dsc.clone(), tar.clone()]));
         assert_eq!(one.size, 7);
         assert_eq!(&*one.paths, ["pool/s/s_1.dsc".into(), "pool/s/s_1.tar.xz".into()]);
