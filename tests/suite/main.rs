@@ -19,6 +19,7 @@ mod hostile_indices;
 mod hostile_packages;
 mod hostile_signatures;
 mod hostile_transport;
+mod inventories;
 mod keeping;
 mod kinds;
 mod lending;

@@ -189,6 +189,7 @@ impl Machine {
                 "catalog.db" | "catalog.db-wal" | "catalog.db-shm" => ("catalog", &[0o664][..]),
                 _ if inside.starts_with("locks/") => ("lock", &[0o660, 0o664][..]),
                 _ if inside.starts_with("blobs/") => ("blob", &[0o444][..]),
+                _ if inside.starts_with("inventories/") => ("inventory", &[0o444][..]),
                 _ => panic!("after {after}: what is {inside}?"),
             };
             let mode = facts.mode() & 0o7777;
