@@ -10,9 +10,10 @@ mod common;
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{is_wanted, machine, median, milliseconds, samples, settle, table};
+use mirrorctl::apt::{PackagesReader, PoolFile};
 use mirrorctl::blobs::BlobStore;
 use mirrorctl::catalog::{Catalog, Recording, ReleaseFacts, Source};
 use mirrorctl::model::{BlobFacts, Digest, Entry, Listing, ListingBuilder, MirrorId, RepoPath, Role, Timestamp};
@@ -212,6 +213,35 @@ fn measured(env: &TestEnv, line: &str, forgetful: bool) -> [String; 3] {
     [wall, cpu, format!("{} MB", peak / 1_000_000)]
 }
 
+/// What it costs a sync to take the inventory of an index that it reads, on one processor: the least of all rounds, which
+/// others on the machine disturb least.
+fn taking_stock() -> String {
+    let (index, _) = archive(&STATES[0]);
+    let read = |reader: PackagesReader<fn(PoolFile)>| {
+        let begun = Instant::now();
+        let mut reader = reader;
+        for piece in index.as_bytes().chunks(256 << 10) {
+            reader.push(piece).expect("an index");
+        }
+        let inventory = reader.finish_with_inventory().expect("an index");
+        let stored = inventory.and_then(|inventory| inventory.to_stored(Digest::of(b"index")));
+        std::hint::black_box(stored);
+        begun.elapsed()
+    };
+    let reader = || PackagesReader::new((|_| {}) as fn(PoolFile));
+    let least = |with: bool| {
+        let rounds = samples(4 * ROUNDS, |_| {
+            read(if with { reader().taking_stock() } else { reader() })
+        });
+        milliseconds(rounds.into_iter().min().unwrap_or_default())
+    };
+    format!(
+        "reading an index: {}; with its inventory: {}",
+        least(false),
+        least(true)
+    )
+}
+
 fn forget_inventories(state: &Path) {
     for entry in std::fs::read_dir(state.join("inventories")).expect("a directory") {
         std::fs::remove_file(entry.expect("an entry").path()).expect("removes");
@@ -273,4 +303,6 @@ fn main() {
         "{}",
         table(&format!("{PACKAGES} packages; medians of {ROUNDS}"), &head, &rows)
     );
+    // Last: a process inherits the peak of memory of the one that starts it.
+    println!("{}", taking_stock());
 }

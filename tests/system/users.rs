@@ -418,6 +418,37 @@ fn whoever_is_not_in_the_group_changes_nothing() {
 }
 
 #[test]
+fn whoever_may_only_look_compares_without_leaving_anything() {
+    let mut machine = Machine::new("077");
+    machine.run(User::Root, &["sync"]).success();
+    machine.upstream_publishes(2);
+    machine.run(User::Root, &["sync"]).success();
+    let names = machine.snapshots();
+    let diff = ["--json", "snapshot", "diff", "site", &names[1], &names[0]];
+    let told = machine.run(User::Other, &diff).success().json();
+    assert_eq!(told["packages"]["upgraded"], 1);
+    let inventories = machine.env.state_dir().join("inventories");
+    let stored = walk(&inventories);
+    for user in [User::Other, User::Member, User::Root] {
+        for (path, facts) in &stored {
+            if facts.is_file() && path.exists() {
+                fs::remove_file(path).expect("own state");
+            }
+        }
+        let before = machine.fingerprint();
+        let answer = machine.run(user, &diff).success();
+        assert!(answer.json() == told && answer.stderr.is_empty(), "{answer}");
+        // The others leave what was there, as the sync had.
+        assert_eq!(machine.fingerprint() == before, user == User::Other, "{user}");
+        assert_eq!(
+            walk(&inventories).len(),
+            if user == User::Other { 1 } else { stored.len() }
+        );
+        machine.modes_are_right(&format!("the comparison of {user}"));
+    }
+}
+
+#[test]
 fn a_mount_of_root_is_told_by_members() {
     let mut machine = Machine::new("077");
     machine.run(User::Member, &["sync"]).success();

@@ -130,24 +130,24 @@ impl Draft {
         self.records.len()
     }
 
-    /// The inventory of what was added. Archives sort their indices by name already, most of them.
+    /// The inventory of what was added.
     pub(super) fn finish(self) -> Inventory {
         let Self { records, ends } = self;
         let starts = std::iter::once(0).chain(ends.iter().copied());
-        let mut sorted: Vec<&[u8]> = starts.zip(&ends).map(|(start, end)| &records[start..*end]).collect();
-        if sorted.is_sorted_by_key(|record| key(record)) {
+        let slices = starts.zip(&ends).map(|(start, end)| &records[start..*end]);
+        // Each with the name in front, by which it is sorted.
+        let mut sorted: Vec<(&[u8], &[u8])> = slices
+            .map(|record| (take_bytes(&mut &*record).unwrap_or_default(), record))
+            .collect();
+        if sorted.is_sorted() {
             return Inventory { records };
         }
-        sorted.sort_by(|a, b| key(a).cmp(&key(b)));
-        Inventory {
-            records: sorted.concat(),
-        }
+        // Archives sort their indices by the names of sources, or nearly by those of packages: there is order to go by.
+        sorted.sort();
+        let mut in_order = Vec::with_capacity(records.len());
+        sorted.iter().for_each(|(_, record)| in_order.extend_from_slice(record));
+        Inventory { records: in_order }
     }
-}
-
-/// What records are sorted by: the name, and then the record, which begins with it.
-fn key(record: &[u8]) -> (&[u8], &[u8]) {
-    (take_bytes(&mut &*record).unwrap_or_default(), record)
 }
 
 /// A record, taken apart.

@@ -3,7 +3,7 @@
 //! Owns the writing of it and the checks of what is read: whatever is not exactly what was written, of this very index and
 //! in this version of the form, is as good as nothing, and never an error.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 
 use super::Inventory;
 use crate::apt::{Compression, decompress};
@@ -27,14 +27,15 @@ impl Inventory {
     /// The inventory as it is stored, of the index file with the digest `of`; `None` for one that is too long.
     #[must_use]
     pub fn to_stored(&self, of: Digest) -> Option<Vec<u8>> {
-        let packed = || -> io::Result<Vec<u8>> {
-            let mut encoder = zstd::Encoder::new(header(of).into_bytes(), COMPRESSION_LEVEL)?;
-            encoder.include_checksum(true)?;
-            encoder.set_pledged_src_size(Some(self.records().len() as u64))?;
-            encoder.write_all(self.records())?;
-            encoder.finish()
+        if self.records().len() > LONGEST {
+            return None;
+        }
+        let compress = || -> io::Result<Vec<u8>> {
+            let mut compressor = zstd::bulk::Compressor::new(COMPRESSION_LEVEL)?;
+            compressor.include_checksum(true)?;
+            compressor.compress(self.records())
         };
-        (self.records().len() <= LONGEST).then(packed)?.ok()
+        Some([header(of).as_bytes(), &compress().ok()?].concat())
     }
 
     /// The inventory of the index file with the digest `of`, which `stored` must be.
