@@ -5,7 +5,7 @@
 //! and whether they are whole, is for whoever reads them to check: they are not synced, so a power cut may leave anything under
 //! a right name. It follows no symbolic link.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,7 +113,11 @@ impl Derived {
         let list = || -> io::Result<Vec<DerivedFile>> {
             let mut files = Vec::new();
             for name in directory.names()? {
-                let Some(of) = meaning(&name) else { continue };
+                let Ok(text) = name.to_str() else { continue };
+                let of = blob_of(text);
+                if of.is_none() && !is_unfinished(text) {
+                    continue;
+                }
                 match directory.regular(name.as_c_str()) {
                     Ok(Some((size, _))) => files.push(DerivedFile { name, of, size }),
                     Ok(None) => {}
@@ -144,20 +148,20 @@ impl Derived {
     }
 }
 
-/// The blob that a file of this name was made of, or `None` inside when it was not finished; `None` for a name that is not
-/// given here.
-fn meaning(name: &CStr) -> Option<Option<Digest>> {
-    let name = name.to_str().ok()?;
-    let digest = |text: &str| {
-        let digest = text.parse::<Digest>().ok()?;
-        (digest.to_string() == text).then_some(digest)
-    };
-    let Some((of, number)) = name.split_once('.') else {
-        return digest(name).map(Some);
-    };
-    let (process, number) = number.split_once('-')?;
-    let are_numbers = process.parse::<u32>().is_ok() && number.parse::<u64>().is_ok();
-    (digest(of).is_some() && are_numbers).then_some(None)
+/// The blob that a file of this name was made of.
+fn blob_of(name: &str) -> Option<Digest> {
+    let digest = name.parse::<Digest>().ok()?;
+    (digest.to_string() == name).then_some(digest)
+}
+
+/// Whether a file that is being written can have this name.
+fn is_unfinished(name: &str) -> bool {
+    let parts = name
+        .split_once('.')
+        .and_then(|(of, number)| Some((of, number.split_once('-')?)));
+    parts.is_some_and(|(of, (process, number))| {
+        blob_of(of).is_some() && process.parse::<u32>().is_ok() && number.parse::<u64>().is_ok()
+    })
 }
 
 #[cfg(test)]

@@ -53,9 +53,12 @@ fn changes_of(
     let name = before.or(after).map(|group| group.name()).unwrap_or_default();
     let builds = |side: Option<inventory::Group<'_>>| side.map(|group| group.builds()).unwrap_or_default();
     let mut groups: BTreeMap<Box<str>, Group> = BTreeMap::new();
-    let place = |build: &Build| match by_architecture {
-        true => build.architecture.clone(),
-        false => Box::default(),
+    let place = |build: &Build| {
+        if by_architecture {
+            build.architecture.clone()
+        } else {
+            Box::default()
+        }
     };
     for build in builds(before) {
         groups.entry(place(&build)).or_default().before.push((build, false));

@@ -145,7 +145,9 @@ impl Draft {
         // Archives sort their indices by the names of sources, or nearly by those of packages: there is order to go by.
         sorted.sort();
         let mut in_order = Vec::with_capacity(records.len());
-        sorted.iter().for_each(|(_, record)| in_order.extend_from_slice(record));
+        for (_, record) in sorted {
+            in_order.extend_from_slice(record);
+        }
         Inventory { records: in_order }
     }
 }
@@ -287,7 +289,7 @@ mod tests {
 
     fn specs(inventory: &Inventory) -> Vec<Spec> {
         let spec = |group: &Group<'_>, build: Build| {
-            let paths = build.paths.iter().map(|path| path.to_string()).collect();
+            let paths = build.paths.iter().map(ToString::to_string).collect();
             (group.name().into(), build.version.into(), build.size, paths)
         };
         let groups = inventory.groups();
