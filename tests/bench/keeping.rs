@@ -8,6 +8,7 @@
 
 mod common;
 mod many;
+mod stores;
 
 use std::time::Duration;
 

@@ -5,13 +5,11 @@
 //! knows. It measures nothing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use mirrorctl::blobs::BlobStore;
-use mirrorctl::catalog::Catalog;
-use mirrorctl::model::{BlobFacts, Digest, Entry, Listing, ListingBuilder, MirrorId, Role, Timestamp};
-use mirrorctl::state::StateDir;
-use mirrorctl_testkit::{Config, Mirror, TestEnv, now, recording};
+use mirrorctl::model::{BlobFacts, Digest, Entry, Listing, ListingBuilder, Role, Timestamp};
+use mirrorctl_testkit::{Config, Mirror, TestEnv, now};
+
+use crate::stores::Stores;
 
 /// The mirror.
 pub(crate) const MIRROR: &str = "archive";
@@ -69,7 +67,7 @@ pub(crate) fn installation(scale: Scale) -> TestEnv {
     let env = TestEnv::new(env!("CARGO_BIN_EXE_mirrorctl"));
     let mirror = Mirror::new(MIRROR, "http://127.0.0.1:9/").suites(&["stable"]);
     env.configure(Config::new().mirror(mirror));
-    let mut stores = Stores::open(&env);
+    let mut stores = Stores::open(&env, MIRROR);
     let hot: Vec<Vec<u8>> = (0..HOT_FILES)
         .map(|file| format!("hot {file} ").into_bytes().repeat(HOT_BYTES / 8))
         .collect();
@@ -131,60 +129,4 @@ fn listing(pool: &BTreeMap<usize, Package>, hot: &[BlobFacts], name_file: BlobFa
         add(&path, Role::Pool, *blob);
     }
     listing.build().expect("no clash")
-}
-
-/// Where snapshots are recorded.
-struct Stores {
-    catalog: Catalog,
-    blobs: BlobStore,
-    incoming: PathBuf,
-    mirror: MirrorId,
-}
-
-impl Stores {
-    fn open(env: &TestEnv) -> Self {
-        let state = StateDir::open_to_change(&env.state_dir()).expect("a state directory");
-        let mut stores = Self {
-            catalog: Catalog::open(&state.catalog()).expect("a catalog"),
-            blobs: BlobStore::open(&state.blobs(), state.owner().ids()).expect("a store"),
-            incoming: state.incoming_root().join(MIRROR),
-            mirror: MIRROR.parse().expect("a name"),
-        };
-        stores.catalog.adopt_mirror(&stores.mirror).expect("a mirror");
-        stores
-    }
-
-    /// Makes the catalog know of blobs.
-    fn know(&mut self, blobs: impl Iterator<Item = BlobFacts>) {
-        let blobs: Vec<BlobFacts> = blobs.collect();
-        self.catalog.add_blobs(&blobs).expect("records");
-    }
-
-    /// Makes blobs of `contents`.
-    fn keep(&mut self, contents: &[impl AsRef<[u8]>], time: Timestamp) -> Vec<BlobFacts> {
-        let inbox = self.blobs.inbox(&self.incoming).expect("an inbox");
-        let keep = |bytes: &[u8]| {
-            let size = bytes.len() as u64;
-            let mut incoming = inbox.begin(size, None).expect("a file");
-            incoming.write(bytes).expect("writes");
-            let mut arrived = incoming.finish(Some(size), time).expect("complete");
-            self.blobs.place([&mut arrived]).expect("has a place");
-            BlobFacts {
-                digest: arrived.digest(),
-                size,
-                mtime: time,
-            }
-        };
-        let kept: Vec<BlobFacts> = contents.iter().map(|bytes| keep(bytes.as_ref())).collect();
-        self.know(kept.iter().copied());
-        kept
-    }
-
-    fn record(&mut self, listing: &Listing, name: &str, time: Timestamp) {
-        let prepared = self.catalog.prepare(&self.mirror, listing, time).expect("prepares");
-        let manifest = self.keep(&[prepared.manifest()], time)[0].digest;
-        let called = name.parse().expect("a name");
-        let what = recording(manifest, &called, time);
-        self.catalog.record(&prepared, &what).expect("records");
-    }
 }

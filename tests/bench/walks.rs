@@ -9,6 +9,7 @@
 
 mod common;
 mod many;
+mod stores;
 
 use std::collections::BTreeSet;
 use std::fs;

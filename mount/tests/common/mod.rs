@@ -409,8 +409,8 @@ impl Tree for MemoryTree {
         let state = self.question();
         let child = |door: &Door| {
             let listing = state.doors.get(door)?.listings.get(&dir)?;
-            let found = listing.iter().find(|child| *child.name == *name)?;
-            Some(found.node)
+            let found = listing.binary_search_by(|child| (*child.name).cmp(name)).ok()?;
+            Some(listing[found].node)
         };
         let lent = || state.lenders.get(&door).and_then(child);
         Ok(match child(&door) {

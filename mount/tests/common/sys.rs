@@ -92,6 +92,52 @@ pub(crate) fn mount_other(kind: &str, path: &Path) {
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
+/// Makes the kernel forget every name of the mount at `path` that nobody uses, as it does when memory is short: mounting
+/// anew what is mounted, with the same flags, does that to this one mount.
+pub(crate) fn forget_names(path: &Path) -> io::Result<()> {
+    let path = c_path(path);
+    let flags =
+        libc::MS_REMOUNT | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME;
+    // SAFETY: the string ends in a zero byte; a source, a type and data are not looked at.
+    let result = unsafe {
+        libc::mount(
+            std::ptr::null(),
+            path.as_ptr(),
+            std::ptr::null(),
+            flags,
+            std::ptr::null(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Asks for the attributes of `path`, which the kernel must not answer by itself.
+pub(crate) fn ask_attributes(path: &Path) {
+    let path = c_path(path);
+    let mut found = std::mem::MaybeUninit::uninit();
+    let (flags, wanted) = (libc::AT_STATX_FORCE_SYNC, libc::STATX_BASIC_STATS);
+    // SAFETY: the string ends in a zero byte, and `found` has room for what is written.
+    let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, wanted, found.as_mut_ptr()) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+}
+
+/// Writes everything to disk that anybody has written so far.
+pub(crate) fn settle() {
+    // SAFETY: the call takes nothing and cannot fail.
+    unsafe { libc::sync() };
+}
+
+/// Makes the kernel forget the bytes of `file` that it has cached.
+pub(crate) fn forget_bytes(file: &File) {
+    // SAFETY: the descriptor is open; the rest are numbers.
+    let result = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(result, 0);
+}
+
 /// Opens files as another user from now on, in this thread only.
 pub(crate) fn open_files_as(user: libc::uid_t) {
     // SAFETY: changes only as whom this thread opens files.

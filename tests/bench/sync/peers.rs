@@ -12,14 +12,6 @@ use super::runs::and_then;
 use super::upstream::{Server, UpstreamStates};
 use super::{CONNECTIONS, SUITE};
 
-/// Where Debian installs programs.
-const PLACES: [&str; 5] = ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-
-/// Whether a program is installed.
-pub(super) fn is_installed(program: &str) -> bool {
-    PLACES.iter().any(|place| Path::new(place).join(program).exists())
-}
-
 /// Who mirrors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
@@ -89,7 +81,7 @@ impl Peer {
             Self::AptMirror => "apt-mirror",
             Self::Curl => "curl",
         };
-        let there = is_installed(program);
+        let there = Program::is_installed(program);
         if !there {
             println!("MISSING: {program}; Debian's package {program} has it");
         }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use mirrorctl_testkit::{ArchiveBuilder, Deb, Dice, Nginx, Program, Scratch, SuiteSpec, Upstream, now};
 
-use super::peers::is_installed;
 use super::{MAKE, SUITE};
 
 /// Bytes of data in each package, which do not compress.
@@ -117,7 +116,7 @@ pub(super) enum Server {
 
 impl Server {
     pub(super) fn serve(root: &Path) -> Self {
-        if is_installed("nginx") {
+        if Program::is_installed("nginx") {
             Self::Nginx(Nginx::serve(root))
         } else {
             Self::Own(Upstream::serve(root))

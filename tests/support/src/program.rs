@@ -65,6 +65,11 @@ impl Program {
         program
     }
 
+    /// Whether a program called `name` is installed.
+    pub fn is_installed(name: &str) -> bool {
+        PATH.split(':').any(|place| Path::new(place).join(name).exists())
+    }
+
     /// Adds one argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {

@@ -1,0 +1,216 @@
+//! What the mount alone costs for names and attributes, with a tree in memory behind its port, beside an ordinary file system.
+//!
+//! Owns the measurement of look-ups, attributes, listings and small reads, by one thread and by two. The tree answers at once, so
+//! what is seen is the way through the kernel and this crate; what the program adds is measured by its own benchmarks.
+//! `cargo bench -p mirrorctl-mount --bench metadata -- 5000 3` takes fewer files and rounds.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark may fail where it stands")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+#[path = "../tests/common/mod.rs"]
+#[expect(dead_code, reason = "what only tests need")]
+mod common;
+#[path = "../tests/common/sys.rs"]
+#[expect(dead_code, reason = "what only tests need")]
+mod sys;
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::MemoryTree;
+use mirrorctl_mount::{Options, mount};
+
+/// Bytes of each file.
+const BYTES: usize = 2_048;
+/// Different contents; more would only fill the disk.
+const CONTENTS: usize = 100;
+/// Files of one directory among those that are looked up.
+const DIRECTORY: usize = 100;
+/// Where the tree stands below the mount.
+const SNAPSHOT: &str = "archive/snapshots/one";
+
+/// One way of asking for paths.
+struct Ask {
+    what: &'static str,
+    /// What the kernel shall forget before.
+    forgets: Forgets,
+    ask: fn(&Path),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Forgets {
+    Nothing,
+    Names,
+    Everything,
+}
+
+fn main() {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    if !Path::new("/dev/fuse").exists() || fs::write("/proc/sys/vm/drop_caches", "1").is_err() {
+        println!("MISSING: root and /dev/fuse, without which there is nothing to measure");
+        return;
+    }
+    let numbers: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    let (files, rounds) = match numbers[..] {
+        [files, rounds] => (files, rounds),
+        _ => (60_000, 5),
+    };
+    let (tree, place, ordinary) = (
+        MemoryTree::new(),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let archive = archive(files);
+    for (path, bytes) in &archive {
+        let path = ordinary.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let spread: Vec<String> = archive
+        .iter()
+        .map(|(path, _)| path.clone())
+        .filter(|path| path.starts_with("pool"))
+        .collect();
+    let mirror = tree.add_mirror("archive");
+    tree.add_snapshot(mirror, "one", archive);
+    let session = mount(Arc::clone(&tree) as _, place.path(), &Options::new("memory", 1)).unwrap();
+
+    println!(
+        "{files} files of {BYTES} bytes in directories of {DIRECTORY}, as many in one; medians of {rounds} rounds; thousands a second"
+    );
+    println!("{:44} {:>9} {:>9} {:>6}", "", "the mount", "ordinary", "ratio");
+    let roots = [place.path().join(SNAPSHOT), ordinary.path().to_owned()];
+    for ask in ASKED {
+        for threads in [1, 2] {
+            let rates = in_turns(rounds, &roots, |root| {
+                let paths: Vec<PathBuf> = spread.iter().map(|path| root.join(path)).collect();
+                forget(ask.forgets);
+                paths.len() as f64 / timed(|| from_threads(&paths, threads, ask.ask)).as_secs_f64()
+            });
+            row(
+                &format!(
+                    "{}, {threads} {}",
+                    ask.what,
+                    if threads == 1 { "thread" } else { "threads" }
+                ),
+                rates,
+            );
+        }
+    }
+    for (what, forgets) in [
+        ("one listing of all, cold", Forgets::Everything),
+        ("one listing of all, warm", Forgets::Nothing),
+    ] {
+        let rates = in_turns(rounds, &roots, |root| {
+            forget(forgets);
+            files as f64 / timed(|| assert_eq!(fs::read_dir(root.join("wide")).unwrap().count(), files)).as_secs_f64()
+        });
+        row(what, rates);
+    }
+    drop(session);
+}
+
+const ASKED: &[Ask] = &[
+    Ask {
+        what: "look-up of names that the kernel forgot",
+        forgets: Forgets::Names,
+        ask: |path| drop(fs::symlink_metadata(path).unwrap()),
+    },
+    Ask {
+        what: "attributes of names that it knows",
+        forgets: Forgets::Nothing,
+        ask: |path| drop(fs::symlink_metadata(path).unwrap()),
+    },
+    Ask {
+        what: "attributes, each time asked of the mount",
+        forgets: Forgets::Nothing,
+        ask: |path| sys::ask_attributes(path),
+    },
+    Ask {
+        what: "open and read of what it forgot",
+        forgets: Forgets::Everything,
+        ask: read,
+    },
+    Ask {
+        what: "open and read of what it knows",
+        forgets: Forgets::Nothing,
+        ask: read,
+    },
+];
+
+/// As many files in directories of a hundred as in a single one.
+fn archive(files: usize) -> common::Files {
+    let paths = (0..files).flat_map(|file| {
+        let spread = format!("pool/{:04}/package-{file:06}.deb", file / DIRECTORY);
+        [(spread, file), (format!("wide/package-{file:06}.deb"), file)]
+    });
+    paths
+        .map(|(path, file)| (path, format!("{:04}", file % CONTENTS).repeat(BYTES / 4).into_bytes()))
+        .collect()
+}
+
+fn read(path: &Path) {
+    let mut buffer = [0; 2 * BYTES];
+    assert_eq!(File::open(path).unwrap().read(&mut buffer).unwrap(), BYTES);
+}
+
+/// Makes the kernel forget, on all file systems. What was written is on disk before, since it is not forgotten otherwise.
+fn forget(what: Forgets) {
+    let what = match what {
+        Forgets::Nothing => return,
+        Forgets::Names => "2",
+        Forgets::Everything => "3",
+    };
+    sys::settle();
+    fs::write("/proc/sys/vm/drop_caches", what).unwrap();
+}
+
+fn from_threads(paths: &[PathBuf], threads: usize, ask: fn(&Path)) {
+    thread::scope(|scope| {
+        for part in paths.chunks(paths.len().div_ceil(threads)) {
+            scope.spawn(move || part.iter().for_each(|path| ask(path)));
+        }
+    });
+}
+
+fn timed(act: impl FnOnce()) -> Duration {
+    let begun = Instant::now();
+    act();
+    begun.elapsed()
+}
+
+/// What `measure` gives for both roots, round by round, after one round that does not count.
+fn in_turns(rounds: usize, roots: &[PathBuf; 2], measure: impl Fn(&Path) -> f64) -> [Vec<f64>; 2] {
+    let mut rates = [Vec::new(), Vec::new()];
+    for round in 0..=rounds {
+        for side in [round % 2, (round + 1) % 2] {
+            let rate = measure(&roots[side]);
+            if round > 0 {
+                rates[side].push(rate);
+            }
+        }
+    }
+    rates
+}
+
+fn row(what: &str, rates: [Vec<f64>; 2]) {
+    let ratios = rates[0].iter().zip(&rates[1]).map(|(own, other)| own / other).collect();
+    let [own, other] = rates.map(median);
+    println!(
+        "{what:44} {:>9.1} {:>9.1} {:>6.2}",
+        own / 1e3,
+        other / 1e3,
+        median(ratios)
+    );
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[(samples.len() - 1) / 2]
+}
