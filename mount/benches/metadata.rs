@@ -32,6 +32,9 @@ const CONTENTS: usize = 100;
 const DIRECTORY: usize = 100;
 /// Where the tree stands below the mount.
 const SNAPSHOT: &str = "archive/snapshots/one";
+/// The directory of many small ones, and the large one.
+const SPREAD: &str = "pool";
+const FLAT: &str = "wide";
 
 /// One way of asking for paths.
 struct Ask {
@@ -72,60 +75,79 @@ fn main() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-    let spread: Vec<String> = archive
-        .iter()
-        .map(|(path, _)| path.clone())
-        .filter(|path| path.starts_with("pool"))
-        .collect();
+    let paths = archive.iter().map(|(path, _)| path.clone());
+    let paths: Vec<String> = paths.filter(|path| path.starts_with(SPREAD)).collect();
     let mirror = tree.add_mirror("archive");
     tree.add_snapshot(mirror, "one", archive);
     let session = mount(Arc::clone(&tree) as _, place.path(), &Options::new("memory", 1)).unwrap();
 
-    println!(
-        "{files} files of {BYTES} bytes in directories of {DIRECTORY}, as many in one; medians of {rounds} rounds; thousands a second"
-    );
-    println!("{:44} {:>9} {:>9} {:>6}", "", "the mount", "ordinary", "ratio");
-    let roots = [place.path().join(SNAPSHOT), ordinary.path().to_owned()];
+    println!("{files} files of {BYTES} bytes in directories of {DIRECTORY}, and as many in one directory");
+    println!("medians of {rounds} rounds: how many a second");
+    println!("{:52} {:>9} {:>9} {:>6}", "", "the mount", "ordinary", "ratio");
+    let sides = Sides {
+        roots: [place.path().join(SNAPSHOT), ordinary.path().to_owned()],
+        rounds,
+    };
     for ask in ASKED {
-        for threads in [1, 2] {
-            let rates = in_turns(rounds, &roots, |root| {
-                let paths: Vec<PathBuf> = spread.iter().map(|path| root.join(path)).collect();
+        sides.ask(ask, &paths);
+    }
+    sides.list("listing of all in one directory, cold", Forgets::Everything, files);
+    sides.list("listing of all in one directory, warm", Forgets::Nothing, files);
+    drop(session);
+}
+
+/// The same files in the mount and in an ordinary file system.
+struct Sides {
+    roots: [PathBuf; 2],
+    rounds: usize,
+}
+
+impl Sides {
+    fn ask(&self, ask: &Ask, paths: &[String]) {
+        for (threads, words) in [(1, "1 thread"), (2, "2 threads")] {
+            let rates = self.in_turns(|root| {
+                let paths: Vec<PathBuf> = paths.iter().map(|path| root.join(path)).collect();
                 forget(ask.forgets);
-                paths.len() as f64 / timed(|| from_threads(&paths, threads, ask.ask)).as_secs_f64()
+                rate(paths.len(), timed(|| from_threads(&paths, threads, ask.ask)))
             });
-            row(
-                &format!(
-                    "{}, {threads} {}",
-                    ask.what,
-                    if threads == 1 { "thread" } else { "threads" }
-                ),
-                rates,
-            );
+            row(&format!("{}, {words}", ask.what), rates);
         }
     }
-    for (what, forgets) in [
-        ("one listing of all, cold", Forgets::Everything),
-        ("one listing of all, warm", Forgets::Nothing),
-    ] {
-        let rates = in_turns(rounds, &roots, |root| {
+
+    fn list(&self, what: &str, forgets: Forgets, files: usize) {
+        let rates = self.in_turns(|root| {
             forget(forgets);
-            files as f64 / timed(|| assert_eq!(fs::read_dir(root.join("wide")).unwrap().count(), files)).as_secs_f64()
+            let list = || assert_eq!(fs::read_dir(root.join(FLAT)).unwrap().count(), files);
+            rate(files, timed(list))
         });
         row(what, rates);
     }
-    drop(session);
+
+    /// What `measure` gives for both, round by round, after one round that does not count.
+    fn in_turns(&self, measure: impl Fn(&Path) -> u64) -> [Vec<u64>; 2] {
+        let mut rates = [Vec::new(), Vec::new()];
+        for round in 0..=self.rounds {
+            for side in [round % 2, (round + 1) % 2] {
+                let rate = measure(&self.roots[side]);
+                if round > 0 {
+                    rates[side].push(rate);
+                }
+            }
+        }
+        rates
+    }
 }
 
 const ASKED: &[Ask] = &[
     Ask {
         what: "look-up of names that the kernel forgot",
         forgets: Forgets::Names,
-        ask: |path| drop(fs::symlink_metadata(path).unwrap()),
+        ask: look,
     },
     Ask {
         what: "attributes of names that it knows",
         forgets: Forgets::Nothing,
-        ask: |path| drop(fs::symlink_metadata(path).unwrap()),
+        ask: look,
     },
     Ask {
         what: "attributes, each time asked of the mount",
@@ -147,12 +169,16 @@ const ASKED: &[Ask] = &[
 /// As many files in directories of a hundred as in a single one.
 fn archive(files: usize) -> common::Files {
     let paths = (0..files).flat_map(|file| {
-        let spread = format!("pool/{:04}/package-{file:06}.deb", file / DIRECTORY);
-        [(spread, file), (format!("wide/package-{file:06}.deb"), file)]
+        let spread = format!("{SPREAD}/{:04}/package-{file:06}.deb", file / DIRECTORY);
+        [(spread, file), (format!("{FLAT}/package-{file:06}.deb"), file)]
     });
     paths
         .map(|(path, file)| (path, format!("{:04}", file % CONTENTS).repeat(BYTES / 4).into_bytes()))
         .collect()
+}
+
+fn look(path: &Path) {
+    let _found = fs::symlink_metadata(path).unwrap();
 }
 
 fn read(path: &Path) {
@@ -185,32 +211,19 @@ fn timed(act: impl FnOnce()) -> Duration {
     begun.elapsed()
 }
 
-/// What `measure` gives for both roots, round by round, after one round that does not count.
-fn in_turns(rounds: usize, roots: &[PathBuf; 2], measure: impl Fn(&Path) -> f64) -> [Vec<f64>; 2] {
-    let mut rates = [Vec::new(), Vec::new()];
-    for round in 0..=rounds {
-        for side in [round % 2, (round + 1) % 2] {
-            let rate = measure(&roots[side]);
-            if round > 0 {
-                rates[side].push(rate);
-            }
-        }
-    }
-    rates
+/// How many of `count` were done in a second.
+fn rate(count: usize, took: Duration) -> u64 {
+    count as u64 * 1_000_000 / u64::try_from(took.as_micros()).unwrap()
 }
 
-fn row(what: &str, rates: [Vec<f64>; 2]) {
-    let ratios = rates[0].iter().zip(&rates[1]).map(|(own, other)| own / other).collect();
+fn row(what: &str, rates: [Vec<u64>; 2]) {
+    let ratios = rates[0].iter().zip(&rates[1]).map(|(own, other)| own * 100 / other);
+    let ratio = median(ratios.collect());
     let [own, other] = rates.map(median);
-    println!(
-        "{what:44} {:>9.1} {:>9.1} {:>6.2}",
-        own / 1e3,
-        other / 1e3,
-        median(ratios)
-    );
+    println!("{what:52} {own:>9} {other:>9} {:>3}.{:02}", ratio / 100, ratio % 100);
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
+fn median(mut samples: Vec<u64>) -> u64 {
+    samples.sort_unstable();
     samples[(samples.len() - 1) / 2]
 }

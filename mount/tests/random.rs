@@ -90,6 +90,7 @@ fn run(seed: u64, told: bool) -> Result<(), Divergence> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "who looks into a failure says which one")]
 fn seed() -> u64 {
     let wanted = std::env::var("MIRRORCTL_SEED").ok();
     wanted.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"))
@@ -206,7 +207,7 @@ impl Run {
     }
 
     fn told_history(&self) -> String {
-        Vec::from_iter(self.history.iter().map(String::as_str)).join("\n")
+        self.history.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 
     /// Takes a step, and tells the mount.

@@ -26,7 +26,8 @@ pub(super) struct Measure {
     pub(super) bar: Bar,
 }
 
-/// Samples of every measure, in the order in which they were first taken: the own place first, then what it is held against.
+/// Samples of every measure, in the order in which they were first taken; those of the own place first, then those of what
+/// it is held against.
 #[derive(Default)]
 pub(super) struct Sheet(Vec<(Measure, Vec<Vec<u64>>)>);
 
@@ -55,7 +56,10 @@ impl Sheet {
             row.extend(verdict(measure.bar, &samples[0], &samples[1]));
             row
         };
-        self.0.iter().map(row).collect()
+        let mut rows: Vec<Vec<String>> = self.0.iter().map(row).collect();
+        // Each begins with the number of its bar.
+        rows.sort_by(|a, b| a[0][..2].cmp(&b[0][..2]));
+        rows
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) struct Load {
     pub(super) rate: u64,
     /// What 99 of 100 requests did not take longer than, in microseconds.
     pub(super) p99: u64,
+    /// Processor time that nginx took for a request, in nanoseconds. Says something on a busy machine too.
+    pub(super) cpu: u64,
 }
 
 /// nginx over one place.
@@ -76,6 +78,7 @@ impl Web {
 
     /// Asks for `wanted` again and again from all connections.
     pub(super) fn load(&self, wanted: &Wanted) -> Load {
+        let before = self.0.cpu();
         let script = wanted.list.with_file_name("load.lua");
         let ran = Program::new("wrk", "wrk")
             .arg(format!("--duration={SECONDS}s"))
@@ -96,6 +99,7 @@ impl Web {
         Load {
             rate: requests * 1_000_000 / microseconds,
             p99,
+            cpu: u64::try_from(self.0.cpu().saturating_sub(before).as_nanos()).expect("some seconds") / requests,
         }
     }
 

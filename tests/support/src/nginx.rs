@@ -91,13 +91,29 @@ impl Nginx {
 
     /// Whether one of its workers has the file at `path` open at the moment.
     pub fn has_open(&self, path: &Path) -> bool {
-        let master = self.running.pid();
-        let workers = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).expect("procfs");
-        let mut descriptors = workers.split_whitespace().flat_map(|worker| {
+        let workers = self.workers();
+        let mut descriptors = workers.iter().flat_map(|worker| {
             let descriptors = fs::read_dir(format!("/proc/{worker}/fd"));
             descriptors.into_iter().flatten().flatten()
         });
         descriptors.any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|open| open == path))
+    }
+
+    /// Processor time that its workers have taken so far.
+    pub fn cpu(&self) -> Duration {
+        let taken = |worker: &String| {
+            let times = fs::read_to_string(format!("/proc/{worker}/schedstat")).expect("procfs");
+            let running = times.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok());
+            Duration::from_nanos(running.expect("a number of nanoseconds comes first"))
+        };
+        self.workers().iter().map(taken).sum()
+    }
+
+    /// The process ids of its workers.
+    fn workers(&self) -> Vec<String> {
+        let master = self.running.pid();
+        let workers = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).expect("procfs");
+        workers.split_whitespace().map(str::to_owned).collect()
     }
 
     /// What it complained about.
