@@ -262,8 +262,10 @@ impl CatalogReader {
         let Some(by_hash) = self.by_hash(dir)?.filter(|found| found.kind.hex_length() == name.len()) else {
             return Ok(None);
         };
-        let children = self.children_by_hash(mirror, seq, &by_hash)?;
-        Ok(children.into_iter().find(|(hex, _)| hex == name).map(|(_, node)| node))
+        let mut query = self.connection.prepare_cached(&find_by_hash(by_hash.kind))?;
+        let bit = HashTypes::NONE.with(by_hash.kind).bits();
+        let found = query.query_row(params![mirror, by_hash.of, seq, bit, name], read_node);
+        Ok(found.optional()?)
     }
 
     fn children_by_hash(
@@ -281,8 +283,8 @@ impl CatalogReader {
         };
         let mut query = self.connection.prepare_cached(&format!(
             "SELECT NULL, entry.blob_id, size, mtime, NULL, lower(hex({value})) AS hex
-             FROM entry JOIN blob ON blob.id = entry.blob_id {join}
-             WHERE mirror_id = ?1 AND dir_id = ?2 AND from_seq <= ?3 AND to_seq > ?3 AND by_hash & ?4 <> 0
+             FROM entry INDEXED BY entry_by_hash CROSS JOIN blob ON blob.id = entry.blob_id {join}
+             WHERE mirror_id = ?1 AND dir_id = ?2 AND from_seq <= ?3 AND to_seq > ?3 AND by_hash <> 0 AND by_hash & ?4 <> 0
              GROUP BY hex ORDER BY hex"
         ))?;
         let bit = HashTypes::NONE.with(by_hash.kind).bits();
@@ -291,6 +293,25 @@ impl CatalogReader {
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
+}
+
+/// The entry of directory `?2` of mirror `?1` in listing `?3` whose hash of the type `?4` is `?5`. From the bytes to the entry, or
+/// the entries of every listing would be read.
+fn find_by_hash(kind: HashType) -> String {
+    let bytes = match kind {
+        HashType::Sha256 => "blob WHERE substr(sha256, 1, 8) = substr(unhex(?5), 1, 8) AND sha256 = unhex(?5)",
+        HashType::Md5Sum | HashType::Sha1 | HashType::Sha512 => {
+            "blob_hash JOIN blob ON blob.id = blob_hash.blob_id
+             WHERE kind IN (1, 2, 8) AND kind = ?4 AND value = unhex(?5)"
+        }
+    };
+    format!(
+        "SELECT NULL, entry.blob_id, found.size, found.mtime, NULL
+         FROM (SELECT blob.id, size, mtime FROM {bytes}) AS found
+         CROSS JOIN entry INDEXED BY entry_by_hash ON entry.blob_id = found.id
+         WHERE mirror_id = ?1 AND dir_id = ?2 AND from_seq <= ?3 AND to_seq > ?3 AND by_hash <> 0 AND by_hash & ?4 <> 0
+         LIMIT 1"
+    )
 }
 
 pub(super) fn mirror_row(connection: &Connection, mirror: &MirrorId) -> Result<MirrorRow, CatalogError> {
@@ -313,4 +334,62 @@ fn read_node(row: &Row<'_>) -> rusqlite::Result<TreeNode> {
         mtime,
         role: row.get::<_, Option<Sql<Role>>>(4)?.map(|Sql(role)| role),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{House, at, entry, repo_path};
+    use super::*;
+    use crate::model::ListingBuilder;
+
+    #[test]
+    fn what_is_found_by_hash_is_found_in_its_listings_alone() {
+        let mut house = House::new();
+        let all: HashTypes = HashType::ALL.into_iter().collect();
+        let contents = ["one", "two", "one"];
+        for (turn, content) in (0..).zip(contents) {
+            let mut builder = ListingBuilder::new();
+            let index = entry(content, Role::Index, all);
+            builder.add(repo_path("dists/s/Packages"), index).expect("no clash");
+            let listing = builder.build().expect("no clash");
+            house
+                .sync("debian", &listing, &format!("s{turn}"), &[], at(turn))
+                .expect("records");
+        }
+        let (mirror, reader) = (house.row("debian"), house.catalog.reader());
+        for snapshot in reader.snapshots(mirror).expect("reads") {
+            let of = contents[snapshot.name.as_str()[1..].parse::<usize>().expect("a number")];
+            for kind in HashType::ALL {
+                for content in ["one", "two", "three"] {
+                    let hash = entry(content, Role::Index, all).by_hash;
+                    let hash = hash.iter().find(|hash| hash.kind == kind).expect("all types");
+                    let path = format!("dists/s/by-hash/{}/{}", kind.name(), hash.hex);
+                    let found = reader
+                        .digest_at(mirror, snapshot.seq, &repo_path(&path))
+                        .expect("reads");
+                    let expected = (content == of).then(|| Digest::of(content.as_bytes()));
+                    assert_eq!(found, expected, "{path} in {}", snapshot.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn looking_up_by_hash_reads_no_other_entry() {
+        let house = House::new();
+        for kind in HashType::ALL {
+            let mut query = house
+                .sql()
+                .prepare(&format!("EXPLAIN QUERY PLAN {}", find_by_hash(kind)))
+                .expect("a query");
+            let rows = query.query_map(params![1, 1, 1, 1, "00"], |row| row.get::<_, String>("detail"));
+            let plan: Vec<String> = rows.expect("reads").collect::<Result<_, _>>().expect("reads");
+            let plan = plan.join("; ");
+            assert!(
+                plan.contains("USING COVERING INDEX entry_by_hash (mirror_id=? AND dir_id=? AND blob_id=?")
+                    && !plan.contains("SCAN"),
+                "{plan}"
+            );
+        }
+    }
 }
