@@ -319,7 +319,7 @@ mod tests {
     fn a_release_file_is_read() {
         let head = "Origin: Debian\nLabel: Debian\nSuite: stable\nVersion: 12.11\nCodename: bookworm\n\
             Changelogs: https://x/@CHANGEPATH@_changelog\nDate: Sat, 09 Aug 2025 11:02:33 UTC\n\
-            Valid-Until: Sat, 16 Aug 2025 11:02:33 UTC\nAcquire-By-Hash: yes\n\
+            Valid-Until: Sat, 16 Aug 2025 11:02:33 UTC\nAcquire-By-Hash: yes\nNotAutomatic: yes\n\
             Architectures: all amd64 x86_64\nComponents: main contrib\nDescription: Debian x\n second line\n";
         let files = ["7 main/binary-amd64/Packages", "0 main/binary-all/Packages"];
         let md5 = section(HashType::Md5Sum, &[files[0], "1 only/md5"]);
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(release.codename.as_deref(), Some("bookworm"));
         assert_eq!(release.date, Some(Timestamp::from_unix(1_754_737_353)));
         assert_eq!(release.valid_until, Some(Timestamp::from_unix(1_755_342_153)));
-        assert!(release.acquire_by_hash);
+        assert!(release.acquire_by_hash && release.not_automatic);
         let architectures: Vec<_> = release.architectures.iter().map(Architecture::as_str).collect();
         assert_eq!(architectures, ["all", "amd64"]);
         let components: Vec<_> = release.components.iter().map(Component::as_str).collect();

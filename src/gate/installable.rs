@@ -457,17 +457,17 @@ mod tests {
         let updates = of(("app 1 amd64 lib\nlib 2 amd64", ""), none);
         assert_eq!(judged(&updates, &of((stable, ""), none)), (Vec::new(), 0));
         // What only backports have now is nothing to clients without them, also where it is a companion that has it.
-        let why = "app 1 on amd64: needs lib, which nothing satisfies".to_owned();
+        let why = "app 1 on amd64: needs lib, which nothing satisfies";
         for (own, companion) in [
             (("app 1 amd64 lib", "lib 2 amd64"), none),
             (("app 1 amd64 lib", ""), ("", "lib 2 amd64")),
         ] {
             let (worse, _) = judged(&of(own, companion), &of((stable, ""), none));
-            assert_eq!(worse, [why.clone()]);
+            assert_eq!(worse, [why]);
             // Who needed backports before has them.
             assert_eq!(judged(&of(own, companion), &of(own, companion)), (Vec::new(), 0));
             let (worse, _) = judged(&of(("app 1 amd64 lib", ""), none), &of(own, companion));
-            assert_eq!(worse, [why.clone()]);
+            assert_eq!(worse, [why]);
         }
         // Backports themselves stand on everything.
         let before = of((stable, "new 1 amd64 lib"), none);

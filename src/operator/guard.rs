@@ -1,12 +1,11 @@
 //! The end of a program with the process that runs it.
 //!
 //! Owns a process beside the program that waits for the end of this one, which nothing but a pipe tells when it is killed, and
-//! then kills the program's group. It belongs to that group itself, so it goes with it whenever that is ended. It must
+//! then kills the program's group. (The kernel can kill a child when the thread that made it ends, but neither the children of
+//! that child, nor one that has become a program of another user, as by sudo.) It belongs to that group itself, so it goes with it whenever that is ended. It must
 //! never write, and make no call but those that are allowed between fork and exec: it has no threads and no memory of its own.
 
 use std::io::{self, PipeWriter};
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use super::sys;
@@ -24,15 +23,7 @@ impl Guard {
     /// When there is no pipe to be had.
     pub(super) fn new(command: &mut Command) -> io::Result<Self> {
         let (end, life) = io::pipe()?;
-        let end = OwnedFd::from(end);
-        #[expect(
-            unsafe_code,
-            reason = "std has no process that outlives its parent's end to see to it"
-        )]
-        // SAFETY: start_guard only makes system calls, which signal handlers may, and allocates nothing.
-        unsafe {
-            command.pre_exec(move || sys::start_guard(end.as_raw_fd()));
-        }
+        sys::with_guard(command, end.into());
         Ok(Self { _life: life })
     }
 }

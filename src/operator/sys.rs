@@ -4,6 +4,7 @@
 
 use std::ffi::{c_int, c_uint};
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -40,12 +41,25 @@ fn close_on_exec() {
     }
 }
 
+/// Lets `command` start with a process beside it that kills its process group once nobody can write to the pipe that `end`
+/// reads from.
+pub(super) fn with_guard(command: &mut Command, end: OwnedFd) {
+    #[expect(
+        unsafe_code,
+        reason = "std has no process that outlives its parent to see to its end"
+    )]
+    // SAFETY: start_guard only makes system calls, which signal handlers may, and allocates nothing.
+    unsafe {
+        command.pre_exec(move || start_guard(end.as_raw_fd()));
+    }
+}
+
 /// Starts a process that waits until nobody can write to the pipe that `end` reads from, and then kills its own process group,
 /// which is that of the caller. The caller is not its parent: programs that wait for all their children know nothing of it.
 ///
 /// # Errors
 /// When there can be no further process.
-pub(super) fn start_guard(end: c_int) -> io::Result<()> {
+fn start_guard(end: c_int) -> io::Result<()> {
     #[expect(unsafe_code, reason = "libc calls without a safe form in std")]
     // SAFETY: the caller is the one thread of a process between fork and exec, and all that is called in it and in those that
     // it makes are system calls on numbers and on memory of this frame.
