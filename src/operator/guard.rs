@@ -2,8 +2,9 @@
 //!
 //! Owns a process beside the program that waits for the end of this one, which nothing but a pipe tells when it is killed, and
 //! then kills the program's group. (The kernel can kill a child when the thread that made it ends, but neither the children of
-//! that child, nor one that has become a program of another user, as by sudo.) It belongs to that group itself, so it goes with it whenever that is ended. It must
-//! never write, and make no call but those that are allowed between fork and exec: it has no threads and no memory of its own.
+//! that child, nor one that has become a program of another user, as by sudo.) It belongs to that group itself, so it goes
+//! with it whenever that is ended. It must never write, and make no call but those that are allowed between fork and exec: it
+//! has no threads and no memory of its own.
 
 use std::io::{self, PipeWriter};
 use std::process::Command;

@@ -162,7 +162,8 @@ fn nobody_hears_of_the_guard() {
     let pid = place.path().join("guard");
     // It is in the group and no child of the program's, which has none to wait for.
     let line = format!(
-        "for stat in /proc/[0-9]*/stat; do read -r number name state parent group rest < $stat 2> /dev/null || continue; \
+        "exec 2> /dev/null; for stat in /proc/[0-9]*/stat; do \
+         read -r number name state parent group rest < $stat || continue; \
          if [ \"$group\" = $$ ] && [ \"$number\" != $$ ]; then echo $number > {}; echo $parent; fi; done",
         pid.display()
     );
