@@ -123,16 +123,20 @@ pub fn promote_tested(
     move_pointers(catalog, &wishes, by.act("promote"))
 }
 
-/// What each snapshot of `aims` lacks for [`promote_tested`] to take all of them; `None` for nothing.
+/// What each snapshot of `aims` lacks for [`promote_tested`] to take all of them `now`; `None` for nothing.
 ///
 /// # Errors
 /// When there is no such snapshot, or the catalog cannot be read.
-pub fn lacking(reader: &CatalogReader, aims: &[(Mover, SnapshotName)]) -> Result<Vec<Option<Lacking>>, CatalogError> {
+pub fn lacking(
+    reader: &CatalogReader,
+    aims: &[(Mover, SnapshotName)],
+    now: Timestamp,
+) -> Result<Vec<Option<Lacking>>, CatalogError> {
     let mut wishes = named(&Pointer::Current, aims);
     for wish in &mut wishes {
         wish.expect = None;
     }
-    reader.lacking(&wishes)
+    reader.lacking(&wishes, now)
 }
 
 /// What a rollback would do, which is all that it does.

@@ -30,6 +30,8 @@ pub struct Release {
     pub valid_until: Option<Timestamp>,
     /// Whether indices are offered under their hashes too.
     pub acquire_by_hash: bool,
+    /// Whether clients take nothing from it unless they are told to (`NotAutomatic`), as from backports.
+    pub not_automatic: bool,
     /// Whether the packages for architecture `all` are in the index of every architecture, so that no client asks for an
     /// index of `all` (`No-Support-for-Architecture-all: Packages`, as Debian says).
     pub all_is_everywhere: bool,
@@ -200,6 +202,7 @@ impl Sink for Builder {
             Some(Field::Date) => self.release.date = Some(moment(line, "Date", value)?),
             Some(Field::ValidUntil) => self.release.valid_until = Some(moment(line, "Valid-Until", value)?),
             Some(Field::AcquireByHash) => self.release.acquire_by_hash = value.eq_ignore_ascii_case("yes"),
+            Some(Field::NotAutomatic) => self.release.not_automatic = value.eq_ignore_ascii_case("yes"),
             Some(Field::NoSupportForAll) => {
                 self.release.all_is_everywhere = value.split_ascii_whitespace().any(|what| what == "Packages");
             }
@@ -233,6 +236,7 @@ enum Field {
     Date,
     ValidUntil,
     AcquireByHash,
+    NotAutomatic,
     NoSupportForAll,
     Architectures,
     Components,
@@ -242,7 +246,7 @@ enum Field {
 impl Field {
     /// The field called `name`, in whatever case.
     fn from_name(name: &[u8]) -> Option<Self> {
-        let known: [(&str, Self); 10] = [
+        let known: [(&str, Self); 11] = [
             ("Origin", Self::Origin),
             ("Label", Self::Label),
             ("Suite", Self::Suite),
@@ -250,6 +254,7 @@ impl Field {
             ("Date", Self::Date),
             ("Valid-Until", Self::ValidUntil),
             ("Acquire-By-Hash", Self::AcquireByHash),
+            ("NotAutomatic", Self::NotAutomatic),
             ("No-Support-for-Architecture-all", Self::NoSupportForAll),
             ("Architectures", Self::Architectures),
             ("Components", Self::Components),
@@ -314,7 +319,7 @@ mod tests {
     fn a_release_file_is_read() {
         let head = "Origin: Debian\nLabel: Debian\nSuite: stable\nVersion: 12.11\nCodename: bookworm\n\
             Changelogs: https://x/@CHANGEPATH@_changelog\nDate: Sat, 09 Aug 2025 11:02:33 UTC\n\
-            Valid-Until: Sat, 16 Aug 2025 11:02:33 UTC\nAcquire-By-Hash: yes\n\
+            Valid-Until: Sat, 16 Aug 2025 11:02:33 UTC\nAcquire-By-Hash: yes\nNotAutomatic: yes\n\
             Architectures: all amd64 x86_64\nComponents: main contrib\nDescription: Debian x\n second line\n";
         let files = ["7 main/binary-amd64/Packages", "0 main/binary-all/Packages"];
         let md5 = section(HashType::Md5Sum, &[files[0], "1 only/md5"]);
@@ -325,7 +330,7 @@ mod tests {
         assert_eq!(release.codename.as_deref(), Some("bookworm"));
         assert_eq!(release.date, Some(Timestamp::from_unix(1_754_737_353)));
         assert_eq!(release.valid_until, Some(Timestamp::from_unix(1_755_342_153)));
-        assert!(release.acquire_by_hash);
+        assert!(release.acquire_by_hash && release.not_automatic);
         let architectures: Vec<_> = release.architectures.iter().map(Architecture::as_str).collect();
         assert_eq!(architectures, ["all", "amd64"]);
         let components: Vec<_> = release.components.iter().map(Component::as_str).collect();

@@ -315,7 +315,7 @@ mod tests {
                     generations: 1,
                     within: std::time::Duration::from_hours(2),
                 },
-                must_have_passed: false,
+                ..MoveTerms::default()
             },
         };
         let moved = house.catalog.move_pointers(&[wish], act(command, at(hour * HOUR)))?;
@@ -377,7 +377,7 @@ mod tests {
             expect: None,
             terms: MoveTerms {
                 lending: Lending { generations, within },
-                must_have_passed: false,
+                ..MoveTerms::default()
             },
         }
     }

@@ -58,7 +58,7 @@ pub use releases::{ReleaseFacts, Source, SyncedState};
 pub use schema::BackUpError;
 pub use snapshots::SnapshotRecord;
 pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
-pub use standing::Lacking;
+pub use standing::{Lacking, Unfit};
 pub use test_runs::TestRun;
 pub use tree::{FileRow, TreeNode};
 pub use wishes::Foreseen;
@@ -244,16 +244,9 @@ pub enum CatalogError {
         /// Where another step back would lead, if there is one.
         further: Option<SnapshotName>,
     },
-    /// The snapshot must pass its checks before a pointer moves to it.
-    #[error("snapshot {name} of {mirror} {why}")]
-    Untested {
-        /// The mirror.
-        mirror: MirrorId,
-        /// The snapshot.
-        name: SnapshotName,
-        /// What it lacks.
-        why: Lacking,
-    },
+    /// Snapshots must pass their checks before pointers move to them; at least one.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Untested(Vec<Unfit>),
     /// A generated name and all its numbered forms are taken.
     #[error("no free snapshot name like {name} is left")]
     NoFreeName {

@@ -153,6 +153,7 @@ impl Catalog {
         self.write(|transaction| {
             let mut append = Appender::begin(transaction, act);
             append.production = Production::after(transaction, wishes);
+            wishes::require_checks(transaction, wishes, &append.production, act)?;
             wishes.iter().map(|wish| append.fulfil(wish)).collect()
         })
     }
@@ -212,8 +213,13 @@ impl<'a> Appender<'a> {
         if let Some(there) = before.clone().filter(|_| is_there) {
             return Ok(Moved { before, now: there });
         }
-        let must_have_passed = (terms.must_have_passed, &self.production);
-        let verdict = wishes::judge(self.transaction, (mirror, id), target, must_have_passed, self.act)?;
+        let verdict = wishes::judge(
+            self.transaction,
+            (mirror, id),
+            target,
+            (terms, &self.production),
+            self.act,
+        )?;
         if verdict.held {
             let end = "UPDATE listing SET held_against = NULL WHERE mirror_id = ? AND seq = ?";
             self.transaction.execute(end, params![mirror, target.seq])?;

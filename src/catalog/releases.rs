@@ -2,7 +2,7 @@
 //!
 //! Owns the rows of table `release` and the question what a mirror's last synced state was made from.
 
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::sql_types::Sql;
 use super::{Catalog, CatalogError, CatalogReader, MirrorRow, Seq, snapshots};
@@ -170,15 +170,37 @@ impl CatalogReader {
     }
 }
 
+/// The suite of a listing whose Release file clients refuse first, and from when on; `None` when none says so.
+pub(super) fn first_to_expire(
+    connection: &Connection,
+    mirror: MirrorRow,
+    seq: Seq,
+) -> Result<Option<(Suite, Timestamp)>, CatalogError> {
+    let mut query = connection.prepare_cached(
+        "SELECT suite, valid_until FROM release
+         WHERE mirror_id = ? AND seq = ? AND valid_until IS NOT NULL ORDER BY valid_until, suite LIMIT 1",
+    )?;
+    let first = query.query_row(params![mirror, seq], |row| {
+        let Sql(until) = row.get(1)?;
+        Ok((suite(row)?, until))
+    });
+    Ok(first.optional()?)
+}
+
+/// The suite, which is the first column.
+fn suite(row: &Row<'_>) -> rusqlite::Result<Suite> {
+    let suite: String = row.get(0)?;
+    suite
+        .parse()
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
+}
+
 /// Reads the columns that `release` is always asked for.
 fn facts(row: &Row<'_>) -> rusqlite::Result<ReleaseFacts> {
     let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<Sql<Timestamp>>>(column)?.map(|t| t.0));
-    let suite: String = row.get(0)?;
     let signers: String = row.get(7)?;
     Ok(ReleaseFacts {
-        suite: suite.parse().map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
-        })?,
+        suite: suite(row)?,
         date: time(1)?,
         valid_until: time(2)?,
         origin: row.get(3)?,

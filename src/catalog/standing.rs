@@ -1,7 +1,8 @@
 //! What the tests of a snapshot count for when a pointer is to move there.
 //!
-//! Owns the conditions under which a pass holds. A test says that a snapshot is fit together with what its companions had;
-//! it says nothing of other company. What is tested, others decide.
+//! Owns the conditions under which a pass holds. A test says that a snapshot is fit together with what its companions had,
+//! at its time; it says nothing of other company, nor of a day on which clients do not believe its Release files any more.
+//! What is tested, others decide.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::pointers::{RequestedMove, newest};
 use super::snapshots::{self, Target};
 use super::sql_types::Sql;
-use super::{CatalogError, CatalogReader, SnapshotRow, tree, wishes};
-use crate::model::{MirrorId, Pointer, SnapshotName};
+use super::{CatalogError, CatalogReader, MirrorRow, SnapshotRow, releases, tree, wishes};
+use crate::model::{MirrorId, MoveTerms, Pointer, SnapshotName, Suite, Timestamp};
 
 /// Why no test of a snapshot counts for a move.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,38 @@ pub enum Lacking {
         /// What of it was there then; `None` where that is gone, or it had nothing.
         tested: Option<SnapshotName>,
     },
+    /// It passed, and clients have refused the Release file of a suite since.
+    Expired {
+        /// The suite.
+        suite: Suite,
+        /// Its Valid-Until.
+        until: Timestamp,
+    },
+    /// It passed, and clients will refuse the Release file of a suite sooner than the terms of the move allow.
+    Expiring {
+        /// The suite.
+        suite: Suite,
+        /// Its Valid-Until.
+        until: Timestamp,
+    },
+}
+
+/// A snapshot to which a pointer was asked to move, and what it lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// The mirror.
+    pub mirror: MirrorId,
+    /// The snapshot.
+    pub name: SnapshotName,
+    /// What it lacks.
+    pub why: Lacking,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mirror, name, why } = self;
+        write!(formatter, "snapshot {name} of {mirror} {why}")
+    }
 }
 
 impl fmt::Display for Lacking {
@@ -49,20 +82,29 @@ impl fmt::Display for Lacking {
                 formatter,
                 "has passed its checks together with something else of {companion} than production would have"
             ),
+            Self::Expired { suite, until } => write!(
+                formatter,
+                "has passed its checks, but clients have refused its Release file of {suite} since {until}"
+            ),
+            Self::Expiring { suite, until } => write!(
+                formatter,
+                "has passed its checks, but its Release file of {suite} is valid until {until}, which is too soon"
+            ),
         }
     }
 }
 
 impl CatalogReader {
-    /// What each of `wishes` lacks to be fit for production, when all of them are fulfilled together; `None` for nothing.
+    /// What each of `wishes` lacks to be fit for production, when all of them are fulfilled together `now`; `None` for
+    /// nothing.
     ///
     /// # Errors
     /// When a wish means no snapshot, or the catalog cannot be read.
-    pub fn lacking(&self, wishes: &[RequestedMove]) -> Result<Vec<Option<Lacking>>, CatalogError> {
+    pub fn lacking(&self, wishes: &[RequestedMove], now: Timestamp) -> Result<Vec<Option<Lacking>>, CatalogError> {
         let production = Production::after(&self.connection, wishes);
         let each = wishes.iter().map(|wish| {
-            let (_, target) = wishes::resolve(&self.connection, wish)?;
-            lacking(&self.connection, &target, &production)
+            let (mirror, target) = wishes::resolve(&self.connection, wish)?;
+            lacking(&self.connection, (mirror, &target), &production, (wish.terms, now))
         });
         each.collect()
     }
@@ -95,11 +137,12 @@ impl Production {
     }
 }
 
-/// What `target` lacks to be fit for `production`; `None` when its newest test counts for it.
+/// What `target` lacks to be fit for `production` on these terms; `None` when its newest test counts for it.
 pub(super) fn lacking(
     connection: &Connection,
-    target: &Target,
+    (mirror, target): (MirrorRow, &Target),
     production: &Production,
+    (terms, now): (MoveTerms, Timestamp),
 ) -> Result<Option<Lacking>, CatalogError> {
     let sql = "SELECT id, passed FROM test_run WHERE snapshot_id = ? ORDER BY id DESC LIMIT 1";
     let newest = connection
@@ -111,6 +154,10 @@ pub(super) fn lacking(
     if !passed {
         return Ok(Some(Lacking::Failed));
     }
+    let aged = aged(connection, (mirror, target), terms, now)?;
+    if aged.is_some() {
+        return Ok(aged);
+    }
     for (companion, tested) in company(connection, run)? {
         if production.of(connection, &companion)? != tested {
             let tested = match tested {
@@ -121,6 +168,27 @@ pub(super) fn lacking(
         }
     }
     Ok(None)
+}
+
+/// What has become of the Release files of `target` since its test, if clients do not believe one for long enough any more:
+/// by the rule that the check `valid-until` has, too.
+fn aged(
+    connection: &Connection,
+    (mirror, target): (MirrorRow, &Target),
+    terms: MoveTerms,
+    now: Timestamp,
+) -> Result<Option<Lacking>, CatalogError> {
+    let Some((suite, until)) = releases::first_to_expire(connection, mirror, target.seq)? else {
+        return Ok(None);
+    };
+    let least = i64::try_from(terms.min_validity.as_secs()).unwrap_or(i64::MAX);
+    Ok(if until <= now {
+        Some(Lacking::Expired { suite, until })
+    } else if until.unix().saturating_sub(now.unix()) < least {
+        Some(Lacking::Expiring { suite, until })
+    } else {
+        None
+    })
 }
 
 /// The companions of a run, and what of each was there.
@@ -203,7 +271,8 @@ mod tests {
                 .expect("moves");
         };
         let apps = [wish("apps", "two", true)];
-        let lacks = |house: &House, wishes: &[RequestedMove]| house.catalog.reader().lacking(wishes).expect("reads");
+        let lacks =
+            |house: &House, wishes: &[RequestedMove]| house.catalog.reader().lacking(wishes, at(4)).expect("reads");
         assert_eq!(lacks(&house, &apps), [Some(Lacking::Untested)]);
 
         let nothing = (mirror_id("base"), None);
@@ -221,7 +290,7 @@ mod tests {
         assert_eq!(lacks(&house, &apps), [Some(other(Some("two")))]);
         let refused = house.catalog.move_pointers(&apps, act("promote", at(4)));
         assert!(
-            matches!(&refused, Err(CatalogError::Untested { why, .. }) if *why == other(Some("two"))),
+            matches!(&refused, Err(CatalogError::Untested(all)) if all[0].why == other(Some("two"))),
             "{refused:?}"
         );
         // In one step with what it was tested with, in whichever order.
@@ -242,5 +311,72 @@ mod tests {
         let moved = house.catalog.move_pointers(&together, act("promote", at(7)));
         let passed: Vec<_> = moved.expect("moves").iter().map(|moved| moved.now.passed).collect();
         assert_eq!(passed, [Some(true), None]);
+    }
+
+    #[test]
+    fn a_pass_holds_as_long_as_clients_believe_the_release_files() {
+        let mut house = house();
+        pass(&mut house, Vec::new());
+        let sql = "INSERT INTO release (mirror_id, seq, suite, valid_until, signers)
+                   SELECT mirror_id, seq, ?, ?, '' FROM snapshot JOIN mirror ON mirror.id = mirror_id
+                   WHERE snapshot.name = 'two' AND mirror.name = 'apps'";
+        for (suite, until) in [("stable", Some(at(100))), ("updates", Some(at(90))), ("old", None)] {
+            let until = until.map(Sql);
+            house
+                .sql()
+                .execute(sql, rusqlite::params![suite, until])
+                .expect("inserts");
+        }
+        let lacks = |house: &House, least: u64, now: i64| {
+            let mut wish = wish("apps", "two", true);
+            wish.terms.min_validity = std::time::Duration::from_secs(least);
+            let told = house.catalog.reader().lacking(&[wish], at(now));
+            told.expect("reads").remove(0)
+        };
+        let (suite, until) = ("updates".parse::<Suite>().expect("valid"), at(90));
+        let expiring = Lacking::Expiring {
+            suite: suite.clone(),
+            until,
+        };
+        let expired = Lacking::Expired { suite, until };
+        assert_eq!(lacks(&house, 0, 89), None);
+        assert_eq!(lacks(&house, 10, 80), None);
+        assert_eq!(lacks(&house, 10, 81), Some(expiring));
+        assert_eq!(lacks(&house, 10, 90), Some(expired.clone()));
+        assert_eq!(lacks(&house, 0, 90), Some(expired.clone()));
+
+        let wishes = [wish("apps", "two", true)];
+        let late = house.catalog.move_pointers(&wishes, act("promote", at(90)));
+        assert!(
+            matches!(&late, Err(CatalogError::Untested(all)) if all[0].why == expired),
+            "{late:?}"
+        );
+        let moved = house
+            .catalog
+            .move_pointers(&[wish("apps", "two", false)], act("publish", at(91)));
+        assert_eq!(moved.expect("moves")[0].now.passed, None, "no test counts");
+    }
+
+    #[test]
+    fn a_refusal_names_everything_that_lacks_a_pass() {
+        let mut house = house();
+        pass(&mut house, Vec::new());
+        house
+            .sync("more", &listing(&[("a", "1")]), "two", &[], at(0))
+            .expect("records");
+        let wishes = ["more", "apps", "base"].map(|mirror| wish(mirror, "two", true));
+        let refused = house.catalog.move_pointers(&wishes, act("promote", at(4)));
+        let Err(CatalogError::Untested(unfit)) = &refused else {
+            panic!("{refused:?}")
+        };
+        let told: Vec<String> = unfit.iter().map(ToString::to_string).collect();
+        let expected = ["more", "base"].map(|mirror| format!("snapshot two of {mirror} has not been checked"));
+        assert_eq!(told, expected);
+        assert_eq!(house.number("SELECT count(*) FROM move"), 0, "all or none");
+        let foretold = house.catalog.reader().foresee(&wishes, act("promote", at(4)));
+        assert_eq!(
+            foretold.expect_err("refused").to_string(),
+            refused.expect_err("refused").to_string()
+        );
     }
 }

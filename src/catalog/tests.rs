@@ -38,6 +38,7 @@ pub(super) const LENDING_NOTHING: MoveTerms = MoveTerms {
         within: std::time::Duration::ZERO,
     },
     must_have_passed: false,
+    min_validity: std::time::Duration::ZERO,
 };
 
 pub(super) fn at(seconds: i64) -> Timestamp {

@@ -7,9 +7,9 @@ use rusqlite::Connection;
 
 use super::pointers::{MoveRecord, PointerTarget, RequestedMove, moves_of, newest};
 use super::snapshots::{self, Target};
-use super::standing::{self, Lacking, Production};
+use super::standing::{self, Lacking, Production, Unfit};
 use super::{Act, CatalogError, CatalogReader, MirrorRow, Seq, generations, tree};
-use crate::model::{MirrorId, Pointer, SnapshotName};
+use crate::model::{MirrorId, MoveTerms, Pointer, SnapshotName};
 
 /// What fulfilling a wish would come to now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,7 @@ impl CatalogReader {
     pub fn foresee(&self, wishes: &[RequestedMove], act: Act<'_>) -> Result<Vec<Foreseen>, CatalogError> {
         let connection = &self.connection;
         let production = Production::after(connection, wishes);
+        require_checks(connection, wishes, &production, act)?;
         wishes
             .iter()
             .map(|wish| {
@@ -47,7 +48,7 @@ impl CatalogReader {
                         connection,
                         (mirror, &wish.mirror),
                         &target,
-                        (wish.terms.must_have_passed, &production),
+                        (wish.terms, &production),
                         act,
                     )?;
                 }
@@ -180,12 +181,41 @@ pub(super) struct Verdict {
     pub(super) forced: bool,
 }
 
+/// Refuses an act without force of which any target lacks the checks that it needs, and names all of them: whoever moves
+/// several mirrors wants to know everything that is left to do. What is held is left to [`judge`].
+pub(super) fn require_checks(
+    connection: &Connection,
+    wishes: &[RequestedMove],
+    production: &Production,
+    act: Act<'_>,
+) -> Result<(), CatalogError> {
+    let mut unfit = Vec::new();
+    for wish in wishes.iter().filter(|wish| wish.terms.must_have_passed && !act.force) {
+        let (mirror, target) = resolve(connection, wish)?;
+        let before = newest(connection, mirror, &wish.pointer)?;
+        let stays = is_there(connection, before.as_ref(), &target, act)?;
+        if stays || snapshots::held(connection, mirror, target.seq)?.is_some() {
+            continue;
+        }
+        let why = standing::lacking(connection, (mirror, &target), production, (wish.terms, act.now))?;
+        unfit.extend(why.map(|why| Unfit {
+            mirror: wish.mirror.clone(),
+            name: target.name,
+            why,
+        }));
+    }
+    if unfit.is_empty() {
+        return Ok(());
+    }
+    Err(CatalogError::Untested(unfit))
+}
+
 /// Refuses a target that is held or lacks the checks it needs, unless the act has force.
 pub(super) fn judge(
     connection: &Connection,
     (row, mirror): (MirrorRow, &MirrorId),
     target: &Target,
-    (must_have_passed, production): (bool, &Production),
+    (terms, production): (MoveTerms, &Production),
     act: Act<'_>,
 ) -> Result<Verdict, CatalogError> {
     let held = snapshots::held(connection, row, target.seq)?;
@@ -196,20 +226,20 @@ pub(super) fn judge(
             shrink,
         });
     }
-    let lacking = standing::lacking(connection, target, production)?;
+    let lacking = standing::lacking(connection, (row, target), production, (terms, act.now))?;
     let passed = match &lacking {
         None => Some(true),
         Some(Lacking::Failed) => Some(false),
-        Some(Lacking::Untested | Lacking::Company { .. }) => None,
+        Some(Lacking::Untested | Lacking::Company { .. } | Lacking::Expired { .. } | Lacking::Expiring { .. }) => None,
     };
-    let lacking = lacking.filter(|_| must_have_passed);
+    let lacking = lacking.filter(|_| terms.must_have_passed);
     let forced = held.is_some() || lacking.is_some();
     if let Some(why) = lacking.filter(|_| !act.force) {
-        return Err(CatalogError::Untested {
+        return Err(CatalogError::Untested(vec![Unfit {
             mirror: mirror.clone(),
             name: target.name.clone(),
             why,
-        });
+        }]));
     }
     Ok(Verdict {
         held: held.is_some(),
@@ -222,7 +252,6 @@ pub(super) fn judge(
 mod tests {
     use super::super::tests::{House, act, at, listing, mirror_id, snapshot_name};
     use super::*;
-    use crate::model::MoveTerms;
 
     /// The mirror `debian` with the snapshots `a` and `b`, of which `b` is published after `a`.
     fn house() -> House {

@@ -206,6 +206,9 @@ pub struct TestArgs {
     /// Look at the mirror's companions as they are staged, not as they are in production
     #[arg(long)]
     pub staged_companions: bool,
+    /// Show what the last test of the snapshot has found, and test nothing
+    #[arg(long, conflicts_with_all = ["deep", "staged_companions"])]
+    pub show: bool,
 }
 
 /// `snapshot diff`

@@ -8,7 +8,7 @@ use mirrorctl_mount::MountError;
 use super::failure::{Failure, Kind};
 use super::text::size;
 use crate::blobs::BlobError;
-use crate::catalog::{CatalogError, Lacking};
+use crate::catalog::{CatalogError, Lacking, Unfit};
 use crate::compare::CompareError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
@@ -69,16 +69,11 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::NoPrevious { mirror, .. } => told(Kind::Refused, error).hint(format!(
             "name the snapshot with --to; mirrorctl snapshot list {mirror} shows what there is"
         )),
-        CatalogError::Untested { mirror, name, why } => {
-            let together = match why {
-                Lacking::Company { companion, .. } => {
-                    format!(", or move both in one step, as with mirrorctl snapshot promote {mirror} {companion}")
-                }
-                Lacking::Untested | Lacking::Failed => String::new(),
-            };
-            told(Kind::Refused, error).hint(format!(
-                "run mirrorctl snapshot test {mirror} {name}{together}; --force moves there all the same, and history shows it"
-            ))
+        CatalogError::Untested(unfit) => {
+            let failure = unfit
+                .iter()
+                .fold(told(Kind::Refused, error), |failure, unfit| failure.hint(remedy(unfit)));
+            failure.hint("--force moves there all the same, and history shows it")
         }
         CatalogError::WentBack {
             mirror,
@@ -119,6 +114,24 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         | CatalogError::Sql(_)
         | CatalogError::NoFreeName { .. }
         | CatalogError::Manifest { .. } => told(Kind::Failed, error),
+    }
+}
+
+/// What makes a snapshot fit for production.
+fn remedy(unfit: &Unfit) -> String {
+    let Unfit { mirror, name, why } = unfit;
+    let test = format!("run mirrorctl snapshot test {mirror} {name}");
+    match why {
+        Lacking::Untested => test,
+        Lacking::Failed => {
+            format!("mirrorctl snapshot test {mirror} {name} --show says why; once that is mended, {test}")
+        }
+        Lacking::Company { companion, .. } => {
+            format!("{test}, or move both in one step, as with mirrorctl snapshot promote {mirror} {companion}")
+        }
+        Lacking::Expired { .. } | Lacking::Expiring { .. } => {
+            format!("run mirrorctl sync {mirror}: upstream may have Release files that are valid for longer")
+        }
     }
 }
 

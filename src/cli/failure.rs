@@ -35,7 +35,7 @@ pub enum Kind {
     NotVisible,
     /// Upstream cannot be reached or has trouble: the same command may well succeed later.
     Unavailable,
-    /// Ended by Ctrl-C (SIGINT).
+    /// Ended by Ctrl-C (SIGINT), or with its terminal (SIGHUP).
     Interrupted,
     /// Ended by SIGTERM.
     Terminated,

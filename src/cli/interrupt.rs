@@ -1,15 +1,16 @@
-//! Stopping a running sync from outside: Ctrl-C and SIGTERM.
+//! Stopping a running sync from outside: Ctrl-C, SIGTERM and the end of the terminal.
 //!
-//! Owns the translation of the two signals into a wish to stop. A second signal ends the program at once.
+//! Owns the translation of these signals into a wish to stop. A second signal ends the program at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::failure::{Failure, Kind};
+use super::sys;
 use crate::model::MirrorId;
 
 /// The wish to stop, once it came.
@@ -58,10 +59,12 @@ pub(super) fn listen(runtime: &Runtime) -> Interrupt {
             tracing::warn!("signals cannot be listened to: a stopped sync will end at once");
             return;
         };
+        let mut hang_up = hang_up();
         loop {
             let kind = tokio::select! {
                 _ = interrupt.recv() => Kind::Interrupted,
                 _ = terminate.recv() => Kind::Terminated,
+                () = came(&mut hang_up) => Kind::Interrupted,
             };
             noted.store(kind == Kind::Terminated, Ordering::SeqCst);
             if sender.send_replace(true) {
@@ -71,4 +74,18 @@ pub(super) fn listen(runtime: &Runtime) -> Interrupt {
         }
     });
     Interrupt { stop, terminated }
+}
+
+/// The end of the terminal; `None` for who was started, by nohup, say, not to hear of it.
+fn hang_up() -> Option<Signal> {
+    let kind = SignalKind::hangup();
+    let listened_to = (!sys::is_ignored(kind.as_raw_value())).then(|| signal(kind));
+    listened_to.and_then(Result::ok)
+}
+
+async fn came(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
 }

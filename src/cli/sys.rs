@@ -2,8 +2,9 @@
 //!
 //! Owns those calls. The only file of this room with unsafe code.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_int};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -60,6 +61,19 @@ pub(super) fn share_with_group() {
     unsafe {
         libc::umask(0o002);
     }
+}
+
+/// Whether this process was started not to hear of a signal, and has not asked for it since.
+pub(super) fn is_ignored(signal: c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    #[expect(unsafe_code, reason = "std has no signals")]
+    // SAFETY: without a new action, sigaction only writes the present one to the place that it is given; zeros are a value
+    // of that type, should it fail.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
 }
 
 /// The value of an extended attribute of `path`, as text.

@@ -106,6 +106,7 @@ impl MirrorSettings {
         MoveTerms {
             lending: self.lending,
             must_have_passed: self.test.required && *pointer == Pointer::Current,
+            min_validity: self.test.min_validity,
         }
     }
 

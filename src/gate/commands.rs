@@ -1,7 +1,7 @@
 //! The operator's own tests.
 //!
 //! Owns what their commands are told: where the snapshot can be read, and what it is. They are run by `operator`; a
-//! command passes when it ends with 0.
+//! command passes when it ends with 0 and the snapshot was in that place all the while.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,6 +22,9 @@ pub struct Commands<'a> {
     pub limit: Duration,
     /// Where the snapshot can be read; or why not.
     pub path: Result<&'a Path, &'a str>,
+    /// Makes sure that the snapshot has been in that place ever since, whatever is there now; or says what has become of it
+    /// and what to do.
+    pub is_there: &'a dyn Fn() -> Result<(), String>,
     /// The home directory of whoever tests.
     pub home: Option<&'a str>,
     /// The file with what leads from production to the snapshot, if there is one.
@@ -34,7 +37,8 @@ pub struct Commands<'a> {
 pub(super) fn check(subject: &Subject<'_>, commands: &Commands<'_>) -> Vec<Check> {
     let checks = commands.lines.iter().zip(1..).map(|(line, number)| {
         let name = format!("command {number}");
-        match commands.path {
+        let path = commands.path.map_err(str::to_owned);
+        match path.and_then(|path| (commands.is_there)().map(|()| path)) {
             Ok(path) => run(subject, commands, path, &name, line),
             Err(why) => {
                 let mut problems = Problems::default();
@@ -83,8 +87,8 @@ fn run(subject: &Subject<'_>, commands: &Commands<'_>, path: &Path, name: &str, 
         End::TimedOut => format!("was ended, as it took more than {} seconds", commands.limit.as_secs()),
         End::Stopped => "was interrupted".to_owned(),
     };
-    let text = String::from_utf8_lossy(&ended.output);
-    Check {
+    let output = String::from_utf8_lossy(&ended.output);
+    let mut check = Check {
         name: name.to_owned(),
         outcome: if ended.succeeded() {
             Outcome::Passed
@@ -92,7 +96,15 @@ fn run(subject: &Subject<'_>, commands: &Commands<'_>, path: &Path, name: &str, 
             Outcome::Failed
         },
         text: format!("{line}: {how}"),
-        details: text.lines().map(str::to_owned).collect(),
-        more: 0,
+        details: output.lines().map(str::to_owned).collect(),
+        more: ended.forgotten.lines,
+    };
+    if let Err(why) = (commands.is_there)() {
+        let name = &subject.snapshot.name;
+        let why = format!("it may have read something else than snapshot {name}: {why}");
+        check.outcome = Outcome::Failed;
+        check.text.push_str(", and counts for nothing");
+        check.details.insert(0, why);
     }
+    check
 }

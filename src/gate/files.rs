@@ -4,12 +4,16 @@
 
 use std::collections::HashMap;
 
+use super::halt::{Halt, Stop};
 use super::report::{Check, Problems};
 use super::tree::Tree;
 use crate::model::Digest;
 
 /// Looks each file of the snapshot up in the cache; with `deep`, reads and hashes it again.
-pub(super) fn check(tree: &Tree<'_>, deep: bool) -> Check {
+///
+/// # Errors
+/// When the test is to stop.
+pub(super) fn check(tree: &Tree<'_>, deep: bool, stop: Stop<'_>) -> Result<Check, Halt> {
     let mut contents: HashMap<Digest, (u64, &str)> = HashMap::new();
     for (path, file) in &tree.files {
         let known = contents.entry(file.digest).or_insert((file.size, path));
@@ -18,6 +22,7 @@ pub(super) fn check(tree: &Tree<'_>, deep: bool) -> Check {
     }
     let mut wrong = Vec::new();
     for (digest, (size, path)) in &contents {
+        stop.look()?;
         if !tree.blobs.has(*digest, *size) {
             wrong.push((*path, "is not in the cache with its size"));
         } else if deep && !tree.blobs.is_whole(*digest, *size) {
@@ -37,5 +42,5 @@ pub(super) fn check(tree: &Tree<'_>, deep: bool) -> Check {
             tree.files.len()
         ),
     };
-    Check::of("cache", text, problems)
+    Ok(Check::of("cache", text, problems))
 }

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::halt::{Halt, Stop};
 use super::releases::SuiteRelease;
 use super::report::{Check, Problems, in_one_line};
 use super::tree::{Text, Tree};
 use crate::apt::installability::{BinaryPackage, BinaryReader};
 use crate::apt::layout::in_suite;
 use crate::apt::{
-    Compression, LONGEST_LIST, LONGEST_UNLISTED_INDEX, PackagesReader, ParseError, PoolFile, ReleaseFile,
+    Compression, LONGEST_LIST, LONGEST_UNLISTED_INDEX, PackagesReader, ParseError, PoolFile, Release, ReleaseFile,
     SourcesReader, parse_sums,
 };
 use crate::catalog::{CatalogError, CatalogReader, ListedFile};
@@ -49,6 +50,8 @@ struct Index<'a> {
     /// Path of the uncompressed form, relative to the archive root.
     plain: RepoPath,
     lists: Lists,
+    /// Whether clients take nothing from its suite unless they are told to.
+    not_automatic: bool,
     /// What the Release file says of the uncompressed form.
     listed: Option<&'a ReleaseFile>,
     /// Cheapest to read first; at least one.
@@ -65,12 +68,40 @@ struct Form<'a> {
 /// The packages that indices list.
 #[derive(Debug, Default)]
 pub(super) struct Packages {
-    /// Number of packages, source packages included.
-    pub(super) listed: u64,
+    /// Number of source packages.
+    sources: u64,
     /// Binary packages.
-    pub(super) binaries: Vec<BinaryPackage>,
+    pub(super) binaries: Binaries,
     /// Those of the installer, which never have to do with the others.
-    pub(super) of_installer: Vec<BinaryPackage>,
+    pub(super) of_installer: Binaries,
+}
+
+/// Binary packages, by whether clients take them unless they are told to.
+#[derive(Debug, Default)]
+pub(super) struct Binaries {
+    /// Those that they take.
+    pub(super) automatic: Vec<BinaryPackage>,
+    /// Those of suites that say `NotAutomatic`.
+    pub(super) on_request: Vec<BinaryPackage>,
+}
+
+impl Binaries {
+    pub(super) fn append(&mut self, others: Self) {
+        self.automatic.extend(others.automatic);
+        self.on_request.extend(others.on_request);
+    }
+}
+
+impl Packages {
+    /// Number of packages. One that several indices list, as those for all architectures are, is one package.
+    pub(super) fn count(&self) -> u64 {
+        let of = |binaries: &Binaries| {
+            let all = binaries.automatic.iter().chain(&binaries.on_request);
+            let names = all.map(|package| (&*package.name, &*package.version, &*package.architecture));
+            names.collect::<HashSet<_>>().len() as u64
+        };
+        self.sources + of(&self.binaries) + of(&self.of_installer)
+    }
 }
 
 /// A look at the indices under way.
@@ -78,6 +109,7 @@ struct Look<'a> {
     tree: &'a Tree<'a>,
     reader: &'a CatalogReader,
     deep: bool,
+    stop: Stop<'a>,
     packages: Packages,
     indices: u64,
     wrong: Problems,
@@ -90,16 +122,21 @@ struct Look<'a> {
 }
 
 /// Checks the indices of every suite, and all that they name. `absent` is the number of files that filters have left out.
+///
+/// # Errors
+/// When the catalog cannot be read, or the test is to stop.
 pub(super) fn check(
     releases: &[SuiteRelease],
     tree: &Tree<'_>,
     reader: &CatalogReader,
     (deep, absent): (bool, u64),
-) -> Result<(Packages, [Check; 2]), CatalogError> {
+    stop: Stop<'_>,
+) -> Result<(Packages, [Check; 2]), Halt> {
     let mut look = Look {
         tree,
         reader,
         deep,
+        stop,
         packages: Packages::default(),
         indices: 0,
         wrong: Problems::default(),
@@ -110,7 +147,7 @@ pub(super) fn check(
     for suite in releases {
         match suite.release.as_ref() {
             Ok(release) => {
-                for index in indices(tree, &suite.suite, &release.files) {
+                for index in indices(tree, &suite.suite, release) {
                     look.at(&index)?;
                 }
             }
@@ -147,7 +184,15 @@ fn listing(there: u64, not_there: HashSet<Box<str>>, left_out: u64, strange: Pro
 }
 
 /// The packages of a snapshot that another is compared with. What cannot be read is told to `unreadable`.
-pub(super) fn packages(releases: &[SuiteRelease], tree: &Tree<'_>, mut unreadable: impl FnMut(String)) -> Packages {
+///
+/// # Errors
+/// When the test is to stop.
+pub(super) fn packages(
+    releases: &[SuiteRelease],
+    tree: &Tree<'_>,
+    stop: Stop<'_>,
+    mut unreadable: impl FnMut(String),
+) -> Result<Packages, Halt> {
     let mut packages = Packages::default();
     for suite in releases {
         let release = match suite.release.as_ref() {
@@ -157,19 +202,24 @@ pub(super) fn packages(releases: &[SuiteRelease], tree: &Tree<'_>, mut unreadabl
                 continue;
             }
         };
-        for index in indices(tree, &suite.suite, &release.files) {
-            if matches!(index.lists, Lists::Binaries { .. })
-                && let Err(why) = index.read_binaries(tree, &mut packages, |_| ())
-            {
+        for index in indices(tree, &suite.suite, release) {
+            stop.look()?;
+            let read = match index.lists {
+                Lists::Binaries { .. } => index.read_binaries(tree, &mut packages, |_| ()),
+                Lists::Sources => index.read_sources(tree, &mut packages, |_| ()),
+                Lists::Images | Lists::Other => continue,
+            };
+            if let Err(why) = read {
                 unreadable(format!("{} cannot be read: {why}", index.forms[0].path));
             }
         }
     }
-    packages
+    Ok(packages)
 }
 
 /// The indices of a suite of which any form is there.
-fn indices<'a>(tree: &'a Tree<'_>, suite: &Suite, listed: &'a BTreeMap<RepoPath, ReleaseFile>) -> Vec<Index<'a>> {
+fn indices<'a>(tree: &'a Tree<'_>, suite: &Suite, release: &'a Release) -> Vec<Index<'a>> {
+    let listed = &release.files;
     let mut found: BTreeMap<&str, Vec<Form<'a>>> = BTreeMap::new();
     for (path, file) in listed {
         let Ok(place) = in_suite(suite, path.as_str()) else {
@@ -191,6 +241,7 @@ fn indices<'a>(tree: &'a Tree<'_>, suite: &Suite, listed: &'a BTreeMap<RepoPath,
         Some(Index {
             plain: in_suite(suite, plain).ok()?,
             lists: Lists::of(plain),
+            not_automatic: release.not_automatic,
             listed: plain.parse().ok().and_then(|plain: RepoPath| listed.get(&plain)),
             forms,
         })
@@ -230,12 +281,30 @@ impl Index<'_> {
                 &mut packages.binaries
             }
         };
+        let of = if self.not_automatic {
+            &mut of.on_request
+        } else {
+            &mut of.automatic
+        };
         let (mut files, mut binaries) = (PackagesReader::new(each), BinaryReader::new(|package| of.push(package)));
         let text = self.read_form(tree, &self.forms[0], |piece| {
             files.push(piece).and_then(|()| binaries.push(piece)).map_err(told)
         })?;
-        packages.listed += files.finish().map_err(told)?;
+        files.finish().map_err(told)?;
         binaries.finish().map_err(told)?;
+        Ok(text)
+    }
+
+    /// Counts the source packages, and hands each file that they name to `each`.
+    fn read_sources(
+        &self,
+        tree: &Tree<'_>,
+        packages: &mut Packages,
+        each: impl FnMut(PoolFile),
+    ) -> Result<Text, String> {
+        let mut files = SourcesReader::new(each);
+        let text = self.read_form(tree, &self.forms[0], |piece| files.push(piece).map_err(told))?;
+        packages.sources += files.finish().map_err(told)?;
         Ok(text)
     }
 }
@@ -246,7 +315,8 @@ fn told(error: ParseError) -> String {
 }
 
 impl Look<'_> {
-    fn at(&mut self, index: &Index<'_>) -> Result<(), CatalogError> {
+    fn at(&mut self, index: &Index<'_>) -> Result<(), Halt> {
+        self.stop.look()?;
         self.indices += 1;
         // What cannot be read is told once, as what it is.
         match self.read(index) {
@@ -263,12 +333,7 @@ impl Look<'_> {
         let mut named = Vec::new();
         let text = match index.lists {
             Lists::Binaries { .. } => index.read_binaries(self.tree, &mut self.packages, |file| named.push(file))?,
-            Lists::Sources => {
-                let mut files = SourcesReader::new(|file| named.push(file));
-                let text = index.read_form(self.tree, &index.forms[0], |piece| files.push(piece).map_err(told))?;
-                self.packages.listed += files.finish().map_err(told)?;
-                text
-            }
+            Lists::Sources => index.read_sources(self.tree, &mut self.packages, |file| named.push(file))?,
             Lists::Images => return self.read_images(index).map(Some),
             Lists::Other => return Ok(None),
         };
@@ -313,9 +378,10 @@ impl Look<'_> {
     }
 
     /// Makes sure that every form is the file that Release lists, and that all of them have the text that it lists.
-    fn compare(&mut self, index: &Index<'_>, read: Option<Text>) -> Result<(), CatalogError> {
+    fn compare(&mut self, index: &Index<'_>, read: Option<Text>) -> Result<(), Halt> {
         let mut first: Option<Text> = None;
         for (number, form) in index.forms.iter().enumerate() {
+            self.stop.look()?;
             match self.is_listed(form) {
                 Ok(true) => {}
                 Ok(false) => {

@@ -7,10 +7,12 @@
 mod commands;
 mod counts;
 mod files;
+mod halt;
 mod indices;
 mod installable;
 mod releases;
 mod report;
+mod suites;
 mod tree;
 
 use std::sync::Arc;
@@ -23,7 +25,8 @@ use crate::blobs::BlobStore;
 use crate::catalog::{CatalogError, CatalogReader, MirrorRow, MoveRecord, Seq, SnapshotRecord};
 use crate::model::{MirrorId, Percent, Pointer, Suite, Timestamp};
 use crate::signature::Keyring;
-use indices::Packages;
+use halt::{Halt, Stop};
+use indices::{Binaries, Packages};
 use installable::{Archive, Comparison};
 use report::Problems;
 use tree::Tree;
@@ -39,6 +42,8 @@ pub struct Subject<'a> {
     pub production: Option<&'a SnapshotRecord>,
     /// Whose signatures count.
     pub trust: Trust,
+    /// The suites that the mirror is configured with.
+    pub suites: &'a [Suite],
     /// The rules of the mirror.
     pub rules: Rules,
     /// The mirrors that clients use together with this one.
@@ -63,7 +68,7 @@ pub enum Trust {
 pub struct Rules {
     /// Fewest packages.
     pub min_packages: u64,
-    /// Largest share of production's pool files that may be gone.
+    /// Largest share of production's packages that may be gone.
     pub max_shrink: Percent,
     /// How long clients must go on believing its Release files.
     pub min_validity: Duration,
@@ -108,25 +113,26 @@ impl Companion {
     }
 }
 
-/// Makes the checks that mirrorctl has itself.
+/// Makes the checks that mirrorctl has itself; `None` when `stop` said so before their end.
 ///
 /// # Errors
 /// When the catalog cannot be read. Whatever is wrong with the snapshot is in the report.
-pub fn check(subject: &Subject<'_>, reader: &CatalogReader, blobs: &BlobStore) -> Result<Report, CatalogError> {
-    let mirror = reader.mirror(subject.mirror)?;
-    let tree = Tree::of(reader, blobs, (mirror, subject.snapshot.seq))?;
-    let suites = suites(reader, (mirror, subject.snapshot.seq))?;
-    let (releases, signatures) = releases::check(subject, &tree, &suites);
-    let validity = releases::validity(&releases, subject.rules.min_validity, subject.now);
-    let what = (subject.deep, subject.snapshot.absent);
-    let (packages, [indices, listing]) = indices::check(&releases, &tree, reader, what)?;
-    let cache = files::check(&tree, subject.deep);
-    let counts = counts(subject, reader, mirror, packages.listed)?;
-    let installability = installability(subject, reader, blobs, packages)?;
-    Ok(Report {
-        deep: subject.deep,
-        checks: vec![signatures, validity, indices, listing, cache, counts, installability],
-    })
+pub fn check(
+    subject: &Subject<'_>,
+    reader: &CatalogReader,
+    blobs: &BlobStore,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Report>, CatalogError> {
+    let stores = Stores {
+        reader,
+        blobs,
+        stop: Stop(stop),
+    };
+    match stores.check(subject) {
+        Ok(report) => Ok(Some(report)),
+        Err(Halt::Stopped) => Ok(None),
+        Err(Halt::Catalog(error)) => Err(error),
+    }
 }
 
 /// Runs the operator's commands, and adds what became of them to `report`.
@@ -134,101 +140,152 @@ pub fn run_commands(subject: &Subject<'_>, commands: &Commands<'_>, report: &mut
     report.checks.extend(commands::check(subject, commands));
 }
 
-fn suites(reader: &CatalogReader, (mirror, seq): (MirrorRow, Seq)) -> Result<Vec<Suite>, CatalogError> {
-    let releases = reader.releases(mirror, seq)?;
-    Ok(releases.into_iter().map(|facts| facts.suite).collect())
-}
-
-fn counts(
-    subject: &Subject<'_>,
-    reader: &CatalogReader,
-    mirror: MirrorRow,
-    packages: u64,
-) -> Result<Check, CatalogError> {
-    let files = reader.pool_files(mirror, subject.snapshot.seq)?;
-    let production = subject
-        .production
-        .map(|snapshot| reader.pool_files(mirror, snapshot.seq));
-    Ok(counts::check(packages, files, production.transpose()?, &subject.rules))
-}
-
-fn installability(
-    subject: &Subject<'_>,
-    reader: &CatalogReader,
-    blobs: &BlobStore,
+/// What production has, as far as a snapshot is compared with it.
+struct Before {
+    seq: Seq,
+    suites: Vec<Suite>,
     packages: Packages,
-) -> Result<Check, CatalogError> {
-    let name = "installability";
-    let Some(production) = subject.production else {
-        return Ok(Check::skipped(name, "nothing is in production to compare with"));
-    };
-    if production.seq == subject.snapshot.seq && subject.companions.iter().all(Companion::is_as_in_production) {
-        return Ok(Check::skipped(name, "it is what production has"));
-    }
-    let mut unreadable = Problems::default();
-    let now = archives(
-        (reader, blobs),
-        packages,
-        subject,
-        |companion| &companion.there,
-        &mut unreadable,
-    )?;
-    let broken = now.each_ref().map(Archive::broken);
-    let mut comparisons = Vec::new();
-    if broken.iter().any(|broken| !broken.is_empty()) {
-        // Most snapshots are no worse than production: it is looked at only if need be.
+    /// What of its packages cannot be read.
+    unreadable: Problems,
+}
+
+/// Where snapshots are read from, until somebody wishes to stop.
+struct Stores<'a> {
+    reader: &'a CatalogReader,
+    blobs: &'a BlobStore,
+    stop: Stop<'a>,
+}
+
+impl Stores<'_> {
+    fn check(&self, subject: &Subject<'_>) -> Result<Report, Halt> {
+        let Self { reader, blobs, stop } = *self;
         let mirror = reader.mirror(subject.mirror)?;
+        let tree = Tree::of(reader, blobs, (mirror, subject.snapshot.seq))?;
+        let suites = self.suites(mirror, subject.snapshot.seq)?;
+        let (releases, signatures) = releases::check(subject, &tree, &suites);
+        let validity = releases::validity(&releases, subject.rules.min_validity, subject.now);
+        let what = (subject.deep, subject.snapshot.absent);
+        let (packages, [indices, listing]) = indices::check(&releases, &tree, reader, what, stop)?;
+        let cache = files::check(&tree, subject.deep, stop)?;
+        let before = subject
+            .production
+            .map(|production| self.before(subject, mirror, production));
+        let before = before.transpose()?;
+        let production = before.as_ref().map(|before| before.suites.as_slice());
+        let suites = suites::check(&suites, production, subject.suites);
+        let counts = counts::check(packages.count(), before.as_ref().map(Before::count), &subject.rules);
+        let installability = self.installability(subject, packages, before)?;
+        Ok(Report {
+            deep: subject.deep,
+            checks: vec![
+                signatures,
+                validity,
+                suites,
+                indices,
+                listing,
+                cache,
+                counts,
+                installability,
+            ],
+        })
+    }
+
+    fn before(&self, subject: &Subject<'_>, mirror: MirrorRow, production: &SnapshotRecord) -> Result<Before, Halt> {
+        let mut unreadable = Problems::default();
         let of = (subject.mirror, (mirror, production.seq));
-        let before = packages_of((reader, blobs), of, &mut unreadable)?;
-        let before = archives(
-            (reader, blobs),
-            before,
-            subject,
-            |companion| &companion.production,
-            &mut unreadable,
-        )?;
-        for ((now, broken), before) in now.iter().zip(broken).zip(&before) {
-            comparisons.push(Comparison::of(now, broken, before));
+        Ok(Before {
+            seq: production.seq,
+            suites: self.suites(mirror, production.seq)?,
+            packages: self.packages_of(of, &mut unreadable)?,
+            unreadable,
+        })
+    }
+
+    fn suites(&self, mirror: MirrorRow, seq: Seq) -> Result<Vec<Suite>, CatalogError> {
+        let releases = self.reader.releases(mirror, seq)?;
+        Ok(releases.into_iter().map(|facts| facts.suite).collect())
+    }
+
+    fn installability(&self, subject: &Subject<'_>, packages: Packages, before: Option<Before>) -> Result<Check, Halt> {
+        let name = "installability";
+        let Some(before) = before else {
+            return Ok(Check::skipped(name, "nothing is in production to compare with"));
+        };
+        if before.seq == subject.snapshot.seq && subject.companions.iter().all(Companion::is_as_in_production) {
+            return Ok(Check::skipped(name, "it is what production has"));
         }
+        let mut unreadable = Problems::default();
+        let now = self.archives(packages, subject, |companion| &companion.there, &mut unreadable)?;
+        let mut doubtful = Vec::new();
+        for archive in &now {
+            doubtful.push(archive.doubtful(self.stop)?);
+        }
+        let mut comparisons = Vec::new();
+        if doubtful.iter().any(|doubtful| !doubtful.is_empty()) {
+            // Most snapshots are no worse than production: its companions are looked at only if need be.
+            unreadable.append(before.unreadable);
+            let before = self.archives(
+                before.packages,
+                subject,
+                |companion| &companion.production,
+                &mut unreadable,
+            )?;
+            for ((now, doubtful), before) in now.iter().zip(doubtful).zip(&before) {
+                comparisons.push(Comparison::of(now, &doubtful, before, self.stop)?);
+            }
+        }
+        if unreadable.count() > 0 {
+            let text = "what the snapshot is compared with cannot be read";
+            return Ok(Check::of(name, text, unreadable));
+        }
+        Ok(Comparison::check(comparisons))
     }
-    if unreadable.count() > 0 {
-        let text = "what the snapshot is compared with cannot be read";
-        return Ok(Check::of(name, text, unreadable));
+
+    /// `own` packages with those that companions have `at` some place: the ordinary ones, and those of the installer.
+    fn archives(
+        &self,
+        own: Packages,
+        subject: &Subject<'_>,
+        at: impl Fn(&Companion) -> &Option<MoveRecord>,
+        unreadable: &mut Problems,
+    ) -> Result<[Archive; 2], Halt> {
+        let mut others = [Binaries::default(), Binaries::default()];
+        for companion in &subject.companions {
+            let Some(there) = at(companion) else { continue };
+            let mirror = self.reader.mirror(&companion.mirror)?;
+            let found = self.packages_of((&companion.mirror, (mirror, there.seq)), unreadable)?;
+            others[0].append(found.binaries);
+            others[1].append(found.of_installer);
+        }
+        let [others, of_installer] = others;
+        Ok([
+            Archive::of(own.binaries, others),
+            Archive::of(own.of_installer, of_installer),
+        ])
     }
-    Ok(Comparison::check(comparisons))
+
+    /// The packages of a listing of the mirror `id`; what of it cannot be read is added to `unreadable`.
+    fn packages_of(
+        &self,
+        (id, (mirror, seq)): (&MirrorId, (MirrorRow, Seq)),
+        unreadable: &mut Problems,
+    ) -> Result<Packages, Halt> {
+        let tree = Tree::of(self.reader, self.blobs, (mirror, seq))?;
+        let releases = releases::read(&tree, &self.suites(mirror, seq)?);
+        indices::packages(&releases, &tree, self.stop, |what| {
+            unreadable.add(format!("{id}: {what}"));
+        })
+    }
 }
 
-/// `own` packages with those that companions have `at` some place: the ordinary ones, and those of the installer.
-fn archives(
-    (reader, blobs): (&CatalogReader, &BlobStore),
-    own: Packages,
-    subject: &Subject<'_>,
-    at: impl Fn(&Companion) -> &Option<MoveRecord>,
-    unreadable: &mut Problems,
-) -> Result<[Archive; 2], CatalogError> {
-    let mut archives = [own.binaries, own.of_installer].map(Archive::new);
-    for companion in &subject.companions {
-        let Some(there) = at(companion) else { continue };
-        let mirror = reader.mirror(&companion.mirror)?;
-        let of = (&companion.mirror, (mirror, there.seq));
-        let found = packages_of((reader, blobs), of, unreadable)?;
-        archives[0].packages.extend(found.binaries);
-        archives[1].packages.extend(found.of_installer);
+impl Before {
+    /// Number of its packages; or what of them cannot be read.
+    fn count(&self) -> Result<u64, Problems> {
+        if self.unreadable.count() > 0 {
+            return Err(self.unreadable.clone());
+        }
+        Ok(self.packages.count())
     }
-    Ok(archives)
-}
-
-/// The packages of a listing of the mirror `id`; what of it cannot be read is added to `unreadable`.
-fn packages_of(
-    (reader, blobs): (&CatalogReader, &BlobStore),
-    (id, (mirror, seq)): (&MirrorId, (MirrorRow, Seq)),
-    unreadable: &mut Problems,
-) -> Result<Packages, CatalogError> {
-    let tree = Tree::of(reader, blobs, (mirror, seq))?;
-    let releases = releases::read(&tree, &suites(reader, (mirror, seq))?);
-    Ok(indices::packages(&releases, &tree, |what| {
-        unreadable.add(format!("{id}: {what}"));
-    }))
 }
 
 #[cfg(test)]

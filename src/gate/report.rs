@@ -3,13 +3,13 @@
 //! Owns the values that a report is made of, and the limit of what it tells in detail. They are kept as JSON with the
 //! snapshot, so their members are a format (`docs/cli.md`).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Most details of one check that are told; the rest is counted. Whoever mends fifty has others to look at anew.
 const MOST_DETAILS: usize = 50;
 
 /// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// All is well.
@@ -33,7 +33,7 @@ impl Outcome {
 }
 
 /// One check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// Its name.
     pub name: String,
@@ -43,7 +43,7 @@ pub struct Check {
     pub text: String,
     /// Each thing that is wrong, or the output of a command.
     pub details: Vec<String>,
-    /// Number of further details that are not told.
+    /// Number of further details that are not told: the last ones, but the first ones of a command's output.
     pub more: u64,
 }
 
@@ -73,7 +73,7 @@ impl Check {
 }
 
 /// Things that are wrong, of which the first are told.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Problems {
     told: Vec<String>,
     total: u64,

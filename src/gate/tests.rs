@@ -138,6 +138,7 @@ impl House {
             snapshot,
             production: production.as_ref(),
             trust: Trust::Unchecked,
+            suites: &[],
             rules: Rules {
                 min_packages: 1,
                 max_shrink: Percent::HALF,
@@ -148,7 +149,8 @@ impl House {
             now: NOW,
         };
         change(&mut subject);
-        check(&subject, self.catalog.reader(), &self.blobs).expect("reads")
+        let report = check(&subject, self.catalog.reader(), &self.blobs, &|| false);
+        report.expect("reads").expect("is not stopped")
     }
 }
 
@@ -209,10 +211,17 @@ fn a_good_snapshot_passes_every_check() {
             .iter()
             .map(|check| (check.name.as_str(), check.outcome))
             .collect();
-        let expected =
-            ["signatures", "valid-until", "indices", "listing", "cache", "counts"].map(|name| (name, Outcome::Passed));
-        assert_eq!(outcomes[..6], expected);
-        assert_eq!(outcomes[6], ("installability", Outcome::Skipped), "it is in production");
+        let expected = [
+            "signatures",
+            "valid-until",
+            "suites",
+            "indices",
+            "listing",
+            "cache",
+            "counts",
+        ];
+        assert_eq!(outcomes[..7], expected.map(|name| (name, Outcome::Passed)));
+        assert_eq!(outcomes[7], ("installability", Outcome::Skipped), "it is in production");
         assert!(report.passed() && report.deep == deep);
     }
     let unchecked = house.check(&snapshot, |_| ());
@@ -453,7 +462,7 @@ fn far_fewer_packages_than_in_production_fail() {
         failed(&report),
         [(
             "counts",
-            vec!["it has 2 pool files where there were 11, and max_shrink is 50"]
+            vec!["it has 2 packages where there were 11, and max_shrink is 50"]
         )]
     );
     let report = house.check(&snapshot, |subject| {
@@ -547,5 +556,47 @@ fn an_index_to_compare_with_that_cannot_be_read_fails_by_name() {
         let details = judged(&house);
         let told = format!("{mirror}: {INDEX}");
         assert!(details.iter().any(|detail| detail.starts_with(&told)), "{details:?}");
+    }
+}
+
+#[test]
+fn whoever_stops_a_test_waits_for_one_file_at_most() {
+    let mut house = House::new();
+    let archive = house.archive("a", suite());
+    house.record("debian", &files(archive.root()), 0, &[Pointer::Current]);
+    let more = suite().package("main", Deb::new("more", "1", "amd64"));
+    let files = files(house.archive("b", more).root());
+    let snapshot = house.record("debian", &files, 0, &[]);
+    let looks = |deep: bool, stop_at: usize| {
+        let looked = std::cell::Cell::new(0);
+        let stop = || {
+            looked.set(looked.get() + 1);
+            looked.get() > stop_at
+        };
+        let subject = Subject {
+            mirror: &snapshot.mirror,
+            snapshot: &snapshot,
+            production: None,
+            trust: Trust::Unchecked,
+            suites: &[],
+            rules: Rules {
+                min_packages: 1,
+                max_shrink: Percent::HALF,
+                min_validity: Duration::ZERO,
+            },
+            companions: Vec::new(),
+            deep,
+            now: NOW,
+        };
+        let report = check(&subject, house.catalog.reader(), &house.blobs, &stop).expect("reads");
+        assert_eq!(report.is_some(), looked.get() <= stop_at);
+        looked.get()
+    };
+    for deep in [false, true] {
+        let all = looks(deep, usize::MAX);
+        assert!(all > files.len(), "before each file");
+        for stop_at in 0..all {
+            assert_eq!(looks(deep, stop_at), stop_at + 1, "not one more");
+        }
     }
 }

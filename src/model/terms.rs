@@ -34,4 +34,6 @@ pub struct MoveTerms {
     pub lending: Lending,
     /// Whether the snapshot must have passed its checks.
     pub must_have_passed: bool,
+    /// How long clients must go on believing its Release files for a pass to count.
+    pub min_validity: Duration,
 }

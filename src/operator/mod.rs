@@ -3,10 +3,12 @@
 //! Owns the starting, feeding, limiting and ending of processes that a configuration names; no other room starts any. A
 //! program gets the environment, the directory and the input that it is given here, and nothing else of this process: no
 //! variables, no descriptors. What it writes is kept up to a limit. Neither a program that never ends nor one that leaves
-//! others behind can hold the caller up: its process group is ended with it. What it is run for is not known here.
+//! others behind can hold the caller up: its process group is ended with it, and with this process, however that ends. What
+//! it is run for is not known here.
 
 #![expect(clippy::disallowed_types, reason = "the one room that runs the operator's programs")]
 
+mod guard;
 mod pipes;
 mod sys;
 
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use guard::Guard;
+pub use pipes::Forgotten;
 use pipes::Pipes;
 
 /// Where programs are looked for: the usual places, whatever the caller's own path is.
@@ -70,8 +74,8 @@ pub struct Ended {
     pub end: End,
     /// The last of what it wrote.
     pub output: Vec<u8>,
-    /// Bytes it wrote before that.
-    pub forgotten: u64,
+    /// What it wrote before that.
+    pub forgotten: Forgotten,
 }
 
 impl Ended {
@@ -131,6 +135,8 @@ struct Running<'a> {
     /// Its process group, which it leads.
     group: Pid,
     pipes: Pipes<'a>,
+    /// Ends the group when this process is no more.
+    _guard: Guard,
 }
 
 impl<'a> Running<'a> {
@@ -151,6 +157,7 @@ impl<'a> Running<'a> {
             .stdout(writer.try_clone()?)
             .stderr(writer)
             .process_group(0);
+        let guard = Guard::new(&mut command)?;
         sys::without_other_descriptors(&mut command);
         let mut child = command.spawn()?;
         // Holds the writing end, without which the reading one never ends.
@@ -160,6 +167,7 @@ impl<'a> Running<'a> {
             pipes: Pipes::new(reader, child.stdin.take(), program.input, program.keep)?,
             group: pid.expect("the kernel numbers processes from 1 to a small number"),
             child,
+            _guard: guard,
         })
     }
 

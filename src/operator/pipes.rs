@@ -14,6 +14,27 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 /// Bytes read at a time: what a pipe holds.
 const CHUNK: usize = 64 << 10;
 
+/// What came and was not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forgotten {
+    /// Number of bytes.
+    pub bytes: u64,
+    /// Number of lines that were forgotten, one of them perhaps in part.
+    pub lines: u64,
+    /// Whether the last of these lines goes on.
+    is_within_line: bool,
+}
+
+impl Forgotten {
+    fn take(&mut self, bytes: impl Iterator<Item = u8>) {
+        for byte in bytes {
+            self.bytes += 1;
+            self.lines += u64::from(!self.is_within_line);
+            self.is_within_line = byte != b'\n';
+        }
+    }
+}
+
 /// Both directions.
 pub(super) struct Pipes<'a> {
     /// `None` once everybody has closed the other end.
@@ -23,7 +44,7 @@ pub(super) struct Pipes<'a> {
     unwritten: &'a [u8],
     kept: VecDeque<u8>,
     keep: usize,
-    forgotten: u64,
+    forgotten: Forgotten,
 }
 
 impl<'a> Pipes<'a> {
@@ -36,7 +57,7 @@ impl<'a> Pipes<'a> {
             unwritten: bytes,
             kept: VecDeque::new(),
             keep,
-            forgotten: 0,
+            forgotten: Forgotten::default(),
         })
     }
 
@@ -87,12 +108,11 @@ impl<'a> Pipes<'a> {
     fn take(&mut self, bytes: &[u8]) {
         self.kept.extend(bytes);
         let superfluous = self.kept.len().saturating_sub(self.keep);
-        self.kept.drain(..superfluous);
-        self.forgotten += superfluous as u64;
+        self.forgotten.take(self.kept.drain(..superfluous));
     }
 
-    /// What was kept, and how many bytes came before that.
-    pub(super) fn into_output(self) -> (Vec<u8>, u64) {
+    /// What was kept, and what came before that.
+    pub(super) fn into_output(self) -> (Vec<u8>, Forgotten) {
         (self.kept.into(), self.forgotten)
     }
 }

@@ -75,7 +75,7 @@ fn both_streams_are_kept_in_their_order_and_ends_are_told() {
     let ended = shell("echo one; echo two >&2; echo three; exit 7");
     assert_eq!(
         (ended.end, text(&ended).as_str(), ended.forgotten),
-        (End::Exited(7), "one\ntwo\nthree\n", 0)
+        (End::Exited(7), "one\ntwo\nthree\n", Forgotten::default())
     );
     assert_eq!(shell("kill -SEGV $$").end, End::Killed(11));
     let error = run(&script(&["/nonexistent/program"]), &|| false).expect_err("is not there");
@@ -86,8 +86,19 @@ fn both_streams_are_kept_in_their_order_and_ends_are_told() {
 #[test]
 fn the_end_of_endless_output_is_kept() {
     let ended = shell("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo the end");
-    assert_eq!((ended.output.len(), ended.forgotten), (10_000, 3_000_009 - 10_000));
+    assert_eq!(
+        (ended.output.len(), ended.forgotten.bytes),
+        (10_000, 3_000_009 - 10_000)
+    );
+    assert_eq!(ended.forgotten.lines, 1, "in part");
     assert!(text(&ended).ends_with("xx\nthe end\n"));
+    let ended = shell("seq 1 10000");
+    let told = text(&ended).lines().count() as u64;
+    let cut = !text(&ended).starts_with(&format!("{}\n", 10_001 - told));
+    assert_eq!(ended.forgotten.lines + told, 10_000 + u64::from(cut));
+    // A line that fits just so is not told in part.
+    let ended = shell("echo gone; yes 123456789 | head -n 1000");
+    assert_eq!((text(&ended).lines().count(), ended.forgotten.lines), (1000, 1));
 }
 
 #[test]
@@ -143,4 +154,22 @@ fn the_caller_can_stop_it() {
     let stop = || looks.fetch_add(1, Ordering::SeqCst) > 2;
     let ended = run(&script(&["sleep", "1000"]), &stop).expect("starts");
     assert_eq!(ended.end, End::Stopped);
+}
+
+#[test]
+fn nobody_hears_of_the_guard() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let pid = place.path().join("guard");
+    // It is in the group and no child of the program's, which has none to wait for.
+    let line = format!(
+        "exec 2> /dev/null; for stat in /proc/[0-9]*/stat; do \
+         read -r number name state parent group rest < $stat || continue; \
+         if [ \"$group\" = $$ ] && [ \"$number\" != $$ ]; then echo $number > {}; echo $parent; fi; done",
+        pid.display()
+    );
+    let ended = shell(&line);
+    let parents = text(&ended);
+    let parents: Vec<&str> = parents.lines().collect();
+    assert!(ended.succeeded() && parents.len() == 1, "{ended:?}");
+    assert!(is_gone(&pid));
 }

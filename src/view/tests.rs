@@ -161,7 +161,7 @@ impl House {
                     generations: 1,
                     within: std::time::Duration::from_hours(2),
                 },
-                must_have_passed: false,
+                ..MoveTerms::default()
             },
         };
         let act = Act {

@@ -29,6 +29,7 @@ mod regressions;
 mod rollback;
 mod signatures;
 mod site;
+mod standing;
 mod syncing;
 mod time;
 mod tls;

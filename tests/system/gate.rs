@@ -69,7 +69,7 @@ impl Tested {
 
 /// The last line of the output of the only command.
 fn last_words(test: &Value) -> &str {
-    let lines = test["checks"][7]["details"].as_array().expect("a list");
+    let lines = test["checks"][8]["details"].as_array().expect("a list");
     lines.last().and_then(Value::as_str).expect("a line")
 }
 
@@ -119,7 +119,7 @@ fn what_apt_cannot_install_stays_out_of_production() {
         .mirrorctl(&["--json", "snapshot", "test", "debian", &bad])
         .code(4)
         .json();
-    let said = test["checks"][7]["details"].to_string();
+    let said = test["checks"][8]["details"].to_string();
     assert!(said.contains(&format!("snapshots/{bad}")), "{said}");
     env.mirrorctl(&["snapshot", "promote", "debian"]).success();
 
@@ -134,7 +134,7 @@ fn what_apt_cannot_install_stays_out_of_production() {
         last_words(&report["promotion"]["tests"][0]),
         format!("tested debian {last} for {first}")
     );
-    let said = report["promotion"]["tests"][0]["checks"][7]["details"].to_string();
+    let said = report["promotion"]["tests"][0]["checks"][8]["details"].to_string();
     assert!(said.contains("\\\"upgraded\\\":1"), "{said}");
 
     tested

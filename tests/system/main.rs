@@ -20,6 +20,7 @@ mod promoting;
 mod races;
 mod site;
 mod stopping;
+mod testing;
 mod tls;
 mod travel;
 mod users;

@@ -1,55 +1,62 @@
 //! The command `mirrorctl snapshot test`.
 //!
-//! Owns the choice of the snapshot that is meant. How it is tested is in `testing`.
+//! Owns the choice of the snapshot that is meant, and whether it is tested or its last test is shown. How it is tested is in
+//! `testing`.
 
-use serde::Serialize;
-
-use super::testing::{Test, Testing, pointed};
+use super::test_report::{Shown, Test};
+use super::testing::{Testing, pointed};
 use super::{each, naming};
 use crate::catalog::{Catalog, CatalogError, CatalogReader, SnapshotRecord};
 use crate::cli::args::TestArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
-use crate::cli::output::{Human, Output, Page};
+use crate::cli::output::Output;
 use crate::cli::stopping::Stopping;
 use crate::config::MirrorSettings;
 use crate::model::{Pointer, SnapshotName};
 
-/// A test alone.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Report(Test);
-
-impl Human for Report {
-    fn human(&self, page: &mut Page) {
-        self.0.tell(page);
+/// Tests a snapshot of a mirror, or of each in a group; or shows what the last test of each has found.
+pub(in crate::cli) fn run(arguments: &TestArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    if arguments.show {
+        show(arguments, context, output)
+    } else {
+        test(arguments, context, output)
     }
 }
 
-/// Tests a snapshot of a mirror, or of each in a group.
-pub(in crate::cli) fn run(arguments: &TestArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
-    let mirrors = context.mirrors(std::slice::from_ref(&arguments.mirror))?;
+fn show(arguments: &TestArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    let reader = context.reader()?;
+    each::answer(&arguments.mirror, context, output, |mirror| {
+        let shown = meant(arguments.snapshot.as_deref(), mirror, &reader)
+            .and_then(|snapshot| Shown::of(&reader, mirror, &snapshot));
+        match shown {
+            Ok(shown) => (Some(shown), Ok(())),
+            Err(failure) => (None, Err(failure)),
+        }
+    })
+}
+
+fn test(arguments: &TestArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    context.mirrors(std::slice::from_ref(&arguments.mirror))?;
     let state = context.existing_state()?;
     let mut catalog = Catalog::open(&state.catalog())?;
     let blobs = Context::blobs(&state)?;
-    // Without commands there is nothing to end, and a signal ends this process, whatever it does.
-    let has_commands = mirrors.iter().any(|mirror| !mirror.test.commands.is_empty());
-    let stopping = has_commands.then(Stopping::listen);
+    let stopping = Stopping::listen();
     let testing = Testing {
         context,
         blobs: &blobs,
         deep: arguments.deep,
         staged: &|_| arguments.staged_companions,
-        stop: &|| stopping.as_ref().is_some_and(Stopping::came),
+        stop: &|| stopping.came(),
     };
     let word = arguments.snapshot.as_deref();
     each::answer(&arguments.mirror, context, output, |mirror| {
         match tested(&testing, &mut catalog, mirror, word) {
             Ok(Ok(test)) => {
                 let failure = test.failure();
-                (Some(Report(test)), failure.map_or(Ok(()), Err))
+                (Some(test), failure.map_or(Ok(()), Err))
             }
-            Ok(Err(what)) => (None, Err(stopped(stopping.as_ref(), &what))),
+            Ok(Err(what)) => (None, Err(stopping.failure(&what))),
             Err(failure) => (None, Err(failure)),
         }
     })
@@ -68,13 +75,6 @@ fn tested(
     let snapshot = meant(word, mirror, catalog.reader())?;
     let test = testing.test(catalog, mirror, &snapshot)?;
     Ok(test.ok_or_else(|| format!("no result is recorded for snapshot {} of {}", snapshot.name, mirror.id)))
-}
-
-fn stopped(stopping: Option<&Stopping>, what: &str) -> Failure {
-    stopping.map_or_else(
-        || Failure::new(Kind::Interrupted, what),
-        |stopping| stopping.failure(what),
-    )
 }
 
 /// The snapshot that is meant: by the name of a pointer, or its own.

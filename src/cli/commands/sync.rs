@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use super::moves::{Move, Moves};
 use super::replaced::{Replaced, replaced, tell};
 use super::sync_promote;
-use super::testing::Test;
+use super::test_report::Test;
 use super::{gc, snapshot_prune};
 use crate::catalog::Catalog;
 use crate::cli::args::SyncArgs;
@@ -541,7 +541,7 @@ impl Human for Report {
         }
         if let Some(Promotion { tests, moves, replaced }) = &self.promotion {
             for test in tests {
-                test.tell(page);
+                test.human(page);
             }
             tell(moves, replaced, page);
         }

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use super::moves::Moves;
 use super::replaced::{Replaced, replaced};
 use super::sync::Run;
-use super::testing::{Test, Testing, pointed};
+use super::test_report::Test;
+use super::testing::{Testing, pointed};
 use crate::catalog::{Catalog, Lacking, Moved, SnapshotRecord};
 use crate::cli::context::{self, Context};
 use crate::cli::failure::{Failure, Kind};
@@ -157,14 +158,16 @@ impl<'a> Promotion<'a> {
         (aims, at): (&[(Mover, SnapshotName)], usize),
     ) -> Result<(), Failure> {
         let Candidate { mirror, staged, .. } = candidate;
-        let lacking = publish::lacking(catalog.reader(), aims)?.swap_remove(at);
+        let lacking = publish::lacking(catalog.reader(), aims, context::now())?.swap_remove(at);
         match lacking {
             None => {
                 tracing::info!("Snapshot {} of {} has passed its checks before", staged.name, mirror.id);
                 return Ok(());
             }
             Some(Lacking::Untested) => {}
-            Some(why @ (Lacking::Failed | Lacking::Company { .. })) => {
+            Some(
+                why @ (Lacking::Failed | Lacking::Company { .. } | Lacking::Expired { .. } | Lacking::Expiring { .. }),
+            ) => {
                 tracing::info!("Snapshot {} of {} {why}: it is tested again", staged.name, mirror.id);
             }
         }

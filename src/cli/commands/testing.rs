@@ -1,33 +1,27 @@
 //! Testing a snapshot, as `snapshot test` and `sync --promote-if-tested` do it.
 //!
-//! Owns the step from settings to a test, its recording, and the form of its report for people and for programs. What is
-//! checked is `gate`'s.
+//! Owns the step from settings to a test, and its recording. What is checked is `gate`'s, and the form of what was found
+//! `test_report`'s.
 
 use std::collections::BTreeMap;
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde_json::json;
 use tempfile::NamedTempFile;
 
+use super::place::Place;
+use super::test_report::{Kept, Test};
 use crate::blobs::BlobStore;
 use crate::catalog::{Catalog, CatalogError, CatalogReader, SnapshotRecord, SnapshotRow, TestRun};
 use crate::cli::context::{self, Context};
 use crate::cli::failure::{Failure, Kind};
-use crate::cli::output::{Align, Page, Table};
 use crate::cli::security;
-use crate::cli::text::utc;
 use crate::compare::{self, Side};
 use crate::config::{MirrorSettings, TestSettings};
-use crate::control;
-use crate::gate::{self, Check, Commands, Companion, Outcome, Rules, Subject, Trust};
+use crate::gate::{self, Commands, Companion, Rules, Subject, Trust};
 use crate::model::{MirrorId, Pointer};
 use crate::signature::Signer;
-
-/// The version of the report that is kept with a snapshot.
-const VERSION: u32 = 1;
 
 /// How to test.
 pub(super) struct Testing<'a> {
@@ -39,19 +33,6 @@ pub(super) struct Testing<'a> {
     pub(super) staged: &'a dyn Fn(&MirrorId) -> bool,
     /// Whether the operator wishes to stop.
     pub(super) stop: &'a dyn Fn() -> bool,
-}
-
-/// A test, as it is told.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Test {
-    pub(super) mirror: String,
-    pub(super) snapshot: String,
-    production: Option<String>,
-    started: String,
-    ended: String,
-    pub(super) passed: bool,
-    deep: bool,
-    checks: Vec<Check>,
 }
 
 impl Testing<'_> {
@@ -71,40 +52,33 @@ impl Testing<'_> {
             snapshot,
             production: production.as_ref(),
             trust: trust(mirror)?,
+            suites: &mirror.suites,
             rules: rules(&mirror.test),
             companions: self.companions(catalog.reader(), &mirror.test)?,
             deep: self.deep,
             now: started,
         };
-        let mut report = gate::check(&subject, catalog.reader(), self.blobs)?;
+        let Some(mut report) = gate::check(&subject, catalog.reader(), self.blobs, self.stop)? else {
+            return Ok(None);
+        };
         if !mirror.test.commands.is_empty() {
-            let difference = difference(catalog.reader(), self.blobs, &subject);
-            self.run_commands(&subject, &mirror.test, difference.as_ref(), &mut report);
+            self.run_commands(&subject, &mirror.test, catalog.reader(), &mut report);
         }
         if (self.stop)() {
             return Ok(None);
         }
-        let ended = context::now();
-        let kept = json!({ "version": VERSION, "deep": report.deep, "checks": report.checks });
+        let passed = report.passed();
+        let kept = Kept::of(report, production.as_ref());
         let run = TestRun {
             started_at: started,
-            ended_at: ended,
+            ended_at: context::now(),
             actor: self.context.actor.clone(),
-            passed: report.passed(),
-            report: kept.to_string(),
+            passed,
+            report: kept.json(),
             company: company(&subject.companions),
         };
-        catalog.record_test(snapshot.row, (&mirror.id, &snapshot.name), &run)?;
-        Ok(Some(Test {
-            mirror: mirror.id.to_string(),
-            snapshot: snapshot.name.to_string(),
-            production: production.map(|production| production.name.to_string()),
-            started: utc(started),
-            ended: utc(ended),
-            passed: run.passed,
-            deep: report.deep,
-            checks: report.checks,
-        }))
+        record(catalog, snapshot, &run)?;
+        Ok(Some(Test::of(snapshot, run, kept)))
     }
 
     fn companions(&self, reader: &CatalogReader, settings: &TestSettings) -> Result<Vec<Companion>, CatalogError> {
@@ -123,39 +97,33 @@ impl Testing<'_> {
         &self,
         subject: &Subject<'_>,
         settings: &TestSettings,
-        difference: Option<&NamedTempFile>,
+        reader: &CatalogReader,
         report: &mut gate::Report,
     ) {
-        let place = self.place(subject.mirror, subject.snapshot);
-        let home = self.context.home.as_deref().and_then(Path::to_str);
+        let difference = difference(reader, self.blobs, subject);
+        let place = Place::find(self.context, reader, subject.snapshot);
+        let is_there = || place.as_ref().map_or(Ok(()), |place| place.is_still_there(reader));
         let commands = Commands {
             lines: &settings.commands,
             limit: settings.timeout,
-            path: place.as_deref().map_err(String::as_str),
-            home,
-            difference: difference.map(NamedTempFile::path),
+            path: place.as_ref().map(|place| place.path.as_path()).map_err(String::as_str),
+            is_there: &is_there,
+            home: self.context.home.as_deref().and_then(Path::to_str),
+            difference: difference.as_ref().map(NamedTempFile::path),
             stop: self.stop,
         };
         gate::run_commands(subject, &commands, report);
     }
+}
 
-    /// Where the snapshot can be read; or why not.
-    fn place(&self, mirror: &MirrorId, snapshot: &SnapshotRecord) -> Result<PathBuf, String> {
-        let Context { settings, run_dir, .. } = self.context;
-        let dir = mirrorctl_mount::resolve(&settings.dir).unwrap_or_else(|_| settings.dir.clone());
-        let live = control::mounts_of(run_dir, &settings.state).map_err(|error| error.to_string())?;
-        if !live.iter().any(|mount| mount.is_at(&dir)) {
-            return Err(format!(
-                "nothing is mounted at {}, where the command would find the snapshot: run mirrorctl mount",
-                dir.display()
-            ));
+/// Records a run with the snapshot that was tested, whatever it is called by now.
+fn record(catalog: &mut Catalog, snapshot: &SnapshotRecord, run: &TestRun) -> Result<(), Failure> {
+    match catalog.record_test(snapshot.row, (&snapshot.mirror, &snapshot.name), run) {
+        Err(CatalogError::UnknownSnapshot { mirror, name }) => {
+            let message = format!("snapshot {name} of {mirror} was deleted while it was tested");
+            Err(Failure::new(Kind::Failed, message).hint("no result is recorded"))
         }
-        let of_mirror = settings.dir.join(mirror.as_str());
-        Ok(if snapshot.is_staged() {
-            of_mirror.join("staging")
-        } else {
-            of_mirror.join("snapshots").join(snapshot.name.as_str())
-        })
+        outcome => Ok(outcome?),
     }
 }
 
@@ -222,37 +190,5 @@ fn rules(settings: &TestSettings) -> Rules {
         min_packages: settings.min_packages,
         max_shrink: settings.max_shrink,
         min_validity: settings.min_validity,
-    }
-}
-
-impl Test {
-    /// The failure that it is, unless everything passed.
-    pub(super) fn failure(&self) -> Option<Failure> {
-        let Self { mirror, snapshot, .. } = self;
-        let failed = self.checks.iter().filter(|check| check.outcome == Outcome::Failed);
-        let failed: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
-        (!self.passed).then(|| {
-            let message = format!("snapshot {snapshot} of {mirror} has not passed: {}", failed.join(", "));
-            Failure::new(Kind::Refused, message).hint("production is as it was; the report says what is wrong")
-        })
-    }
-
-    /// Writes it for people.
-    pub(super) fn tell(&self, page: &mut Page) {
-        let verdict = if self.passed { "passed" } else { "failed" };
-        page.line(format!("{}: snapshot {} has {verdict}", self.mirror, self.snapshot));
-        let mut table = Table::bare(&[Align::Left, Align::Left, Align::Left]);
-        for check in &self.checks {
-            table.row([check.outcome.name().to_owned(), check.name.clone(), check.text.clone()]);
-        }
-        page.table(&table);
-        for check in self.checks.iter().filter(|check| check.outcome == Outcome::Failed) {
-            for detail in &check.details {
-                page.line(format!("{}: {detail}", check.name));
-            }
-            if check.more > 0 {
-                page.line(format!("{}: and {} more", check.name, check.more));
-            }
-        }
     }
 }
