@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::report::{Check, Problems};
-use crate::apt::installability::{BinaryPackage, System, Uninstallable, uninstallable};
+use crate::apt::installability::{BinaryPackage, Essential, System, Uninstallable, Why, uninstallable};
 use crate::apt::version;
 
 /// The architecture of packages that fit every architecture.
@@ -41,9 +41,12 @@ impl Archive {
         if architectures.len() > 1 {
             architectures.remove(ALL);
         }
-        let broken = architectures
-            .into_iter()
-            .map(|native| (native.into(), broken(self, native, |at| at < self.own)));
+        let broken = architectures.into_iter().map(|native| {
+            (
+                native.into(),
+                broken(self, (native, Essential::Required), |at| at < self.own),
+            )
+        });
         broken.filter(|(_, broken)| !broken.is_empty()).collect()
     }
 }
@@ -61,7 +64,7 @@ impl Comparison {
     pub(super) fn of(now: &Archive, broken: Broken, before: &Archive) -> Self {
         let mut comparison = Self::default();
         for (native, broken) in broken {
-            comparison.compare_on(&native, (now, &broken), before);
+            comparison.compare_on(&native, (now, broken), before);
         }
         comparison
     }
@@ -87,8 +90,16 @@ impl Comparison {
 
 /// The wanted packages of `archive` that cannot be installed on systems of one architecture, whether or not these take
 /// packages of the archive's other ones.
-fn broken(archive: &Archive, native: &str, wanted: impl Fn(usize) -> bool) -> Vec<Uninstallable> {
-    let alone = System { native, foreign: &[] };
+fn broken(
+    archive: &Archive,
+    (native, essential): (&str, Essential),
+    wanted: impl Fn(usize) -> bool,
+) -> Vec<Uninstallable> {
+    let alone = System {
+        native,
+        foreign: &[],
+        essential,
+    };
     let of_system = |at: usize| matches!(&*archive.packages[at].architecture, own if own == native || own == ALL);
     let broken = uninstallable(&archive.packages, alone, |at| of_system(at) && wanted(at));
     let others: BTreeSet<&str> = archive.packages.iter().map(|package| &*package.architecture).collect();
@@ -103,8 +114,14 @@ fn broken(archive: &Archive, native: &str, wanted: impl Fn(usize) -> bool) -> Ve
     let with_others = System {
         native,
         foreign: &foreign,
+        essential,
     };
     uninstallable(&archive.packages, with_others, |at| broken.contains(&at))
+}
+
+/// Whether a package cannot be installed because no system can: the essential packages do not go together.
+fn lacks_system(broken: &Uninstallable) -> bool {
+    matches!(broken.why, Why::Essential(_))
 }
 
 /// A package as clients know it.
@@ -127,11 +144,20 @@ fn newest(archive: &Archive) -> HashMap<Name<'_>, &str> {
 }
 
 impl Comparison {
-    fn compare_on(&mut self, native: &str, (now, broken_now): (&Archive, &[Uninstallable]), before: &Archive) {
+    fn compare_on(&mut self, native: &str, (now, mut broken_now): (&Archive, Vec<Uninstallable>), before: &Archive) {
         let (newest_now, newest_before) = (newest(now), newest(before));
         let names: HashSet<Name<'_>> = broken_now.iter().map(|broken| name(&now.packages[broken.at])).collect();
         let asked = |at: usize| at < before.own && names.contains(&name(&before.packages[at]));
-        let broken_before: HashSet<usize> = broken(before, native, asked).iter().map(|broken| broken.at).collect();
+        let mut broken_before = broken(before, (native, Essential::Required), asked);
+        if broken_before.iter().any(lacks_system) {
+            // Production is part of a system, such as an archive of updates, and so is the snapshot.
+            broken_before = broken(before, (native, Essential::Ignored), asked);
+            let still: HashSet<usize> = broken_now.iter().map(|broken| broken.at).collect();
+            broken_now = broken(now, (native, Essential::Ignored), |at| still.contains(&at));
+        }
+        // What keeps the essential packages from systems comes before all that this breaks.
+        broken_now.sort_by_key(lacks_system);
+        let broken_before: HashSet<usize> = broken_before.iter().map(|broken| broken.at).collect();
         let fine_before: HashSet<(Name<'_>, &str)> = (0..before.own)
             .filter(|at| asked(*at) && !broken_before.contains(at))
             .map(|at| (name(&before.packages[at]), &*before.packages[at].version))
@@ -237,6 +263,47 @@ mod tests {
         );
         let (worse, _) = judged(&archive("a 1 amd64 lib", ""), &before());
         assert_eq!(worse, ["a 1 on amd64: needs lib, which nothing satisfies"]);
+    }
+
+    /// The archive with all packages of the `names` essential, and excluding what they say.
+    fn with_essential(mut archive: Archive, names: &[(&str, &str)]) -> Archive {
+        for package in &mut archive.packages {
+            if let Some((_, excludes)) = names.iter().find(|(name, _)| **name == *package.name) {
+                package.essential = true;
+                package.excludes = (*excludes).into();
+            }
+        }
+        archive
+    }
+
+    #[test]
+    fn an_archive_that_is_no_whole_system_is_judged_without_one() {
+        let of = |index: &str| with_essential(archive(index, ""), &[("base", "")]);
+        let before = of("base 1 amd64 elsewhere\na 1 amd64 lib\nlib 1 amd64\nold 1 amd64 gone");
+        let (worse, as_before) = judged(&of("base 2 amd64 elsewhere\na 1 amd64 lib\nold 1 amd64 gone"), &before);
+        assert_eq!(worse, ["a 1 on amd64: needs lib, which nothing satisfies"]);
+        assert_eq!(as_before, 2);
+        let whole = of("base 2 amd64\na 1 amd64 lib\nold 1 amd64 gone");
+        assert_eq!(judged(&whole, &before).0.len(), 1, "nor with what completes it");
+    }
+
+    #[test]
+    fn a_system_that_cannot_be_installed_any_more_is_told_first() {
+        let of = |index: &str, excludes: &str| with_essential(archive(index, ""), &[("base", ""), ("tool", excludes)]);
+        let before = of("a 1 amd64\nbase 1 amd64\ntool 1 amd64", "");
+        let (worse, _) = judged(&of("a 1 amd64\nbase 1 amd64\ntool 1 amd64", "base"), &before);
+        let no_system = "needs the essential packages, which exclude each other";
+        let all = ["a", "base", "tool"].map(|name| format!("{name} 1 on amd64: {no_system}"));
+        assert_eq!(worse, all);
+        let (worse, _) = judged(&of("a 1 amd64\nbase 1 amd64\ntool 2 amd64 gone", ""), &before);
+        assert_eq!(
+            worse,
+            [
+                "tool 2 on amd64: needs gone, which nothing satisfies; production has 1",
+                "a 1 on amd64: needs tool, which is essential and cannot be installed itself",
+                "base 1 on amd64: needs tool, which is essential and cannot be installed itself",
+            ]
+        );
     }
 
     #[test]
