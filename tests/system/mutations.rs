@@ -103,7 +103,7 @@ struct Mutant {
 }
 
 /// All that can happen to a package.
-const KINDS: [fn(&mut Mutant, usize); 13] = [
+const KINDS: [fn(&mut Mutant, usize); 14] = [
     Mutant::exclude,
     Mutant::exclude,
     Mutant::need,
@@ -116,6 +116,7 @@ const KINDS: [fn(&mut Mutant, usize); 13] = [
     Mutant::change_version,
     Mutant::add_version,
     Mutant::add_architecture,
+    Mutant::need_both_architectures,
     Mutant::remove_or_require,
 ];
 
@@ -141,7 +142,7 @@ impl Mutant {
         let known = self.packages.iter().find(|package| *package.name == *name);
         let version = known.map_or("1", |package| &*package.version).to_owned();
         match self.dice.roll(4) {
-            0 => format!("{version}~"),
+            0 => format!("{version}~d1"),
             1 => format!("{version}+d1"),
             _ => version,
         }
@@ -149,6 +150,11 @@ impl Mutant {
 
     fn relation(&mut self) -> String {
         let name = self.name();
+        self.with_version(name)
+    }
+
+    /// A relation to a name, perhaps only to some versions.
+    fn with_version(&mut self, name: String) -> String {
         if self.dice.roll(2) == 0 {
             return name;
         }
@@ -156,8 +162,14 @@ impl Mutant {
         format!("{name} ({} {version})", self.dice.of(&["<<", "<=", "=", ">=", ">>"]))
     }
 
+    /// Excludes something, mostly what others need.
     fn exclude(&mut self, at: usize) {
-        let relation = self.relation();
+        let other = self.dice.roll(self.packages.len());
+        let needed = self.needed(other).filter(|name| *name != *self.packages[at].name);
+        let relation = match needed {
+            Some(name) if self.dice.roll(3) > 0 => self.with_version(name),
+            _ => self.relation(),
+        };
         append(&mut self.packages[at].excludes, &relation);
     }
 
@@ -230,6 +242,24 @@ impl Mutant {
             package.architecture = FOREIGN.into();
             self.packages.push(package);
         }
+    }
+
+    /// Needs two builds of a package, which go together or not.
+    fn need_both_architectures(&mut self, at: usize) {
+        let other = self.dice.roll(self.packages.len());
+        let package = &self.packages[other];
+        if &*package.architecture == "all" {
+            return;
+        }
+        let both = format!("{0}:{1}, {0}:{FOREIGN}", package.name, package.architecture);
+        if self.dice.roll(4) > 0 {
+            self.packages[other].multi_arch = MultiArch::Same;
+        }
+        self.add_architecture(other);
+        if self.dice.roll(4) == 0 {
+            self.change_version(other);
+        }
+        append(&mut self.packages[at].needs, &both);
     }
 
     fn remove_or_require(&mut self, at: usize) {

@@ -184,6 +184,10 @@ fn architectures_keep_to_themselves_unless_told_otherwise() {
         broken_on(both(), &index).is_empty()
     };
     assert!(together("same", "1"));
+    assert!(
+        together("same\nProvides: v\nConflicts: v", "1"),
+        "it excludes other providers only"
+    );
     assert!(!together("same", "2") && !together("allowed", "1") && !together("no", "1"));
     assert!(together("foreign", "2"), "one of them is enough");
 }
