@@ -15,6 +15,7 @@ mod kinds;
 mod matrix;
 mod mounting;
 mod moves;
+mod mutations;
 mod overlay;
 mod promoting;
 mod races;

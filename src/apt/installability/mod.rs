@@ -1,8 +1,9 @@
 //! Which packages can be installed.
 //!
 //! Owns [`uninstallable`], a pure function of what indices say: a package can be installed when there is a set of
-//! packages with it, and with the essential ones, in which every `Depends` and `Pre-Depends` is satisfied, no `Conflicts` and
-//! `Breaks` is hurt, and no package has two versions. Where the packages come from is not known here.
+//! packages with it, and with the essential ones if these are asked for, in which every `Depends` and `Pre-Depends` is
+//! satisfied, no `Conflicts` and `Breaks` is hurt, and no package has two versions. Where the packages come from is not known
+//! here.
 //!
 //! The question is the satisfiability of a formula, hard in general and easy in archives. So it is answered in the
 //! cheapest of three ways that is sure: what lacks something cannot be installed; what fits into one large set with thousands
@@ -24,6 +25,19 @@ pub struct System<'a> {
     pub native: &'a str,
     /// Further architectures of which it takes packages.
     pub foreign: &'a [&'a str],
+    /// What the packages that say `Essential: yes` are to it.
+    pub essential: Essential,
+}
+
+/// What the packages that say `Essential: yes` are to a system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Essential {
+    /// It has them, in one version of each name: what does not go together with them cannot be installed. Where they do not go
+    /// together themselves, nothing can. This is how Debian's policy has it, and `dose-debcheck`.
+    Required,
+    /// They are packages like others, as with dose's `--deb-ignore-essential`: for an archive that has only a part of
+    /// a system.
+    Ignored,
 }
 
 /// A package that cannot be installed.
@@ -44,6 +58,9 @@ pub enum Why {
     Broken(String),
     /// Whatever it needs excludes something else that it needs.
     Conflict,
+    /// The essential packages cannot be installed together: the name of one that cannot be installed at all, or none when
+    /// they exclude each other.
+    Essential(Option<String>),
 }
 
 impl std::fmt::Display for Why {
@@ -52,6 +69,8 @@ impl std::fmt::Display for Why {
             Self::Missing(group) => write!(f, "needs {group}, which nothing satisfies"),
             Self::Broken(group) => write!(f, "needs {group}, which cannot be installed itself"),
             Self::Conflict => f.write_str("what it needs excludes each other"),
+            Self::Essential(Some(name)) => write!(f, "needs {name}, which is essential and cannot be installed itself"),
+            Self::Essential(None) => f.write_str("needs the essential packages, which exclude each other"),
         }
     }
 }
@@ -66,7 +85,7 @@ pub fn uninstallable(
     wanted: impl Fn(usize) -> bool,
 ) -> Vec<Uninstallable> {
     let universe = Universe::of(packages, system);
-    let mut search = Search::over(&universe);
+    let mut search = Search::over(&universe, system.essential);
     let asked = (0..universe.len()).filter(|at| wanted(universe.place(*at)));
     let found = search.uninstallable(asked.collect());
     let mut found: Vec<Uninstallable> = found

@@ -3,12 +3,12 @@
 //! Owns the three ways to an answer, which `super` explains. The first never errs in what it rules out, the second
 //! never in what it allows, and the third decides.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use batsat::{BasicSolver, Lit, SolverInterface, lbool};
 
-use super::Why;
 use super::universe::Universe;
+use super::{Essential, Why};
 
 /// A round in which fewer packages than this find their place in the set shows that there are many which exclude each
 /// other: each of them is cheaper to decide by itself.
@@ -19,8 +19,10 @@ pub(super) struct Search<'u, 'a> {
     universe: &'u Universe<'a>,
     /// Why packages are ruled out, whatever else is installed.
     ruled_out: Vec<Option<Why>>,
-    /// The essential packages: of each name, one version is on every system.
+    /// The essential packages that are asked for: of each name, one version is on every system.
     essential: Vec<Vec<usize>>,
+    /// Why there is no system, if there is none.
+    no_system: Option<Why>,
     set: Set,
 }
 
@@ -32,18 +34,21 @@ struct Set {
 }
 
 impl<'u, 'a> Search<'u, 'a> {
-    pub(super) fn over(universe: &'u Universe<'a>) -> Self {
+    pub(super) fn over(universe: &'u Universe<'a>, essential: Essential) -> Self {
         let mut search = Self {
             universe,
             ruled_out: vec![None; universe.len()],
             essential: Vec::new(),
+            no_system: None,
             set: Set {
                 has: vec![false; universe.len()],
                 members: Vec::new(),
             },
         };
         search.rule_out();
-        search.essential = search.essential();
+        if essential == Essential::Required {
+            search.require_essential();
+        }
         search
     }
 
@@ -54,6 +59,10 @@ impl<'u, 'a> Search<'u, 'a> {
             .into_iter()
             .filter_map(|at| Some((at, self.ruled_out[at].clone()?)))
             .collect();
+        if let Some(why) = &self.no_system {
+            found.extend(open.into_iter().map(|at| (at, why.clone())));
+            return found;
+        }
         let mut in_rounds = true;
         while let Some(first) = open.first().copied() {
             self.begin_set();
@@ -107,40 +116,38 @@ impl<'u, 'a> Search<'u, 'a> {
         }
     }
 
-    /// The essential packages, by name; none when they cannot be on one system, as in an archive that has only some of
-    /// what they need.
-    fn essential(&mut self) -> Vec<Vec<usize>> {
-        let mut names: HashMap<&str, Vec<usize>> = HashMap::new();
+    /// Puts the essential packages, by name, on every system; finds out whether there is one.
+    fn require_essential(&mut self) {
+        let mut names: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for at in 0..self.universe.len() {
             let package = self.universe.package(at);
-            if package.essential && self.ruled_out[at].is_none() {
-                names.entry(&package.name).or_default().push(at);
+            if package.essential {
+                let versions = names.entry(&package.name).or_default();
+                versions.extend(self.ruled_out[at].is_none().then_some(at));
             }
         }
-        let mut names: Vec<Vec<usize>> = names.into_values().collect();
-        names.sort_unstable();
-        let first: Vec<usize> = names.iter().map(|versions| versions[0]).collect();
-        self.essential = names;
-        if first.iter().all(|at| self.set.has[*at] || self.add(*at)) || self.solve(None) {
-            std::mem::take(&mut self.essential)
-        } else {
-            Vec::new()
+        if let Some((name, _)) = names.iter().find(|(_, versions)| versions.is_empty()) {
+            self.no_system = Some(Why::Essential(Some((*name).to_owned())));
+            return;
+        }
+        self.essential = names.into_values().collect();
+        if !self.begin_set() {
+            self.no_system = Some(Why::Essential(None));
         }
     }
 
-    /// Begins a set anew, with what every system has.
-    fn begin_set(&mut self) {
+    /// Begins a set anew, with what every system has; whether there is such a set.
+    fn begin_set(&mut self) -> bool {
         self.shrink_to(0);
         for n in 0..self.essential.len() {
             let there = self.essential[n].iter().any(|at| self.set.has[*at]);
             if !there && !(0..self.essential[n].len()).any(|version| self.add(self.essential[n][version])) {
-                // This way leads nowhere; the solver knows another.
+                // This way leads nowhere; the solver may know another.
                 self.shrink_to(0);
-                let solved = self.solve(None);
-                debug_assert!(solved, "the essential packages were found to go together");
-                return;
+                return self.solve(None);
             }
         }
+        true
     }
 
     fn shrink_to(&mut self, length: usize) {

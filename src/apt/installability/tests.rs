@@ -24,12 +24,20 @@ fn packages(index: &str) -> Vec<BinaryPackage> {
 const AMD64: System<'_> = System {
     native: "amd64",
     foreign: &[],
+    essential: Essential::Required,
+};
+
+/// Any system for `amd64`, whatever is essential.
+const PART: System<'_> = System {
+    essential: Essential::Ignored,
+    ..AMD64
 };
 
 fn both() -> System<'static> {
     System {
         native: "amd64",
         foreign: &["i386"],
+        essential: Essential::Required,
     }
 }
 
@@ -100,10 +108,57 @@ fn what_excludes_each_other_cannot_be_needed_together() {
 fn essential_packages_are_on_every_system() {
     let index = "base 1 amd64\nEssential: yes\n\na 1 amd64\nConflicts: base\n\nb 1 amd64\nDepends: a | c\n\nc 1 amd64";
     assert_eq!(broken(index), ["a:amd64 1 what it needs excludes each other"]);
-    // An archive with a part of what is essential says nothing about systems.
-    let part = "base 1 amd64\nEssential: yes\nDepends: gone\n\na 1 amd64\nConflicts: base\n\nx 1 amd64\nEssential: yes\n\n\
-                y 1 amd64\nEssential: yes\nConflicts: x";
-    assert_eq!(broken(part), ["base:amd64 1 needs gone, which nothing satisfies"]);
+    assert_eq!(broken_on(PART, index), NONE);
+    // One version of each name that is essential is enough, and only one that says so.
+    let versions = |more: &str| {
+        broken(&format!(
+            "base 1 amd64\nEssential: yes\nDepends: gone\n\nbase 2 amd64\n{more}\n\na 1 amd64"
+        ))
+    };
+    let lacking = "base:amd64 1 needs gone, which nothing satisfies";
+    assert_eq!(versions("Essential: yes"), [lacking]);
+    let no_base = "needs base, which is essential and cannot be installed itself";
+    assert_eq!(
+        versions("Essential: no"),
+        [
+            lacking,
+            &format!("base:amd64 2 {no_base}"),
+            &format!("a:amd64 1 {no_base}")
+        ]
+    );
+}
+
+/// As Debian's archive of security updates is by itself: essential packages without what these need, and packages of data
+/// that need nothing.
+#[test]
+fn nothing_can_be_installed_where_the_essential_packages_cannot() {
+    let part = "tool 1 amd64\nEssential: yes\n\nlibc-bin 1 amd64\nEssential: yes\nDepends: libc6\n\n\
+                libc6 1 amd64\nDepends: libgcc-s1\n\nx-doc 1 all";
+    let no_libc = "needs libc-bin, which is essential and cannot be installed itself";
+    let (bin, libc) = (
+        "libc-bin:amd64 1 needs libc6, which cannot be installed itself",
+        "libc6:amd64 1 needs libgcc-s1, which nothing satisfies",
+    );
+    assert_eq!(
+        broken(part),
+        [
+            &format!("tool:amd64 1 {no_libc}"),
+            bin,
+            libc,
+            &format!("x-doc:all 1 {no_libc}")
+        ]
+    );
+    assert_eq!(
+        broken_on(PART, part),
+        [bin, libc],
+        "the rest is fine in part of a system"
+    );
+    // Each of them can be installed, but no system has both.
+    let enemies = "x 1 amd64\nEssential: yes\n\ny 1 amd64\nEssential: yes\nConflicts: x\n\nz-doc 1 all";
+    let no_system = "needs the essential packages, which exclude each other";
+    let all = ["x:amd64", "y:amd64", "z-doc:all"].map(|name| format!("{name} 1 {no_system}"));
+    assert_eq!(broken(enemies), all);
+    assert_eq!(broken_on(PART, enemies), NONE);
 }
 
 #[test]
@@ -129,6 +184,10 @@ fn architectures_keep_to_themselves_unless_told_otherwise() {
         broken_on(both(), &index).is_empty()
     };
     assert!(together("same", "1"));
+    assert!(
+        together("same\nProvides: v\nConflicts: v", "1"),
+        "it excludes other providers only"
+    );
     assert!(!together("same", "2") && !together("allowed", "1") && !together("no", "1"));
     assert!(together("foreign", "2"), "one of them is enough");
 }
@@ -218,21 +277,13 @@ fn by_force(packages: &[BinaryPackage], system: System<'_>) -> BTreeSet<usize> {
         })
     };
     let good: Vec<u32> = (0..1_u32 << n).filter(|set| goes_together(*set)).collect();
-    // What merely lacks something does not keep the rest of what is essential from systems.
-    let mut whole = vec![true; n];
-    for _ in 0..n {
-        for at in 0..n {
-            let has_one = |group: &usize| universe.members(*group).iter().any(|member| whole[*member]);
-            whole[at] &= universe.needs(at).iter().all(has_one);
-        }
-    }
     let mut names = std::collections::BTreeMap::<&str, u32>::new();
-    for at in (0..n).filter(|at| universe.package(*at).essential && whole[*at]) {
+    let is_required = |at: &usize| system.essential == Essential::Required && universe.package(*at).essential;
+    for at in (0..n).filter(is_required) {
         *names.entry(&universe.package(at).name).or_default() |= 1 << at;
     }
     let has_essential = |set: &&u32| names.values().all(|versions| *set & versions != 0);
     let systems: Vec<u32> = good.iter().filter(has_essential).copied().collect();
-    let systems = if systems.is_empty() { good } else { systems };
     let impossible = (0..n).filter(|at| !systems.iter().any(|set| set & (1 << at) != 0));
     impossible.map(|at| universe.place(at)).collect()
 }
@@ -240,16 +291,22 @@ fn by_force(packages: &[BinaryPackage], system: System<'_>) -> BTreeSet<usize> {
 #[test]
 fn random_archives_have_the_answers_that_trying_everything_gives() {
     let mut dice = Dice(7);
-    let (mut conflicts, mut fine) = (0, 0);
+    let (mut conflicts, mut fine, mut systems) = (0, 0, 0);
     for round in 0..400 {
         let packages = some_archive(&mut dice);
-        for system in [AMD64, both()] {
+        let both_in_part = System {
+            essential: Essential::Ignored,
+            ..both()
+        };
+        for system in [AMD64, PART, both(), both_in_part] {
             let found = uninstallable(&packages, system, |_| true);
             conflicts += found.iter().filter(|found| found.why == Why::Conflict).count();
+            systems += usize::from(!found.iter().any(|found| matches!(found.why, Why::Essential(_))));
             let found: BTreeSet<usize> = found.into_iter().map(|found| found.at).collect();
             fine += packages.len() - found.len();
             assert_eq!(found, by_force(&packages, system), "round {round}: {packages:#?}");
         }
     }
     assert!(conflicts > 50 && fine > 500, "{conflicts} {fine}");
+    assert!((900..1500).contains(&systems), "{systems} of 1600");
 }
