@@ -37,6 +37,7 @@ mod tests;
 mod times;
 mod traceless;
 mod tree;
+mod turns;
 mod wishes;
 
 use std::path::{Path, PathBuf};
@@ -61,9 +62,10 @@ pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, Snapshot
 pub use standing::{Lacking, Unfit};
 pub use test_runs::TestRun;
 pub use tree::{FileRow, TreeNode};
+pub use turns::in_turn;
 pub use wishes::Foreseen;
 
-use crate::model::{Digest, MirrorId, NameError, Pointer, Shrink, SnapshotName};
+use crate::model::{Digest, MirrorId, NameError, Pointer, Shrink, SnapshotName, Timestamp};
 
 /// The oldest SQLite without the bug by which processes that share a write-ahead log can corrupt it (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -223,6 +225,16 @@ pub enum CatalogError {
         expected: SnapshotName,
         /// Where it leads.
         found: Option<SnapshotName>,
+    },
+    /// The pointer moved a moment ago. Moved again now, it would show a time that is to come.
+    #[error("{mirror}/{pointer} moved a moment ago, and moves again at {until}")]
+    TooSoon {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The pointer.
+        pointer: Pointer,
+        /// When it can move again.
+        until: Timestamp,
     },
     /// The pointer has only ever led to where it leads.
     #[error("{mirror}/{pointer} was nowhere before")]

@@ -62,6 +62,8 @@ pub struct Act<'a> {
     pub message: Option<&'a str>,
     /// The time of day.
     pub now: Timestamp,
+    /// Whether a move whose serial time would be later than `now` is refused ([`CatalogError::TooSoon`]).
+    pub in_turn: bool,
     /// Whether rules that stand against it are overridden.
     pub force: bool,
     /// Whether what was published after the targets is taken back, so that nothing of it stays reachable.
@@ -148,7 +150,8 @@ impl Catalog {
     ///
     /// # Errors
     /// When a mirror, snapshot or source pointer does not exist, a pointer does not lead where it is expected to, a
-    /// target is held or has not passed its checks and the act has no force, or the catalog cannot be written.
+    /// target is held or has not passed its checks and the act has no force, it is not a pointer's turn yet, or the catalog
+    /// cannot be written.
     pub fn move_pointers(&mut self, wishes: &[RequestedMove], act: Act<'_>) -> Result<Vec<Moved>, CatalogError> {
         self.write(|transaction| {
             let mut append = Appender::begin(transaction, act);
@@ -230,12 +233,20 @@ impl<'a> Appender<'a> {
             actor,
             message,
             now,
+            in_turn,
             retracts,
             ..
         } = self.act;
         let serial = before
             .as_ref()
             .map_or(now, |before| now.max(before.serial_mtime.plus(1)));
+        if in_turn && serial > now {
+            return Err(CatalogError::TooSoon {
+                mirror: id.clone(),
+                pointer: pointer.clone(),
+                until: serial,
+            });
+        }
         self.transaction
             .prepare_cached(
                 "INSERT INTO move (act_id, mirror_id, pointer, snapshot_id, snapshot_name, seq, moved_at,

@@ -15,7 +15,7 @@ use super::args::Global;
 use super::failure::{Failure, Kind};
 use super::sys;
 use crate::config::{self, Keyrings, MirrorSettings, Settings, Surroundings, TlsFiles, nearest};
-use crate::model::{MirrorId, Timestamp, TlsSettings};
+use crate::model::{Clock, MirrorId, Timestamp, TlsSettings};
 use crate::upstream;
 
 /// Where running mounts register unless `MIRRORCTL_RUN_DIR` says otherwise.
@@ -79,6 +79,12 @@ pub fn now() -> Timestamp {
     Timestamp::from_unix(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// The time of day as it passes, and by which one can wait.
+#[must_use]
+pub fn clock() -> Clock {
+    Clock::with_pauses(now, std::thread::sleep)
+}
+
 /// An error with all that caused it, in one line.
 fn causes(error: &dyn Error) -> String {
     let chain = std::iter::successors(Some(error), |&error| error.source());
@@ -100,6 +106,8 @@ pub struct Context {
     pub actor: String,
     /// The time of day when the command started.
     pub now: Timestamp,
+    /// The time of day, for what is done later.
+    pub clock: Clock,
 }
 
 impl Context {
@@ -146,6 +154,7 @@ impl Context {
             home: environment.get("HOME").map(PathBuf::from),
             actor: environment.actor(),
             now: now(),
+            clock: clock(),
         })
     }
 

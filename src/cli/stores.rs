@@ -95,7 +95,7 @@ impl Context {
         By {
             actor: &self.actor,
             message: None,
-            now: self.now,
+            clock: &self.clock,
             force,
         }
     }

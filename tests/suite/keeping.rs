@@ -40,6 +40,7 @@ fn act(command: &'static str, now: Timestamp) -> Act<'static> {
         actor: "tester",
         message: None,
         now,
+        in_turn: false,
         force: false,
         retracts: false,
     }

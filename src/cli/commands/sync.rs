@@ -22,7 +22,7 @@ use crate::cli::output::{Human, Output, Page};
 use crate::cli::text::{size, utc};
 use crate::cli::{progress, security};
 use crate::config::{FilterSettings, MirrorSettings};
-use crate::model::{Clock, Pointer, Suite, Timestamp};
+use crate::model::{Pointer, Suite, Timestamp};
 use crate::retention;
 use crate::signature::Signer;
 use crate::state::StateDir;
@@ -305,7 +305,7 @@ impl<'a> Run<'a> {
             connections: self.context.settings.max_conns,
             actor: self.context.actor.clone(),
             now,
-            clock: Clock::new(context::now),
+            clock: self.context.clock.clone(),
         })
     }
 

@@ -11,11 +11,11 @@ use super::sync::Run;
 use super::test_report::Test;
 use super::testing::{Testing, pointed};
 use crate::catalog::{Catalog, Lacking, Moved, SnapshotRecord};
-use crate::cli::context::{self, Context};
+use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::config::MirrorSettings;
 use crate::model::{MirrorId, Pointer, SnapshotName};
-use crate::publish::{self, By, Mover};
+use crate::publish::{self, Mover};
 
 /// What became of the mirrors.
 #[derive(Default)]
@@ -133,18 +133,10 @@ fn stage_newest(
         terms: mirror.terms(&Pointer::Staging),
         expect: None,
     };
-    let moved = publish::stage(catalog, &[(mover, newest.name.clone())], by(context))?;
+    let moved = publish::stage(catalog, &[(mover, newest.name.clone())], context.by(false))?;
     Moves::log(&moved);
     context.conclude(&moved)?;
     Ok(pointed(catalog.reader(), &mirror.id, &Pointer::Staging)?)
-}
-
-fn by(context: &Context) -> By<'_> {
-    // The syncs may have taken hours.
-    By {
-        now: context::now(),
-        ..context.by(false)
-    }
 }
 
 impl<'a> Promotion<'a> {
@@ -203,7 +195,7 @@ impl<'a> Promotion<'a> {
             return;
         }
         let aims: Vec<_> = fit.iter().map(|candidate| candidate.aim()).collect();
-        let outcome = match publish::promote_tested(catalog, &aims, by(context)) {
+        let outcome = match publish::promote_tested(catalog, &aims, context.by(false)) {
             Ok(moved) => {
                 Moves::log(&moved);
                 let visible = context.make_visible();
