@@ -11,7 +11,7 @@ use crate::catalog::{
     RequestedMove, in_turn,
 };
 use crate::control::{self, ControlError, LiveMount, Request};
-use crate::model::{Clock, Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Suite, Timestamp};
+use crate::model::{Clock, Leads, Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Suite, Timestamp};
 
 /// Who moves pointers, and when.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,7 @@ pub struct Mover {
     /// On which terms.
     pub terms: MoveTerms,
     /// Where the pointer must lead at that moment; `None` for anywhere.
-    pub expect: Option<SnapshotName>,
+    pub expect: Option<Leads>,
 }
 
 impl Mover {
@@ -215,7 +215,7 @@ pub fn plan_rollback(
         for (wish, foreseen) in plan.wishes.iter_mut().zip(foreseen) {
             let way = WayBack::of(reader, wish, foreseen)?;
             // What is done is what was planned, even if somebody moves the pointer meanwhile.
-            wish.expect = Some(way.from.clone());
+            wish.expect = Some(Leads::To(way.from.clone()));
             wish.target = PointerTarget::Snapshot(way.to.clone());
             plan.ways.push(way);
         }
@@ -473,7 +473,7 @@ mod tests {
         Mover {
             mirror: debian(),
             terms: MoveTerms::default(),
-            expect: Some(name(expect)),
+            expect: Some(Leads::To(name(expect))),
         }
     }
 

@@ -65,7 +65,7 @@ pub use tree::{FileRow, TreeNode};
 pub use turns::in_turn;
 pub use wishes::Foreseen;
 
-use crate::model::{Digest, MirrorId, NameError, Pointer, Shrink, SnapshotName, Timestamp};
+use crate::model::{Digest, Leads, MirrorId, NameError, Pointer, Shrink, SnapshotName, Timestamp};
 
 /// The oldest SQLite without the bug by which processes that share a write-ahead log can corrupt it (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -215,16 +215,16 @@ pub enum CatalogError {
         pointer: Pointer,
     },
     /// The pointer leads elsewhere than was expected.
-    #[error("{mirror}/{pointer} leads to {}, not to {expected}", found.as_ref().map_or("nowhere", SnapshotName::as_str))]
+    #[error("{mirror}/{pointer} leads {found}, not {expected}")]
     Unexpected {
         /// The mirror.
         mirror: MirrorId,
         /// The pointer.
         pointer: Pointer,
         /// Where it was expected to lead.
-        expected: SnapshotName,
+        expected: Leads,
         /// Where it leads.
-        found: Option<SnapshotName>,
+        found: Leads,
     },
     /// The pointer moved a moment ago. Moved again now, it would show a time that is to come.
     #[error("{mirror}/{pointer} moved a moment ago, and moves again at {until}")]

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use super::sql_types::Sql;
 use super::standing::Production;
 use super::{Catalog, CatalogError, CatalogReader, MirrorRow, MoveRow, Seq, SnapshotRow, snapshots, wishes};
-use crate::model::{Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Timestamp};
+use crate::model::{Leads, Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Timestamp};
 
 /// One move of a pointer, as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub struct RequestedMove {
     /// Where to.
     pub target: PointerTarget,
     /// Where the pointer must lead at that moment; `None` for anywhere.
-    pub expect: Option<SnapshotName>,
+    pub expect: Option<Leads>,
     /// On which terms.
     pub terms: MoveTerms,
 }

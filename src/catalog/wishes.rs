@@ -9,7 +9,7 @@ use super::pointers::{MoveRecord, PointerTarget, RequestedMove, moves_of, newest
 use super::snapshots::{self, Target};
 use super::standing::{self, Lacking, Production, Unfit};
 use super::{Act, CatalogError, CatalogReader, MirrorRow, Seq, generations, tree};
-use crate::model::{MirrorId, MoveTerms, Pointer, SnapshotName};
+use crate::model::{Leads, MirrorId, MoveTerms, Pointer, SnapshotName};
 
 /// What fulfilling a wish would come to now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,8 +125,8 @@ fn unreachable(
 /// Makes sure that the pointer leads where the wish expects it to.
 fn expect(connection: &Connection, mirror: MirrorRow, wish: &RequestedMove) -> Result<(), CatalogError> {
     let Some(expected) = &wish.expect else { return Ok(()) };
-    let found = newest(connection, mirror, &wish.pointer)?.map(|there| there.snapshot);
-    if found.as_ref() == Some(expected) {
+    let found = Leads::of(newest(connection, mirror, &wish.pointer)?.map(|there| there.snapshot));
+    if found == *expected {
         return Ok(());
     }
     Err(CatalogError::Unexpected {
@@ -292,7 +292,7 @@ mod tests {
             ..wish(PointerTarget::Previous)
         };
         let expecting = |name: &str| RequestedMove {
-            expect: Some(snapshot_name(name)),
+            expect: Some(Leads::To(snapshot_name(name))),
             ..wish(PointerTarget::Previous)
         };
         for (wish, force) in [

@@ -271,7 +271,7 @@ pub struct MoveArgs {
     /// Why, for the history
     #[arg(short, long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub message: Option<String>,
-    /// Move only what points at this snapshot now; with several mirrors, MIRROR=NAME for each
+    /// Move only what points at this snapshot now, or nowhere (-); with several mirrors, MIRROR=NAME for each
     #[arg(long, value_name = "[MIRROR=]NAME")]
     pub expect: Vec<Expectation>,
 }

@@ -14,7 +14,7 @@ use crate::catalog::{Catalog, Lacking, Moved, SnapshotRecord};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::config::MirrorSettings;
-use crate::model::{MirrorId, Pointer, SnapshotName};
+use crate::model::{Leads, MirrorId, Pointer, SnapshotName};
 use crate::publish::{self, Mover};
 
 /// What became of the mirrors.
@@ -43,7 +43,9 @@ impl Candidate<'_> {
             mirror: self.mirror.id.clone(),
             terms: self.mirror.terms(&Pointer::Current),
             // What was tested was compared with this.
-            expect: self.production.as_ref().map(|production| production.name.clone()),
+            expect: Some(Leads::of(
+                self.production.as_ref().map(|production| production.name.clone()),
+            )),
         };
         (mover, self.staged.name.clone())
     }
