@@ -1,6 +1,6 @@
 //! Moving pointers, and making changes visible.
 //!
-//! Owns the acts *stage*, *publish*, *promote*, *rollback* and *migrate*, each one transaction however many mirrors it moves, and
+//! Owns the acts *stage*, *publish*, *promote*, *rollback*, *unpublish* and *migrate*, each one transaction however many mirrors it moves, and
 //! the telling of running mounts. It touches no network and no blob: the commit is the switch. When a commit's outcome is
 //! unknown it looks again and reports what is.
 
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::catalog::{
     Act, Catalog, CatalogError, CatalogReader, Foreseen, Lacking, MoveRecord, Moved, PointerTarget, ReleaseFacts,
-    RequestedMove, in_turn,
+    RequestedMove, UNPUBLISH, Unsetting, in_turn,
 };
 use crate::control::{self, ControlError, LiveMount, Request};
 use crate::model::{Clock, Leads, Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Suite, Timestamp};
@@ -235,7 +235,7 @@ fn was_there(reader: &CatalogReader, wish: &RequestedMove) -> Result<bool, Catal
     let moves = reader.history(mirror)?;
     let leads_there =
         |moved: &MoveRecord| moved.pointer == wish.pointer && Some(moved.snapshot_row) == snapshot && !moved.forced;
-    Ok(moves.iter().any(leads_there))
+    Ok(moves.iter().any(|moved| leads_there(moved) && !moved.ends))
 }
 
 /// Refuses to guess what is to be retracted from where a rollback has led: what it left is what somebody wants to be gone
@@ -333,6 +333,19 @@ pub fn adopt(
     move_pointers(catalog, &wishes, by.act("migrate"), by.clock)
 }
 
+/// Takes pointers out, so that they lead nowhere: all of them in one transaction, or none. Answers for each where it led;
+/// `None` where it led nowhere already.
+///
+/// # Errors
+/// When a mirror was never synced, a pointer is not where it is expected, or the catalog cannot be written.
+pub fn unpublish(
+    catalog: &mut Catalog,
+    wishes: &[Unsetting],
+    by: By<'_>,
+) -> Result<Vec<Option<MoveRecord>>, CatalogError> {
+    catalog.unset_pointers(wishes, by.act(UNPUBLISH))
+}
+
 /// Makes the moves of `act` as soon as it is their turn, at the time that `clock` tells then.
 fn move_pointers(
     catalog: &mut Catalog,
@@ -363,7 +376,8 @@ fn recorded(
     for wish in wishes {
         let row = reader.mirror(&wish.mirror)?;
         let history = reader.history(row)?;
-        let mut of_pointer = history.iter().filter(|moved| moved.pointer == wish.pointer);
+        let of_pointer = history.iter().filter(|moved| moved.pointer == wish.pointer);
+        let mut of_pointer = of_pointer.take_while(|moved| !moved.ends);
         let Some(newest) = of_pointer.next() else {
             return Ok(None);
         };

@@ -38,6 +38,7 @@ mod times;
 mod traceless;
 mod tree;
 mod turns;
+mod unset;
 mod wishes;
 
 use std::path::{Path, PathBuf};
@@ -63,6 +64,7 @@ pub use standing::{Lacking, Unfit};
 pub use test_runs::TestRun;
 pub use tree::{FileRow, TreeNode};
 pub use turns::in_turn;
+pub use unset::{UNPUBLISH, Unsetting};
 pub use wishes::Foreseen;
 
 use crate::model::{Digest, Leads, MirrorId, NameError, Pointer, Shrink, SnapshotName, Timestamp};

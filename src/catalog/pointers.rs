@@ -35,7 +35,7 @@ pub struct MoveRecord {
     /// Modification time of plain index names below the pointer from this move on: it grows by at least a second
     /// with every move, whatever the clock does.
     pub serial_mtime: Timestamp,
-    /// The command that moved it: `stage`, `publish`, `promote`, `rollback`, `sync` or `migrate`.
+    /// The command that moved it: `stage`, `publish`, `promote`, `rollback`, `sync`, `migrate` or `unpublish`.
     pub act: String,
     /// Who did it.
     pub actor: String,
@@ -49,6 +49,8 @@ pub struct MoveRecord {
     pub lending: Lending,
     /// Whether it takes back what was published after its target.
     pub retracts: bool,
+    /// Whether the pointer has led nowhere since: the snapshot is where it led until then.
+    pub ends: bool,
 }
 
 /// What moves pointers: the command, on whose behalf, when, and why.
@@ -98,11 +100,11 @@ pub struct RequestedMove {
 
 const COLUMNS: &str = "move.id, act_id, mirror.name, pointer.name, snapshot_id, snapshot_name, seq, moved_at, \
                        serial_mtime, act, actor, message, forced, passed, keep_generations, keep_for, retracts, \
-                       (SELECT snapshot.name FROM snapshot WHERE snapshot.id = snapshot_id)";
+                       (SELECT snapshot.name FROM snapshot WHERE snapshot.id = snapshot_id), act = 'unpublish'";
 const FROM: &str = "move JOIN mirror ON mirror.id = mirror_id JOIN pointer ON pointer.id = move.pointer";
 
 impl CatalogReader {
-    /// Where `pointer` leads now; `None` when it was never set.
+    /// Where `pointer` leads now; `None` when it was never set, or was taken out.
     ///
     /// # Errors
     /// When the catalog cannot be read.
@@ -110,7 +112,7 @@ impl CatalogReader {
         newest(&self.connection, mirror, pointer)
     }
 
-    /// Where each pointer of a mirror leads that was ever set, sorted by their names.
+    /// Where each pointer of a mirror leads that leads somewhere, sorted by their names.
     ///
     /// # Errors
     /// When the catalog cannot be read.
@@ -227,19 +229,9 @@ impl<'a> Appender<'a> {
             let end = "UPDATE listing SET held_against = NULL WHERE mirror_id = ? AND seq = ?";
             self.transaction.execute(end, params![mirror, target.seq])?;
         }
-        let number = intern(self.transaction, pointer)?;
-        let Act {
-            command,
-            actor,
-            message,
-            now,
-            in_turn,
-            retracts,
-            ..
-        } = self.act;
-        let serial = before
-            .as_ref()
-            .map_or(now, |before| now.max(before.serial_mtime.plus(1)));
+        let Act { now, in_turn, .. } = self.act;
+        let last = last_serial(self.transaction, mirror, pointer)?;
+        let serial = last.map_or(now, |last| now.max(last.plus(1)));
         if in_turn && serial > now {
             return Err(CatalogError::TooSoon {
                 mirror: id.clone(),
@@ -247,6 +239,42 @@ impl<'a> Appender<'a> {
                 until: serial,
             });
         }
+        let verdict = (verdict.forced, verdict.passed);
+        self.append((mirror, pointer), target, serial, verdict, terms.lending)?;
+        let now = newest(self.transaction, mirror, pointer)?.expect("a move was just appended");
+        Ok(Moved { before, now })
+    }
+
+    /// Makes a pointer, which leads where `there` says, lead nowhere.
+    pub(super) fn end(&mut self, mirror: MirrorRow, there: &MoveRecord) -> Result<(), CatalogError> {
+        let target = snapshots::Target {
+            row: there.snapshot_row,
+            name: there.snapshot.clone(),
+            seq: there.seq,
+        };
+        let verdict = (self.act.force, None);
+        // Nothing shows this time, and that of the next move is later.
+        let serial = there.serial_mtime;
+        self.append((mirror, &there.pointer), &target, serial, verdict, there.lending)
+    }
+
+    fn append(
+        &mut self,
+        (mirror, pointer): (MirrorRow, &Pointer),
+        target: &snapshots::Target,
+        serial: Timestamp,
+        (forced, passed): (bool, Option<bool>),
+        lending: Lending,
+    ) -> Result<(), CatalogError> {
+        let number = intern(self.transaction, pointer)?;
+        let Act {
+            command,
+            actor,
+            message,
+            now,
+            retracts,
+            ..
+        } = self.act;
         self.transaction
             .prepare_cached(
                 "INSERT INTO move (act_id, mirror_id, pointer, snapshot_id, snapshot_name, seq, moved_at,
@@ -266,10 +294,10 @@ impl<'a> Appender<'a> {
                 command,
                 actor,
                 message,
-                verdict.forced,
-                verdict.passed,
-                terms.lending.generations,
-                i64::try_from(terms.lending.within.as_secs()).unwrap_or(i64::MAX),
+                forced,
+                passed,
+                lending.generations,
+                i64::try_from(lending.within.as_secs()).unwrap_or(i64::MAX),
                 retracts
             ])?;
         let row = MoveRow(self.transaction.last_insert_rowid());
@@ -278,8 +306,7 @@ impl<'a> Appender<'a> {
                 .execute("UPDATE move SET act_id = id WHERE id = ?", [row])?;
             self.act_row = Some(row);
         }
-        let now = newest(self.transaction, mirror, pointer)?.expect("a move was just appended");
-        Ok(Moved { before, now })
+        Ok(())
     }
 }
 
@@ -309,10 +336,25 @@ pub(super) fn newest(
          ORDER BY move.id DESC LIMIT 1"
     );
     let mut query = connection.prepare_cached(&sql)?;
-    Ok(query.query_row(params![mirror, pointer.name()], read_move).optional()?)
+    let newest = query.query_row(params![mirror, pointer.name()], read_move).optional()?;
+    Ok(newest.filter(|newest| !newest.ends))
 }
 
-/// Where each pointer of a mirror leads that was ever set, sorted by their names.
+/// The serial time of the newest move of a pointer that may lead nowhere now: times never go back.
+fn last_serial(
+    connection: &Connection,
+    mirror: MirrorRow,
+    pointer: &Pointer,
+) -> Result<Option<Timestamp>, CatalogError> {
+    let mut query = connection.prepare_cached(
+        "SELECT serial_mtime FROM move
+         WHERE mirror_id = ? AND pointer = (SELECT id FROM pointer WHERE name = ?) ORDER BY id DESC LIMIT 1",
+    )?;
+    let found = query.query_row(params![mirror, pointer.name()], |row| row.get(0));
+    Ok(found.optional()?.map(|Sql(serial)| serial))
+}
+
+/// Where each pointer of a mirror leads that leads somewhere, sorted by their names.
 pub(super) fn pointers(connection: &Connection, mirror: MirrorRow) -> Result<Vec<MoveRecord>, CatalogError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM {FROM}
@@ -320,10 +362,12 @@ pub(super) fn pointers(connection: &Connection, mirror: MirrorRow) -> Result<Vec
     );
     let mut query = connection.prepare_cached(&sql)?;
     let rows = query.query_map([mirror], read_move)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut moves: Vec<MoveRecord> = rows.collect::<rusqlite::Result<_>>()?;
+    moves.retain(|newest| !newest.ends);
+    Ok(moves)
 }
 
-/// Every move of one pointer, newest first.
+/// Every move of one pointer since it last led nowhere, newest first.
 pub(super) fn moves_of(
     connection: &Connection,
     mirror: MirrorRow,
@@ -335,7 +379,8 @@ pub(super) fn moves_of(
     );
     let mut query = connection.prepare_cached(&sql)?;
     let rows = query.query_map(params![mirror, pointer.name()], read_move)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let moves: Vec<MoveRecord> = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(moves.into_iter().take_while(|moved| !moved.ends).collect())
 }
 
 fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
@@ -364,6 +409,7 @@ fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
             within: std::time::Duration::from_secs(row.get::<_, i64>(15)?.max(0).cast_unsigned()),
         },
         retracts: row.get(16)?,
+        ends: row.get(18)?,
     })
 }
 

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::args::Global;
 use super::failure::{Failure, Kind};
+use super::stores::unconfigured_hint;
 use super::sys;
 use crate::config::{self, Keyrings, MirrorSettings, Settings, Surroundings, TlsFiles, nearest};
 use crate::model::{Clock, MirrorId, Timestamp, TlsSettings};
@@ -203,6 +204,12 @@ impl Context {
     }
 
     fn unknown(&self, failure: Failure, id: &MirrorId) -> Failure {
+        if self.was_configured(id) {
+            let detail = json!({ "mirror": id.as_str(), "nearest": null });
+            return failure
+                .problem(format!("{id} is not configured"), detail)
+                .hint(unconfigured_hint(id.as_str()));
+        }
         let names = self.settings.mirrors.keys().chain(self.settings.groups.keys());
         let near = nearest(id.as_str(), names.map(MirrorId::as_str));
         let text = match near {

@@ -69,7 +69,10 @@ impl Context {
     }
 
     /// Where the pointer of each of `mirrors` has to lead, as far as anything is expected.
-    fn expected(
+    ///
+    /// # Errors
+    /// A [`Failure`] when an expectation is about another mirror, or it is not said about which, or two contradict.
+    pub(super) fn expected(
         &self,
         mirrors: &[&MirrorSettings],
         expectations: &[Expectation],
