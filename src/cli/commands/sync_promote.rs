@@ -152,7 +152,7 @@ impl<'a> Promotion<'a> {
         (aims, at): (&[(Mover, SnapshotName)], usize),
     ) -> Result<(), Failure> {
         let Candidate { mirror, staged, .. } = candidate;
-        let lacking = publish::lacking(catalog.reader(), aims, context::now())?.swap_remove(at);
+        let lacking = publish::lacking(catalog.reader(), aims, testing.context.clock.now())?.swap_remove(at);
         match lacking {
             None => {
                 tracing::info!("Snapshot {} of {} has passed its checks before", staged.name, mirror.id);
