@@ -54,7 +54,7 @@ pub struct Concerned {
     pub mirror: MirrorId,
     /// The snapshot that was recorded, or that the pointer leads to now.
     pub snapshot: Option<SnapshotName>,
-    /// The pointer that moved.
+    /// The pointer that moved, or was to move when something failed.
     pub pointer: Option<Pointer>,
     /// Where it led before.
     pub from: Option<SnapshotName>,
@@ -65,6 +65,8 @@ pub struct Concerned {
 pub struct Event<'a> {
     /// For what hooks it is.
     pub occasion: Occasion,
+    /// By which command, as the history has it.
+    pub command: &'a str,
     /// When.
     pub time: Timestamp,
     /// Who did it.
@@ -82,6 +84,7 @@ pub struct Event<'a> {
 struct Written<'a> {
     version: u32,
     event: &'static str,
+    command: &'a str,
     time: String,
     actor: &'a str,
     message: Option<&'a str>,
@@ -115,6 +118,7 @@ impl Event<'_> {
         let written = Written {
             version: VERSION,
             event: self.occasion.name(),
+            command: self.command,
             time: self.time.to_string(),
             actor: self.actor,
             message: self.message,
@@ -191,6 +195,7 @@ mod tests {
     fn event<'a>() -> Event<'a> {
         Event {
             occasion: Occasion::AfterPromote,
+            command: "publish",
             time: Timestamp::from_unix(0),
             actor: "op",
             message: Some("now"),
@@ -233,7 +238,7 @@ mod tests {
         assert_eq!(
             read,
             json!({
-                "version": 1, "event": "after_promote", "time": "1970-01-01T00:00:00Z", "actor": "op", "message": "now",
+                "version": 1, "event": "after_promote", "command": "publish", "time": "1970-01-01T00:00:00Z", "actor": "op", "message": "now",
                 "mirrors": [{ "mirror": "debian", "snapshot": "two", "pointer": "current", "from": "one", "to": "two" }],
                 "error": null,
             })

@@ -1,6 +1,6 @@
 //! Moving pointers, and making changes visible.
 //!
-//! Owns the acts *stage*, *publish*, *promote*, *rollback* and *migrate*, each one transaction however many mirrors it moves, and
+//! Owns the acts *stage*, *publish*, *promote*, *rollback*, *unpublish* and *migrate*, each one transaction however many mirrors it moves, and
 //! the telling of running mounts. It touches no network and no blob: the commit is the switch. When a commit's outcome is
 //! unknown it looks again and reports what is.
 
@@ -8,10 +8,10 @@ use std::path::Path;
 
 use crate::catalog::{
     Act, Catalog, CatalogError, CatalogReader, Foreseen, Lacking, MoveRecord, Moved, PointerTarget, ReleaseFacts,
-    RequestedMove,
+    RequestedMove, UNPUBLISH, Unsetting, in_turn,
 };
 use crate::control::{self, ControlError, LiveMount, Request};
-use crate::model::{Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Suite, Timestamp};
+use crate::model::{Clock, Leads, Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Suite, Timestamp};
 
 /// Who moves pointers, and when.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +20,8 @@ pub struct By<'a> {
     pub actor: &'a str,
     /// Why, in their words.
     pub message: Option<&'a str>,
-    /// The time of day.
-    pub now: Timestamp,
+    /// The time of day, by which pointers wait for their turn.
+    pub clock: &'a Clock,
     /// Whether rules that stand against it are overridden.
     pub force: bool,
 }
@@ -32,7 +32,8 @@ impl<'a> By<'a> {
             command,
             actor: self.actor,
             message: self.message,
-            now: self.now,
+            now: self.clock.now(),
+            in_turn: false,
             force: self.force,
             retracts: false,
         }
@@ -47,7 +48,7 @@ pub struct Mover {
     /// On which terms.
     pub terms: MoveTerms,
     /// Where the pointer must lead at that moment; `None` for anywhere.
-    pub expect: Option<SnapshotName>,
+    pub expect: Option<Leads>,
 }
 
 impl Mover {
@@ -68,7 +69,7 @@ impl Mover {
 /// When there is no such snapshot, a rule forbids one, a pointer is not where it is expected, or the catalog cannot be
 /// written.
 pub fn stage(catalog: &mut Catalog, aims: &[(Mover, SnapshotName)], by: By<'_>) -> Result<Vec<Moved>, CatalogError> {
-    move_pointers(catalog, &named(&Pointer::Staging, aims), by.act("stage"))
+    move_pointers(catalog, &named(&Pointer::Staging, aims), by.act("stage"), by.clock)
 }
 
 /// Points `pointer` of each mirror at the snapshot beside it, past the pointers before it: all of them in one
@@ -82,7 +83,7 @@ pub fn publish(
     aims: &[(Mover, SnapshotName)],
     by: By<'_>,
 ) -> Result<Vec<Moved>, CatalogError> {
-    move_pointers(catalog, &named(pointer, aims), by.act("publish"))
+    move_pointers(catalog, &named(pointer, aims), by.act("publish"), by.clock)
 }
 
 fn named(pointer: &Pointer, aims: &[(Mover, SnapshotName)]) -> Vec<RequestedMove> {
@@ -103,7 +104,7 @@ pub fn promote(
 ) -> Result<Vec<Moved>, CatalogError> {
     let wish = |mover: &Mover| mover.wish(to, PointerTarget::SameAs(from.clone()));
     let wishes: Vec<_> = movers.iter().map(wish).collect();
-    move_pointers(catalog, &wishes, by.act("promote"))
+    move_pointers(catalog, &wishes, by.act("promote"), by.clock)
 }
 
 /// Points `current` of each mirror at the snapshot beside it, which must have passed its checks, whatever staging leads to
@@ -120,7 +121,7 @@ pub fn promote_tested(
     for wish in &mut wishes {
         wish.terms.must_have_passed = true;
     }
-    move_pointers(catalog, &wishes, by.act("promote"))
+    move_pointers(catalog, &wishes, by.act("promote"), by.clock)
 }
 
 /// What each snapshot of `aims` lacks for [`promote_tested`] to take all of them `now`; `None` for nothing.
@@ -214,7 +215,7 @@ pub fn plan_rollback(
         for (wish, foreseen) in plan.wishes.iter_mut().zip(foreseen) {
             let way = WayBack::of(reader, wish, foreseen)?;
             // What is done is what was planned, even if somebody moves the pointer meanwhile.
-            wish.expect = Some(way.from.clone());
+            wish.expect = Some(Leads::To(way.from.clone()));
             wish.target = PointerTarget::Snapshot(way.to.clone());
             plan.ways.push(way);
         }
@@ -234,7 +235,7 @@ fn was_there(reader: &CatalogReader, wish: &RequestedMove) -> Result<bool, Catal
     let moves = reader.history(mirror)?;
     let leads_there =
         |moved: &MoveRecord| moved.pointer == wish.pointer && Some(moved.snapshot_row) == snapshot && !moved.forced;
-    Ok(moves.iter().any(leads_there))
+    Ok(moves.iter().any(|moved| leads_there(moved) && !moved.ends))
 }
 
 /// Refuses to guess what is to be retracted from where a rollback has led: what it left is what somebody wants to be gone
@@ -266,7 +267,7 @@ pub fn rollback(catalog: &mut Catalog, plan: &Rollback, by: By<'_>) -> Result<Ve
         retracts: plan.retracts,
         ..by.act("rollback")
     };
-    move_pointers(catalog, &plan.wishes, act)
+    move_pointers(catalog, &plan.wishes, act, by.clock)
 }
 
 impl WayBack {
@@ -329,17 +330,39 @@ pub fn adopt(
             wishes.push(mover.wish(pointer, target));
         }
     }
-    move_pointers(catalog, &wishes, by.act("migrate"))
+    move_pointers(catalog, &wishes, by.act("migrate"), by.clock)
 }
 
-fn move_pointers(catalog: &mut Catalog, wishes: &[RequestedMove], act: Act<'_>) -> Result<Vec<Moved>, CatalogError> {
-    match catalog.move_pointers(wishes, act) {
-        Err(CatalogError::CommitUnknown(_)) => match recorded(catalog.reader(), wishes, act)? {
-            Some(moved) => Ok(moved),
-            None => catalog.move_pointers(wishes, act),
-        },
-        outcome => outcome,
-    }
+/// Takes pointers out, so that they lead nowhere: all of them in one transaction, or none. Answers for each where it led;
+/// `None` where it led nowhere already.
+///
+/// # Errors
+/// When a mirror was never synced, a pointer is not where it is expected, or the catalog cannot be written.
+pub fn unpublish(
+    catalog: &mut Catalog,
+    wishes: &[Unsetting],
+    by: By<'_>,
+) -> Result<Vec<Option<MoveRecord>>, CatalogError> {
+    catalog.unset_pointers(wishes, by.act(UNPUBLISH))
+}
+
+/// Makes the moves of `act` as soon as it is their turn, at the time that `clock` tells then.
+fn move_pointers(
+    catalog: &mut Catalog,
+    wishes: &[RequestedMove],
+    act: Act<'_>,
+    clock: &Clock,
+) -> Result<Vec<Moved>, CatalogError> {
+    in_turn(clock, |now, in_turn| {
+        let act = Act { now, in_turn, ..act };
+        match catalog.move_pointers(wishes, act) {
+            Err(CatalogError::CommitUnknown(_)) => match recorded(catalog.reader(), wishes, act)? {
+                Some(moved) => Ok(moved),
+                None => catalog.move_pointers(wishes, act),
+            },
+            outcome => outcome,
+        }
+    })
 }
 
 /// The moves that `act` made for `wishes`; `None` when it has made none. It makes all or none.
@@ -353,7 +376,8 @@ fn recorded(
     for wish in wishes {
         let row = reader.mirror(&wish.mirror)?;
         let history = reader.history(row)?;
-        let mut of_pointer = history.iter().filter(|moved| moved.pointer == wish.pointer);
+        let of_pointer = history.iter().filter(|moved| moved.pointer == wish.pointer);
+        let mut of_pointer = of_pointer.take_while(|moved| !moved.ends);
         let Some(newest) = of_pointer.next() else {
             return Ok(None);
         };
@@ -437,18 +461,24 @@ mod tests {
         let called = name("one");
         let what = Recording::plain(manifest.digest, &called, at(0));
         catalog.record(&prepared, &what).expect("records");
-        let act = by(0).act("stage");
+        let clock = clock(0);
+        let act = by(&clock).act("stage");
         catalog
             .create_snapshot(&debian(), &name("two"), false, &[], MoveTerms::default(), act)
             .expect("creates");
         catalog
     }
 
-    fn by(now: i64) -> By<'static> {
+    /// A clock that stands still.
+    fn clock(now: i64) -> Clock {
+        Clock::new(move || at(now))
+    }
+
+    fn by(clock: &Clock) -> By<'_> {
         By {
             actor: "tester",
             message: Some("why"),
-            now: at(now),
+            clock,
             force: false,
         }
     }
@@ -457,7 +487,7 @@ mod tests {
         Mover {
             mirror: debian(),
             terms: MoveTerms::default(),
-            expect: Some(name(expect)),
+            expect: Some(Leads::To(name(expect))),
         }
     }
 
@@ -465,21 +495,22 @@ mod tests {
     fn what_an_unknown_commit_has_recorded_is_found_and_nothing_else_is() {
         let place = tempfile::tempdir().expect("temporary directory");
         let mut catalog = catalog(place.path());
+        let times = [0, 1, 2, 3, 4].map(clock);
         let unset = Mover {
             expect: None,
             ..mover("one")
         };
-        publish(&mut catalog, &Pointer::Current, &[(unset, name("one"))], by(1)).expect("moves");
+        publish(&mut catalog, &Pointer::Current, &[(unset, name("one"))], by(&times[1])).expect("moves");
         let wishes = named(&Pointer::Current, &[(mover("one"), name("two"))]);
         let find = |catalog: &Catalog, act| recorded(catalog.reader(), &wishes, act).expect("reads");
-        assert_eq!(find(&catalog, by(2).act("publish")), None, "not yet");
-        let moved = move_pointers(&mut catalog, &wishes, by(2).act("publish")).expect("moves");
-        assert_eq!(find(&catalog, by(2).act("publish")), Some(moved));
-        assert_eq!(find(&catalog, by(3).act("publish")), None, "another time");
-        assert_eq!(find(&catalog, by(2).act("promote")), None, "another command");
+        assert_eq!(find(&catalog, by(&times[2]).act("publish")), None, "not yet");
+        let moved = move_pointers(&mut catalog, &wishes, by(&times[2]).act("publish"), &times[2]).expect("moves");
+        assert_eq!(find(&catalog, by(&times[2]).act("publish")), Some(moved));
+        assert_eq!(find(&catalog, by(&times[3]).act("publish")), None, "another time");
+        assert_eq!(find(&catalog, by(&times[2]).act("promote")), None, "another command");
         let retracting = Act {
             retracts: true,
-            ..by(2).act("publish")
+            ..by(&times[2]).act("publish")
         };
         assert_eq!(find(&catalog, retracting), None, "another act");
     }
@@ -488,6 +519,7 @@ mod tests {
     fn a_rollback_does_what_was_planned_or_nothing() {
         let place = tempfile::tempdir().expect("temporary directory");
         let mut catalog = catalog(place.path());
+        let times = [0, 1, 2, 3, 4].map(clock);
         let movers = [Mover {
             expect: None,
             ..mover("one")
@@ -497,20 +529,22 @@ mod tests {
                 &mut catalog,
                 &Pointer::Current,
                 &[(movers[0].clone(), name(snapshot))],
-                by(time),
+                by(&times[time]),
             )
             .expect("moves");
         }
         let plan = |catalog: &Catalog| {
-            plan_rollback(catalog.reader(), &Pointer::Current, &movers, None, false, by(3)).expect("plans")
+            plan_rollback(catalog.reader(), &Pointer::Current, &movers, None, false, by(&times[3])).expect("plans")
         };
         let (mine, theirs) = (plan(&catalog), plan(&catalog));
         assert_eq!(
-            rollback(&mut catalog, &mine, by(3)).expect("moves")[0].now.snapshot,
+            rollback(&mut catalog, &mine, by(&times[3])).expect("moves")[0]
+                .now
+                .snapshot,
             name("one")
         );
         // Without the plan it would be another step back.
-        let error = rollback(&mut catalog, &theirs, by(4)).expect_err("somebody else moved it");
+        let error = rollback(&mut catalog, &theirs, by(&times[4])).expect_err("somebody else moved it");
         assert!(matches!(error, CatalogError::Unexpected { .. }), "{error}");
     }
 }

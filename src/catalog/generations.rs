@@ -283,7 +283,7 @@ mod tests {
     use super::super::tests::{House, act, at, listing, mirror_id, snapshot_name};
     use super::super::{PointerTarget, RequestedMove};
     use super::*;
-    use crate::model::{Lending, MoveTerms};
+    use crate::model::{Leads, Lending, MoveTerms};
 
     const HOUR: i64 = 3_600;
 
@@ -475,7 +475,7 @@ mod tests {
             mirror: mirror_id("debian"),
             pointer: Pointer::Current,
             target: PointerTarget::Snapshot(snapshot_name("a")),
-            expect: Some(snapshot_name("c")),
+            expect: Some(Leads::To(snapshot_name("c"))),
             terms: MoveTerms::default(),
         };
         let retracting = super::super::Act {

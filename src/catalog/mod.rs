@@ -37,6 +37,8 @@ mod tests;
 mod times;
 mod traceless;
 mod tree;
+mod turns;
+mod unset;
 mod wishes;
 
 use std::path::{Path, PathBuf};
@@ -61,9 +63,11 @@ pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, Snapshot
 pub use standing::{Lacking, Unfit};
 pub use test_runs::TestRun;
 pub use tree::{FileRow, TreeNode};
+pub use turns::in_turn;
+pub use unset::{UNPUBLISH, Unsetting};
 pub use wishes::Foreseen;
 
-use crate::model::{Digest, MirrorId, NameError, Pointer, Shrink, SnapshotName};
+use crate::model::{Digest, Leads, MirrorId, NameError, Pointer, Shrink, SnapshotName, Timestamp};
 
 /// The oldest SQLite without the bug by which processes that share a write-ahead log can corrupt it (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -213,16 +217,26 @@ pub enum CatalogError {
         pointer: Pointer,
     },
     /// The pointer leads elsewhere than was expected.
-    #[error("{mirror}/{pointer} leads to {}, not to {expected}", found.as_ref().map_or("nowhere", SnapshotName::as_str))]
+    #[error("{mirror}/{pointer} leads {found}, not {expected}")]
     Unexpected {
         /// The mirror.
         mirror: MirrorId,
         /// The pointer.
         pointer: Pointer,
         /// Where it was expected to lead.
-        expected: SnapshotName,
+        expected: Leads,
         /// Where it leads.
-        found: Option<SnapshotName>,
+        found: Leads,
+    },
+    /// The pointer moved a moment ago. Moved again now, it would show a time that is to come.
+    #[error("{mirror}/{pointer} moved a moment ago, and moves again at {until}")]
+    TooSoon {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The pointer.
+        pointer: Pointer,
+        /// When it can move again.
+        until: Timestamp,
     },
     /// The pointer has only ever led to where it leads.
     #[error("{mirror}/{pointer} was nowhere before")]

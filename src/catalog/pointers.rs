@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use super::sql_types::Sql;
 use super::standing::Production;
 use super::{Catalog, CatalogError, CatalogReader, MirrorRow, MoveRow, Seq, SnapshotRow, snapshots, wishes};
-use crate::model::{Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Timestamp};
+use crate::model::{Leads, Lending, MirrorId, MoveTerms, Pointer, SnapshotName, Timestamp};
 
 /// One move of a pointer, as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct MoveRecord {
     /// Modification time of plain index names below the pointer from this move on: it grows by at least a second
     /// with every move, whatever the clock does.
     pub serial_mtime: Timestamp,
-    /// The command that moved it: `stage`, `publish`, `promote`, `rollback`, `sync` or `migrate`.
+    /// The command that moved it: `stage`, `publish`, `promote`, `rollback`, `sync`, `migrate` or `unpublish`.
     pub act: String,
     /// Who did it.
     pub actor: String,
@@ -49,6 +49,8 @@ pub struct MoveRecord {
     pub lending: Lending,
     /// Whether it takes back what was published after its target.
     pub retracts: bool,
+    /// Whether the pointer has led nowhere since: the snapshot is where it led until then.
+    pub ends: bool,
 }
 
 /// What moves pointers: the command, on whose behalf, when, and why.
@@ -62,6 +64,8 @@ pub struct Act<'a> {
     pub message: Option<&'a str>,
     /// The time of day.
     pub now: Timestamp,
+    /// Whether a move whose serial time would be later than `now` is refused ([`CatalogError::TooSoon`]).
+    pub in_turn: bool,
     /// Whether rules that stand against it are overridden.
     pub force: bool,
     /// Whether what was published after the targets is taken back, so that nothing of it stays reachable.
@@ -89,18 +93,18 @@ pub struct RequestedMove {
     /// Where to.
     pub target: PointerTarget,
     /// Where the pointer must lead at that moment; `None` for anywhere.
-    pub expect: Option<SnapshotName>,
+    pub expect: Option<Leads>,
     /// On which terms.
     pub terms: MoveTerms,
 }
 
 const COLUMNS: &str = "move.id, act_id, mirror.name, pointer.name, snapshot_id, snapshot_name, seq, moved_at, \
                        serial_mtime, act, actor, message, forced, passed, keep_generations, keep_for, retracts, \
-                       (SELECT snapshot.name FROM snapshot WHERE snapshot.id = snapshot_id)";
+                       (SELECT snapshot.name FROM snapshot WHERE snapshot.id = snapshot_id), act = 'unpublish'";
 const FROM: &str = "move JOIN mirror ON mirror.id = mirror_id JOIN pointer ON pointer.id = move.pointer";
 
 impl CatalogReader {
-    /// Where `pointer` leads now; `None` when it was never set.
+    /// Where `pointer` leads now; `None` when it was never set, or was taken out.
     ///
     /// # Errors
     /// When the catalog cannot be read.
@@ -108,7 +112,7 @@ impl CatalogReader {
         newest(&self.connection, mirror, pointer)
     }
 
-    /// Where each pointer of a mirror leads that was ever set, sorted by their names.
+    /// Where each pointer of a mirror leads that leads somewhere, sorted by their names.
     ///
     /// # Errors
     /// When the catalog cannot be read.
@@ -148,7 +152,8 @@ impl Catalog {
     ///
     /// # Errors
     /// When a mirror, snapshot or source pointer does not exist, a pointer does not lead where it is expected to, a
-    /// target is held or has not passed its checks and the act has no force, or the catalog cannot be written.
+    /// target is held or has not passed its checks and the act has no force, it is not a pointer's turn yet, or the catalog
+    /// cannot be written.
     pub fn move_pointers(&mut self, wishes: &[RequestedMove], act: Act<'_>) -> Result<Vec<Moved>, CatalogError> {
         self.write(|transaction| {
             let mut append = Appender::begin(transaction, act);
@@ -224,6 +229,43 @@ impl<'a> Appender<'a> {
             let end = "UPDATE listing SET held_against = NULL WHERE mirror_id = ? AND seq = ?";
             self.transaction.execute(end, params![mirror, target.seq])?;
         }
+        let Act { now, in_turn, .. } = self.act;
+        let last = last_serial(self.transaction, mirror, pointer)?;
+        let serial = last.map_or(now, |last| now.max(last.plus(1)));
+        if in_turn && serial > now {
+            return Err(CatalogError::TooSoon {
+                mirror: id.clone(),
+                pointer: pointer.clone(),
+                until: serial,
+            });
+        }
+        let verdict = (verdict.forced, verdict.passed);
+        self.append((mirror, pointer), target, serial, verdict, terms.lending)?;
+        let now = newest(self.transaction, mirror, pointer)?.expect("a move was just appended");
+        Ok(Moved { before, now })
+    }
+
+    /// Makes a pointer, which leads where `there` says, lead nowhere.
+    pub(super) fn end(&mut self, mirror: MirrorRow, there: &MoveRecord) -> Result<(), CatalogError> {
+        let target = snapshots::Target {
+            row: there.snapshot_row,
+            name: there.snapshot.clone(),
+            seq: there.seq,
+        };
+        let verdict = (self.act.force, None);
+        // Nothing shows this time, and that of the next move is later.
+        let serial = there.serial_mtime;
+        self.append((mirror, &there.pointer), &target, serial, verdict, there.lending)
+    }
+
+    fn append(
+        &mut self,
+        (mirror, pointer): (MirrorRow, &Pointer),
+        target: &snapshots::Target,
+        serial: Timestamp,
+        (forced, passed): (bool, Option<bool>),
+        lending: Lending,
+    ) -> Result<(), CatalogError> {
         let number = intern(self.transaction, pointer)?;
         let Act {
             command,
@@ -233,9 +275,6 @@ impl<'a> Appender<'a> {
             retracts,
             ..
         } = self.act;
-        let serial = before
-            .as_ref()
-            .map_or(now, |before| now.max(before.serial_mtime.plus(1)));
         self.transaction
             .prepare_cached(
                 "INSERT INTO move (act_id, mirror_id, pointer, snapshot_id, snapshot_name, seq, moved_at,
@@ -255,10 +294,10 @@ impl<'a> Appender<'a> {
                 command,
                 actor,
                 message,
-                verdict.forced,
-                verdict.passed,
-                terms.lending.generations,
-                i64::try_from(terms.lending.within.as_secs()).unwrap_or(i64::MAX),
+                forced,
+                passed,
+                lending.generations,
+                i64::try_from(lending.within.as_secs()).unwrap_or(i64::MAX),
                 retracts
             ])?;
         let row = MoveRow(self.transaction.last_insert_rowid());
@@ -267,8 +306,7 @@ impl<'a> Appender<'a> {
                 .execute("UPDATE move SET act_id = id WHERE id = ?", [row])?;
             self.act_row = Some(row);
         }
-        let now = newest(self.transaction, mirror, pointer)?.expect("a move was just appended");
-        Ok(Moved { before, now })
+        Ok(())
     }
 }
 
@@ -298,10 +336,25 @@ pub(super) fn newest(
          ORDER BY move.id DESC LIMIT 1"
     );
     let mut query = connection.prepare_cached(&sql)?;
-    Ok(query.query_row(params![mirror, pointer.name()], read_move).optional()?)
+    let newest = query.query_row(params![mirror, pointer.name()], read_move).optional()?;
+    Ok(newest.filter(|newest| !newest.ends))
 }
 
-/// Where each pointer of a mirror leads that was ever set, sorted by their names.
+/// The serial time of the newest move of a pointer that may lead nowhere now: times never go back.
+fn last_serial(
+    connection: &Connection,
+    mirror: MirrorRow,
+    pointer: &Pointer,
+) -> Result<Option<Timestamp>, CatalogError> {
+    let mut query = connection.prepare_cached(
+        "SELECT serial_mtime FROM move
+         WHERE mirror_id = ? AND pointer = (SELECT id FROM pointer WHERE name = ?) ORDER BY id DESC LIMIT 1",
+    )?;
+    let found = query.query_row(params![mirror, pointer.name()], |row| row.get(0));
+    Ok(found.optional()?.map(|Sql(serial)| serial))
+}
+
+/// Where each pointer of a mirror leads that leads somewhere, sorted by their names.
 pub(super) fn pointers(connection: &Connection, mirror: MirrorRow) -> Result<Vec<MoveRecord>, CatalogError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM {FROM}
@@ -309,10 +362,12 @@ pub(super) fn pointers(connection: &Connection, mirror: MirrorRow) -> Result<Vec
     );
     let mut query = connection.prepare_cached(&sql)?;
     let rows = query.query_map([mirror], read_move)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut moves: Vec<MoveRecord> = rows.collect::<rusqlite::Result<_>>()?;
+    moves.retain(|newest| !newest.ends);
+    Ok(moves)
 }
 
-/// Every move of one pointer, newest first.
+/// Every move of one pointer since it last led nowhere, newest first.
 pub(super) fn moves_of(
     connection: &Connection,
     mirror: MirrorRow,
@@ -324,7 +379,8 @@ pub(super) fn moves_of(
     );
     let mut query = connection.prepare_cached(&sql)?;
     let rows = query.query_map(params![mirror, pointer.name()], read_move)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let moves: Vec<MoveRecord> = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(moves.into_iter().take_while(|moved| !moved.ends).collect())
 }
 
 fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
@@ -353,6 +409,7 @@ fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
             within: std::time::Duration::from_secs(row.get::<_, i64>(15)?.max(0).cast_unsigned()),
         },
         retracts: row.get(16)?,
+        ends: row.get(18)?,
     })
 }
 

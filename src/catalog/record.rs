@@ -90,6 +90,8 @@ pub struct Recording<'a> {
     pub created_at: Timestamp,
     /// The time of recording.
     pub now: Timestamp,
+    /// As that of an [`Act`].
+    pub in_turn: bool,
 }
 
 #[cfg(test)]
@@ -111,6 +113,7 @@ impl<'a> Recording<'a> {
             actor: "tester",
             created_at: now,
             now,
+            in_turn: false,
         }
     }
 }
@@ -199,7 +202,8 @@ impl Catalog {
     /// mirror's leases: all in one transaction.
     ///
     /// # Errors
-    /// When another process recorded meanwhile, the name is taken, or the catalog cannot be written.
+    /// When another process recorded meanwhile, the name is taken, it is not a pointer's turn yet, or the catalog cannot be
+    /// written.
     pub fn record(&mut self, prepared: &Prepared, what: &Recording<'_>) -> Result<Recorded, CatalogError> {
         self.write(|transaction| {
             let mirror = prepared.row;
@@ -224,6 +228,7 @@ impl Catalog {
                 actor: what.actor,
                 message: None,
                 now: what.now,
+                in_turn: what.in_turn,
                 force: false,
                 retracts: false,
             };

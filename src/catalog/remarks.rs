@@ -144,7 +144,7 @@ mod tests {
     use super::super::tests::{House, act, at, listing, mirror_id, snapshot_name};
     use super::super::{CatalogReader, PointerTarget, RequestedMove, SnapshotRecord};
     use super::*;
-    use crate::model::{MoveTerms, Pointer};
+    use crate::model::{Leads, MoveTerms, Pointer};
 
     /// The mirror `debian` with the snapshots `one` and `two`; `current` leads to `one`.
     fn house() -> House {
@@ -211,7 +211,7 @@ mod tests {
             mirror: mirror_id("debian"),
             pointer: Pointer::Current,
             target: PointerTarget::Snapshot(snapshot_name("two")),
-            expect: Some(snapshot_name(expect)),
+            expect: Some(Leads::To(snapshot_name(expect))),
             terms: MoveTerms::default(),
         };
         let mut moves = |expect| house.catalog.move_pointers(&[wish(expect)], act("publish", at(1)));

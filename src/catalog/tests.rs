@@ -108,6 +108,7 @@ pub(super) fn act(command: &'static str, now: Timestamp) -> Act<'static> {
         actor: "tester",
         message: None,
         now,
+        in_turn: false,
         force: false,
         retracts: false,
     }

@@ -128,6 +128,17 @@ mod tests {
     }
 
     #[test]
+    fn another_snapshot_of_the_same_state_does_not_stand_in() {
+        let mut house = house();
+        // Both name the last synced state.
+        let ten = create(&mut house, "debian", "ten", 10);
+        create(&mut house, "debian", "twenty", 20);
+        delete(&mut house, "debian", "twenty");
+        assert_eq!(newest(&house, "debian", 20), None);
+        assert_eq!(newest(&house, "debian", 19), Some(ten));
+    }
+
+    #[test]
     fn a_held_snapshot_counts() {
         let mut house = house();
         let ten = create(&mut house, "debian", "ten", 10);

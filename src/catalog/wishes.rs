@@ -9,7 +9,7 @@ use super::pointers::{MoveRecord, PointerTarget, RequestedMove, moves_of, newest
 use super::snapshots::{self, Target};
 use super::standing::{self, Lacking, Production, Unfit};
 use super::{Act, CatalogError, CatalogReader, MirrorRow, Seq, generations, tree};
-use crate::model::{MirrorId, MoveTerms, Pointer, SnapshotName};
+use crate::model::{Leads, MirrorId, MoveTerms, Pointer, SnapshotName};
 
 /// What fulfilling a wish would come to now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl CatalogReader {
 /// The snapshot that `wish` means, if its pointer leads where it is expected to.
 pub(super) fn resolve(connection: &Connection, wish: &RequestedMove) -> Result<(MirrorRow, Target), CatalogError> {
     let mirror = tree::mirror_row(connection, &wish.mirror)?;
-    expect(connection, mirror, wish)?;
+    expect(connection, mirror, (&wish.mirror, &wish.pointer), wish.expect.as_ref())?;
     let target = match &wish.target {
         PointerTarget::Snapshot(name) => snapshots::find(connection, mirror, &wish.mirror, name)?,
         PointerTarget::SameAs(pointer) => target_of(connection, mirror, &wish.mirror, pointer)?,
@@ -122,16 +122,21 @@ fn unreachable(
     generations::unreachable_after(connection, &moves, next)
 }
 
-/// Makes sure that the pointer leads where the wish expects it to.
-fn expect(connection: &Connection, mirror: MirrorRow, wish: &RequestedMove) -> Result<(), CatalogError> {
-    let Some(expected) = &wish.expect else { return Ok(()) };
-    let found = newest(connection, mirror, &wish.pointer)?.map(|there| there.snapshot);
-    if found.as_ref() == Some(expected) {
+/// Makes sure that a pointer leads where it is expected to.
+pub(super) fn expect(
+    connection: &Connection,
+    mirror: MirrorRow,
+    (id, pointer): (&MirrorId, &Pointer),
+    expected: Option<&Leads>,
+) -> Result<(), CatalogError> {
+    let Some(expected) = expected else { return Ok(()) };
+    let found = Leads::of(newest(connection, mirror, pointer)?.map(|there| there.snapshot));
+    if found == *expected {
         return Ok(());
     }
     Err(CatalogError::Unexpected {
-        mirror: wish.mirror.clone(),
-        pointer: wish.pointer.clone(),
+        mirror: id.clone(),
+        pointer: pointer.clone(),
         expected: expected.clone(),
         found,
     })
@@ -292,7 +297,7 @@ mod tests {
             ..wish(PointerTarget::Previous)
         };
         let expecting = |name: &str| RequestedMove {
-            expect: Some(snapshot_name(name)),
+            expect: Some(Leads::To(snapshot_name(name))),
             ..wish(PointerTarget::Previous)
         };
         for (wish, force) in [

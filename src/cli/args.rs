@@ -172,6 +172,8 @@ pub enum SnapshotCommand {
     Promote(PromoteArgs),
     /// Point production (current) back at what it pointed at before, for all named mirrors at once
     Rollback(RollbackArgs),
+    /// Take an environment out of the mount, for all named mirrors at once
+    Unpublish(UnpublishArgs),
     /// Delete snapshots
     Delete(DeleteArgs),
     /// Delete the snapshots that the rules of retention do not keep
@@ -271,7 +273,7 @@ pub struct MoveArgs {
     /// Why, for the history
     #[arg(short, long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub message: Option<String>,
-    /// Move only what points at this snapshot now; with several mirrors, MIRROR=NAME for each
+    /// Move only what points at this snapshot now, or nowhere (-); with several mirrors, MIRROR=NAME for each
     #[arg(long, value_name = "[MIRROR=]NAME")]
     pub expect: Vec<Expectation>,
 }
@@ -343,6 +345,26 @@ pub struct RollbackArgs {
     /// How to move.
     #[command(flatten)]
     pub moving: MoveArgs,
+}
+
+/// `snapshot unpublish`
+#[derive(Debug, Args)]
+pub struct UnpublishArgs {
+    /// Mirrors or groups of which to take it out, all in one step
+    #[arg(value_name = "MIRROR", required = true)]
+    pub mirrors: Vec<MirrorId>,
+    /// The environment, which is neither staging nor current
+    #[arg(long, value_name = "ENVIRONMENT")]
+    pub of: Pointer,
+    /// Take it out even if it is configured still
+    #[arg(long)]
+    pub force: bool,
+    /// Why, for the history
+    #[arg(short, long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub message: Option<String>,
+    /// Take out only what points at this snapshot now; with several mirrors, MIRROR=NAME for each
+    #[arg(long, value_name = "[MIRROR=]NAME")]
+    pub expect: Vec<Expectation>,
 }
 
 /// `snapshot delete`
@@ -574,6 +596,7 @@ mod tests {
             "snapshot promote a b c",
             "snapshot promote a --from qa --to staging --expect one -m why --force",
             "snapshot create a name --stage -m why",
+            "snapshot unpublish a b --of qa --expect a=two --force -m why",
             "snapshot delete a one two --force",
             "snapshot prune",
             "snapshot prune a --keep-last 3 --keep-within 2w --dry-run",
@@ -658,6 +681,7 @@ mod tests {
             ("snapshot create a b -m why", "--stage"),
             ("snapshot rollback", "required"),
             ("snapshot history --limit 0", "at least 1"),
+            ("snapshot unpublish a", "required"),
             ("snapshot delete a", "required"),
             ("status -l trace", "[possible values: debug, info, warn, error]"),
             ("completion tcsh", "possible values"),

@@ -13,9 +13,10 @@ use serde_json::json;
 
 use super::args::Global;
 use super::failure::{Failure, Kind};
+use super::stores::unconfigured_hint;
 use super::sys;
 use crate::config::{self, Keyrings, MirrorSettings, Settings, Surroundings, TlsFiles, nearest};
-use crate::model::{MirrorId, Timestamp, TlsSettings};
+use crate::model::{Clock, MirrorId, Timestamp, TlsSettings};
 use crate::upstream;
 
 /// Where running mounts register unless `MIRRORCTL_RUN_DIR` says otherwise.
@@ -79,6 +80,12 @@ pub fn now() -> Timestamp {
     Timestamp::from_unix(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// The time of day as it passes, and by which one can wait.
+#[must_use]
+pub fn clock() -> Clock {
+    Clock::with_pauses(now, std::thread::sleep)
+}
+
 /// An error with all that caused it, in one line.
 fn causes(error: &dyn Error) -> String {
     let chain = std::iter::successors(Some(error), |&error| error.source());
@@ -100,6 +107,8 @@ pub struct Context {
     pub actor: String,
     /// The time of day when the command started.
     pub now: Timestamp,
+    /// The time of day, for what is done later.
+    pub clock: Clock,
 }
 
 impl Context {
@@ -146,6 +155,7 @@ impl Context {
             home: environment.get("HOME").map(PathBuf::from),
             actor: environment.actor(),
             now: now(),
+            clock: clock(),
         })
     }
 
@@ -194,6 +204,12 @@ impl Context {
     }
 
     fn unknown(&self, failure: Failure, id: &MirrorId) -> Failure {
+        if self.was_configured(id) {
+            let detail = json!({ "mirror": id.as_str(), "nearest": null });
+            return failure
+                .problem(format!("{id} is not configured"), detail)
+                .hint(unconfigured_hint(id.as_str()));
+        }
         let names = self.settings.mirrors.keys().chain(self.settings.groups.keys());
         let near = nearest(id.as_str(), names.map(MirrorId::as_str));
         let text = match near {

@@ -91,7 +91,9 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
             let further = further.as_ref().map(|to| format!("; to go further back: {}", line(to)));
             told(Kind::Refused, error).hint(stay + &further.unwrap_or_default())
         }
-        CatalogError::Overtaken(_) => told(Kind::Busy, error).hint("run the command again"),
+        CatalogError::Overtaken(_) | CatalogError::TooSoon { .. } => {
+            told(Kind::Busy, error).hint("run the command again")
+        }
         CatalogError::Newer { .. } => told(Kind::Failed, error).hint("use the newer mirrorctl that wrote it"),
         CatalogError::CommitUnknown(_) => {
             told(Kind::Failed, error).hint("mirrorctl status and snapshot list show what is recorded")

@@ -34,6 +34,39 @@ fn occasion(moved: &Moved) -> Occasion {
     }
 }
 
+/// What was done, or was to be done when it failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempt<'a> {
+    /// The command, as the history has it.
+    pub(super) command: &'a str,
+    /// The pointer that was to move; `None` where none was.
+    pub(super) pointer: Option<&'a Pointer>,
+    /// Why, in the operator's words.
+    pub(super) message: Option<&'a str>,
+}
+
+impl<'a> Attempt<'a> {
+    /// A sync.
+    pub(super) const SYNC: Self = Self::of("sync", None);
+
+    /// What nobody gave a reason for.
+    pub(super) const fn of(command: &'a str, pointer: Option<&'a Pointer>) -> Self {
+        Self {
+            command,
+            pointer,
+            message: None,
+        }
+    }
+
+    /// With the reason that may have been given.
+    pub(super) fn because(self, message: Option<&'a String>) -> Self {
+        Self {
+            message: message.map(String::as_str),
+            ..self
+        }
+    }
+}
+
 impl Context {
     /// Tells mounts, and then hooks, of pointers that were asked to move.
     ///
@@ -49,14 +82,20 @@ impl Context {
     pub(super) fn after_moves(&self, moved: &[Moved]) {
         for kind in [Occasion::AfterStage, Occasion::AfterPromote, Occasion::AfterRollback] {
             let of_kind = moved.iter().filter(|moved| moved.changed() && occasion(moved) == kind);
-            let concerned = of_kind.map(|moved| Concerned {
+            let of_kind: Vec<&Moved> = of_kind.collect();
+            let Some(first) = of_kind.first() else { continue };
+            let act = Attempt {
+                command: &first.now.act,
+                pointer: None,
+                message: first.now.message.as_deref(),
+            };
+            let concerned = of_kind.iter().map(|moved| Concerned {
                 mirror: moved.now.mirror.clone(),
                 snapshot: Some(moved.now.snapshot.clone()),
                 pointer: Some(moved.now.pointer.clone()),
                 from: moved.before.as_ref().map(|before| before.snapshot.clone()),
             });
-            let message = moved.iter().find_map(|moved| moved.now.message.as_deref());
-            self.run_hooks(kind, concerned.collect(), message, None);
+            self.run_hooks(kind, act, concerned.collect(), None);
         }
     }
 
@@ -71,13 +110,13 @@ impl Context {
             pointer: None,
             from: None,
         };
-        self.run_hooks(Occasion::AfterSync, vec![concerned], None, None);
+        self.run_hooks(Occasion::AfterSync, Attempt::SYNC, vec![concerned], None);
         self.after_moves(moves);
     }
 
     /// Runs the hooks for a failure in what was to be done with mirrors; not for a wish that cannot be understood, and not
     /// for one that was taken back.
-    pub(super) fn on_failure(&self, mirrors: &[&MirrorId], failure: &Failure) {
+    pub(super) fn on_failure(&self, attempt: Attempt<'_>, mirrors: &[&MirrorId], failure: &Failure) {
         match failure.kind() {
             Kind::Usage | Kind::Interrupted | Kind::Terminated => return,
             Kind::Failed
@@ -91,25 +130,30 @@ impl Context {
         let concerned = |mirror: &&MirrorId| Concerned {
             mirror: (*mirror).clone(),
             snapshot: None,
-            pointer: None,
+            pointer: attempt.pointer.cloned(),
             from: None,
         };
         let concerned = mirrors.iter().map(concerned).collect();
-        self.run_hooks(Occasion::OnFailure, concerned, None, Some(failure));
+        self.run_hooks(Occasion::OnFailure, attempt, concerned, Some(failure));
     }
 
     /// `outcome`, of which hooks are told where it is a failure. Groups count as the mirrors in them.
-    pub(super) fn or_tell(&self, named: &[MirrorId], outcome: Result<(), Failure>) -> Result<(), Failure> {
+    pub(super) fn or_tell(
+        &self,
+        attempt: Attempt<'_>,
+        named: &[MirrorId],
+        outcome: Result<(), Failure>,
+    ) -> Result<(), Failure> {
         if let Err(failure) = &outcome
             && let Ok(mirrors) = self.mirrors(named)
         {
             let ids: Vec<&MirrorId> = mirrors.iter().map(|mirror| &mirror.id).collect();
-            self.on_failure(&ids, failure);
+            self.on_failure(attempt, &ids, failure);
         }
         outcome
     }
 
-    fn run_hooks(&self, kind: Occasion, concerned: Vec<Concerned>, message: Option<&str>, failure: Option<&Failure>) {
+    fn run_hooks(&self, kind: Occasion, attempt: Attempt<'_>, concerned: Vec<Concerned>, failure: Option<&Failure>) {
         let mut together: Vec<(&HookSettings, Vec<Concerned>)> = Vec::new();
         for one in concerned {
             let Some(MirrorSettings { hooks, .. }) = self.settings.mirrors.get(&one.mirror) else {
@@ -130,9 +174,10 @@ impl Context {
             }
             let event = Event {
                 occasion: kind,
+                command: attempt.command,
                 time: context::now(),
                 actor: &self.actor,
-                message,
+                message: attempt.message,
                 mirrors,
                 error: failure.map(Failure::json),
             };

@@ -32,9 +32,11 @@ use clap::error::ErrorKind;
 use args::{Arguments, CheckCommand, Command, Global, SnapshotCommand};
 use context::{Context, Environment};
 use failure::{Failure, Kind};
+use hooks::Attempt;
 use output::{Mode, Output};
 
 use crate::config::Keyrings;
+use crate::model::Pointer;
 
 /// Runs the command that `arguments` ask for (the first is the program's own name), and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -153,29 +155,39 @@ fn dispatch_snapshot(
         SnapshotCommand::List(list) => commands::snapshot_list::run(&list, &context()?, output),
         SnapshotCommand::Stage(stage) => {
             let context = context()?;
+            let attempt = Attempt::of("stage", Some(&Pointer::Staging)).because(stage.moving.message.as_ref());
             let outcome = commands::snapshot_stage::run(&stage, &context, output);
-            context.or_tell(&stage.aims.mirrors(), outcome)
+            context.or_tell(attempt, &stage.aims.mirrors(), outcome)
         }
         SnapshotCommand::Publish(publish) => {
             let context = context()?;
+            let attempt = Attempt::of("publish", Some(&publish.to)).because(publish.moving.message.as_ref());
             let outcome = commands::snapshot_publish::run(&publish, &context, output);
-            context.or_tell(&publish.aims.mirrors(), outcome)
+            context.or_tell(attempt, &publish.aims.mirrors(), outcome)
         }
         SnapshotCommand::Promote(promote) => {
             let context = context()?;
+            let attempt = Attempt::of("promote", Some(&promote.to)).because(promote.moving.message.as_ref());
             let outcome = commands::snapshot_promote::run(&promote, &context, output);
-            context.or_tell(&promote.mirrors, outcome)
+            context.or_tell(attempt, &promote.mirrors, outcome)
+        }
+        SnapshotCommand::Unpublish(unpublish) => {
+            let context = context()?;
+            let attempt = Attempt::of("unpublish", Some(&unpublish.of)).because(unpublish.message.as_ref());
+            let outcome = commands::snapshot_unpublish::run(&unpublish, &context, output);
+            context.or_tell(attempt, &unpublish.mirrors, outcome)
         }
         SnapshotCommand::Delete(delete) => commands::snapshot_delete::run(&delete, &context()?, output),
         SnapshotCommand::Prune(prune) => commands::snapshot_prune::run(&prune, &context()?, output),
         SnapshotCommand::History(history) => commands::snapshot_history::run(&history, &context()?, output),
         SnapshotCommand::Rollback(rollback) => {
             let context = context()?;
+            let attempt = Attempt::of("rollback", Some(&rollback.of)).because(rollback.moving.message.as_ref());
             let outcome = commands::snapshot_rollback::run(&rollback, &context, output);
             if rollback.dry_run {
                 outcome
             } else {
-                context.or_tell(&rollback.mirrors, outcome)
+                context.or_tell(attempt, &rollback.mirrors, outcome)
             }
         }
         SnapshotCommand::Tag(tag) => commands::snapshot_tag::run(&tag, &context()?, output),
@@ -186,7 +198,7 @@ fn dispatch_snapshot(
         SnapshotCommand::Test(test) => {
             let context = configured(flags, environment, Keyrings::MustBeReadable)?;
             let outcome = commands::snapshot_test::run(&test, &context, output);
-            context.or_tell(&[test.mirror], outcome)
+            context.or_tell(Attempt::of("test", None), &[test.mirror], outcome)
         }
     }
 }

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::failure::{Failure, Kind};
 use super::words::{Aims, Expectation};
 use crate::config::{MirrorSettings, nearest};
-use crate::model::{MirrorId, Pointer, SnapshotName};
+use crate::model::{Leads, MirrorId, Pointer, SnapshotName};
 use crate::publish::{By, Mover};
 
 impl Context {
@@ -57,7 +57,10 @@ impl Context {
     ) -> Result<Vec<(Mover, SnapshotName)>, Failure> {
         let movers = self.movers(&aims.mirrors(), pointer, moving)?;
         let pairs = aims.0.iter().map(|aim| (&aim.mirror, &aim.name));
-        let mut names = self.each_once(pairs)?;
+        let contradict = |id: &MirrorId, one: &SnapshotName, other: &SnapshotName| {
+            format!("{id} is given two snapshots, {one} and {other}")
+        };
+        let mut names = self.each_once(pairs, contradict)?;
         let with_name = |mover: Mover| {
             let name = names.remove(&mover.mirror).expect("the movers are those of the aims");
             (mover, name)
@@ -66,24 +69,33 @@ impl Context {
     }
 
     /// Where the pointer of each of `mirrors` has to lead, as far as anything is expected.
-    fn expected(
+    ///
+    /// # Errors
+    /// A [`Failure`] when an expectation is about another mirror, or it is not said about which, or two contradict.
+    pub(super) fn expected(
         &self,
         mirrors: &[&MirrorSettings],
         expectations: &[Expectation],
-    ) -> Result<BTreeMap<MirrorId, SnapshotName>, Failure> {
+    ) -> Result<BTreeMap<MirrorId, Leads>, Failure> {
         let mut pairs = Vec::new();
-        for Expectation { mirror, name } in expectations {
+        for Expectation { mirror, leads } in expectations {
             match (mirror, mirrors) {
-                (Some(mirror), _) => pairs.push((mirror, name)),
-                (None, [only]) => pairs.push((&only.id, name)),
+                (Some(mirror), _) => pairs.push((mirror, leads)),
+                (None, [only]) => pairs.push((&only.id, leads)),
                 (None, _) => {
-                    let message = format!("--expect {name} does not say of which of {} mirrors", mirrors.len());
-                    let hint = format!("name it: --expect {}={name}", mirrors[0].id);
+                    let word = match leads {
+                        Leads::To(name) => name.as_str(),
+                        Leads::Nowhere => Leads::NOWHERE,
+                    };
+                    let message = format!("--expect {word} does not say of which of {} mirrors", mirrors.len());
+                    let hint = format!("name it: --expect {}={word}", mirrors[0].id);
                     return Err(Failure::new(Kind::Usage, message).hint(hint));
                 }
             }
         }
-        let expected = self.each_once(pairs)?;
+        let contradict =
+            |id: &MirrorId, one: &Leads, other: &Leads| format!("{id} is expected to lead {one} and {other}");
+        let expected = self.each_once(pairs, contradict)?;
         let moves = |id: &MirrorId| mirrors.iter().any(|mirror| mirror.id == *id);
         match expected.keys().find(|id| !moves(id)) {
             Some(other) => {
@@ -94,22 +106,22 @@ impl Context {
         }
     }
 
-    /// The snapshot of each mirror, with groups as their members.
-    fn each_once<'p>(
+    /// What is said of each mirror, with groups as their members; it is wrong to say two things of one, as `contradict` says.
+    fn each_once<'p, T: Clone + PartialEq + 'p>(
         &self,
-        pairs: impl IntoIterator<Item = (&'p MirrorId, &'p SnapshotName)>,
-    ) -> Result<BTreeMap<MirrorId, SnapshotName>, Failure> {
-        let mut names = BTreeMap::new();
-        for (named, name) in pairs {
+        pairs: impl IntoIterator<Item = (&'p MirrorId, &'p T)>,
+        contradict: impl Fn(&MirrorId, &T, &T) -> String,
+    ) -> Result<BTreeMap<MirrorId, T>, Failure> {
+        let mut said = BTreeMap::new();
+        for (named, one) in pairs {
             for mirror in self.mirrors(std::slice::from_ref(named))? {
-                let other = names.insert(mirror.id.clone(), name.clone());
-                if let Some(other) = other.filter(|other| other != name) {
-                    let message = format!("{} is given two snapshots, {other} and {name}", mirror.id);
-                    return Err(Failure::new(Kind::Usage, message));
+                let other = said.insert(mirror.id.clone(), one.clone());
+                if let Some(other) = other.filter(|other| other != one) {
+                    return Err(Failure::new(Kind::Usage, contradict(&mirror.id, &other, one)));
                 }
             }
         }
-        Ok(names)
+        Ok(said)
     }
 }
 

@@ -28,7 +28,19 @@ pub(super) fn unconfigured_hint(mirror: &str) -> String {
     format!("{mirror} is not configured any more; mirrorctl forget {mirror} takes it out of the catalog and the mount")
 }
 
+/// What is to be said of a pointer that leads somewhere and is not configured any more.
+pub(super) fn left_over(mirror: &str, pointer: &str) -> String {
+    format!(
+        "is not configured any more, and served all the same; mirrorctl snapshot unpublish {mirror} --of {pointer} takes it out"
+    )
+}
+
 impl Context {
+    /// Whether the catalog has this mirror, as far as it can be read.
+    pub(super) fn was_configured(&self, mirror: &MirrorId) -> bool {
+        self.reader().is_ok_and(|reader| reader.mirror(mirror).is_ok())
+    }
+
     /// The mirrors that the catalog has and the configuration does not, sorted by id.
     ///
     /// # Errors
@@ -95,7 +107,7 @@ impl Context {
         By {
             actor: &self.actor,
             message: None,
-            now: self.now,
+            clock: &self.clock,
             force,
         }
     }

@@ -9,7 +9,7 @@ use clap::builder::TypedValueParser as _;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::model::{MirrorId, NameError, SnapshotName};
+use crate::model::{Leads, MirrorId, NameError, SnapshotName};
 
 /// A mirror or group, and the snapshot that its pointers shall lead to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,25 +24,46 @@ pub struct Aim {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aims(pub Vec<Aim>);
 
-/// `--expect [MIRROR=]NAME`
+/// `--expect [MIRROR=]NAME`, with `-` in the place of a name for nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
     /// The mirror or group; `None` for the only one that moves.
     pub mirror: Option<MirrorId>,
     /// Where its pointer must lead.
-    pub name: SnapshotName,
+    pub leads: Leads,
 }
 
 impl FromStr for Expectation {
     type Err = NameError;
 
     fn from_str(word: &str) -> Result<Self, NameError> {
-        let (mirror, name) = match word.split_once('=') {
-            Some((mirror, name)) => (Some(mirror.parse()?), name),
-            None => (None, word),
-        };
-        let name = name.parse()?;
+        let (mirror, leads) = with_mirror(word)?;
+        Ok(Self { mirror, leads })
+    }
+}
+
+/// A word of `snapshot stage` and `snapshot publish`: `MIRROR=NAME`, or one of `MIRROR NAME`, either of which a snapshot could
+/// be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Word {
+    mirror: Option<MirrorId>,
+    name: SnapshotName,
+}
+
+impl FromStr for Word {
+    type Err = NameError;
+
+    fn from_str(word: &str) -> Result<Self, NameError> {
+        let (mirror, name) = with_mirror(word)?;
         Ok(Self { mirror, name })
+    }
+}
+
+/// Reads `[MIRROR=]OTHER`.
+fn with_mirror<T: FromStr<Err = NameError>>(word: &str) -> Result<(Option<MirrorId>, T), NameError> {
+    match word.split_once('=') {
+        Some((mirror, other)) => Ok((Some(mirror.parse()?), other.parse()?)),
+        None => Ok((None, word.parse()?)),
     }
 }
 
@@ -57,7 +78,7 @@ impl Aims {
     }
 
     /// What words in this order mean, or what is wrong with them.
-    fn of(words: &[Expectation]) -> Result<Self, (ErrorKind, String)> {
+    fn of(words: &[Word]) -> Result<Self, (ErrorKind, String)> {
         let pairs = words.iter().map(|word| {
             let mirror = word.mirror.clone()?;
             let name = word.name.clone();
@@ -96,7 +117,7 @@ impl Args for Aims {
                 .help("MIRROR NAME: a mirror or group, and the snapshot; or MIRROR=NAME for each of several, all in one step")
                 .required(true)
                 .num_args(1..)
-                .value_parser(clap::builder::StringValueParser::new().try_map(|word| word.parse::<Expectation>())),
+                .value_parser(clap::builder::StringValueParser::new().try_map(|word| word.parse::<Word>())),
         )
     }
 
@@ -107,8 +128,8 @@ impl Args for Aims {
 
 impl FromArgMatches for Aims {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let words = matches.get_many::<Expectation>(WORDS).unwrap_or_default();
-        let words: Vec<Expectation> = words.cloned().collect();
+        let words = matches.get_many::<Word>(WORDS).unwrap_or_default();
+        let words: Vec<Word> = words.cloned().collect();
         // The command that is being parsed is not known here, and clap would show the usage of the program.
         Self::of(&words).map_err(|(kind, message)| Command::new("snapshot").override_usage(USAGE).error(kind, message))
     }
@@ -124,7 +145,7 @@ mod tests {
     use super::*;
 
     fn aims(line: &str) -> Result<String, String> {
-        let words: Result<Vec<Expectation>, _> = line.split_whitespace().map(str::parse).collect();
+        let words: Result<Vec<Word>, _> = line.split_whitespace().map(str::parse).collect();
         let aims = Aims::of(&words.map_err(|error| error.to_string())?).map_err(|(_, message)| message)?;
         let shown = aims.0.iter().map(|aim| format!("{}={}", aim.mirror, aim.name));
         Ok(shown.collect::<Vec<_>>().join(" "))
@@ -162,10 +183,19 @@ mod tests {
     fn an_expectation_may_name_its_mirror() {
         let parsed = |word: &str| {
             word.parse::<Expectation>()
-                .map(|it| (it.mirror.map(|id| id.to_string()), it.name.to_string()))
+                .map(|it| (it.mirror.map(|id| id.to_string()), it.leads.to_string()))
         };
-        assert_eq!(parsed("one"), Ok((None, "one".to_owned())));
-        assert_eq!(parsed("debian=one"), Ok((Some("debian".to_owned()), "one".to_owned())));
+        assert_eq!(parsed("one"), Ok((None, "to one".to_owned())));
+        assert_eq!(
+            parsed("debian=one"),
+            Ok((Some("debian".to_owned()), "to one".to_owned()))
+        );
+        assert_eq!(parsed("-"), Ok((None, "nowhere".to_owned())));
+        assert_eq!(
+            parsed("debian=-"),
+            Ok((Some("debian".to_owned()), "nowhere".to_owned()))
+        );
         parsed("debian=").expect_err("no name");
+        aims("debian=-").expect_err("a pointer is not moved nowhere");
     }
 }

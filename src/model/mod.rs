@@ -33,7 +33,7 @@ pub use filter::{Filter, NamePattern, PackageName, PackageNameError, PatternErro
 pub use hash_type::{HashType, HashTypes};
 pub use listing::{BlobFacts, Entry, IndexHash, Listing, ListingBuilder, ListingError, Role};
 pub use names::{Architecture, Component, EnvironmentName, Language, MirrorId, NameError, SnapshotName, Suite};
-pub use pointer::Pointer;
+pub use pointer::{Leads, Pointer};
 pub use proxy_url::{ProxyUrl, ProxyUrlError};
 pub use remarks::{Note, NoteError, Tag, TagError};
 pub use repo_path::{RepoPath, RepoPathError};

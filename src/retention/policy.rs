@@ -99,13 +99,77 @@ impl fmt::Display for KeepReason {
     }
 }
 
+/// What the calendar counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Period {
+    /// Days of UTC.
+    Day,
+    /// Weeks from Monday to Sunday.
+    Week,
+    /// Months.
+    Month,
+}
+
+impl Period {
+    /// The number of the period to which `time` belongs.
+    fn of(self, time: Timestamp) -> i64 {
+        match self {
+            Self::Day => time.day(),
+            Self::Week => time.week(),
+            Self::Month => time.month(),
+        }
+    }
+
+    const fn kept(self) -> KeepReason {
+        match self {
+            Self::Day => KeepReason::Daily,
+            Self::Week => KeepReason::Weekly,
+            Self::Month => KeepReason::Monthly,
+        }
+    }
+
+    /// The word for one.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        }
+    }
+}
+
+/// Why a rule does not keep a snapshot that nothing holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DropReason {
+    /// So many are newer, and are all that is kept.
+    NotNewest(usize),
+    /// It is so old in seconds, or older, and only younger ones are kept.
+    Old(u64),
+    /// A newer one stands for its day, week or month.
+    NewerOf(Period),
+    /// So many later days, weeks or months have one that is kept, and no more are.
+    BeforeTheLast(usize, Period),
+}
+
 /// What happens to one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// It stays, for these reasons: at least one, sorted.
     Keep(Vec<KeepReason>),
-    /// It is forgotten.
-    Delete,
+    /// It is forgotten, because nothing holds it and each rule that is set passes it over for the reason here, sorted.
+    Delete(Vec<DropReason>),
+}
+
+impl Decision {
+    /// Whether the snapshot is forgotten.
+    #[must_use]
+    pub const fn is_delete(&self) -> bool {
+        match self {
+            Self::Delete(_) => true,
+            Self::Keep(_) => false,
+        }
+    }
 }
 
 /// The decision on one snapshot.
@@ -144,9 +208,7 @@ pub struct PrunePlan {
 impl PrunePlan {
     /// The snapshots to forget, newest first.
     pub fn deleted(&self) -> impl Iterator<Item = &Verdict> {
-        self.verdicts
-            .iter()
-            .filter(|verdict| verdict.decision == Decision::Delete)
+        self.verdicts.iter().filter(|verdict| verdict.decision.is_delete())
     }
 }
 
@@ -162,7 +224,13 @@ pub fn plan(snapshots: &[Candidate], policy: &PrunePolicy, now: Timestamp) -> Pr
         .enumerate()
         .map(|(rank, snapshot)| {
             let mut reasons = reasons(snapshot, rank, policy, now);
-            reasons.extend(calendars.keep(snapshot.created));
+            let mut against = passed_over(policy);
+            for standing in calendars.judge(snapshot.created) {
+                match standing {
+                    Ok(kept) => reasons.push(kept),
+                    Err(passed_over) => against.push(passed_over),
+                }
+            }
             if reasons.is_empty() && refusal.is_some() {
                 reasons.push(KeepReason::AgeUnknown);
             }
@@ -170,7 +238,7 @@ pub fn plan(snapshots: &[Candidate], policy: &PrunePolicy, now: Timestamp) -> Pr
                 name: snapshot.name.clone(),
                 seq: snapshot.seq,
                 decision: if reasons.is_empty() {
-                    Decision::Delete
+                    Decision::Delete(against)
                 } else {
                     Decision::Keep(reasons)
                 },
@@ -203,23 +271,37 @@ fn reasons(snapshot: &Candidate, rank: usize, policy: &PrunePolicy, now: Timesta
     .collect()
 }
 
+/// What `policy` has against a snapshot that is neither new nor young, but for the calendar.
+fn passed_over(policy: &PrunePolicy) -> Vec<DropReason> {
+    let rank = DropReason::NotNewest(policy.keep_last.get());
+    let within = policy.keep_within.filter(|within| *within > 0);
+    std::iter::once(rank).chain(within.map(DropReason::Old)).collect()
+}
+
 /// One calendar's rule, while the snapshots pass by, the newest first.
 struct Calendar {
-    /// Which day, week or month a time belongs to.
-    period: fn(Timestamp) -> i64,
-    reason: KeepReason,
-    /// How many more periods have their newest kept.
-    left: usize,
-    /// The periods whose newest has passed by.
+    period: Period,
+    /// Of how many periods the newest is kept.
+    keep: usize,
+    /// The periods whose newest has passed by and was kept.
     seen: HashSet<i64>,
 }
 
 impl Calendar {
-    /// Whether this snapshot is the newest of a period that counts.
-    fn keeps(&mut self, created: Timestamp) -> bool {
-        let keeps = self.left > 0 && self.seen.insert((self.period)(created));
-        self.left -= usize::from(keeps);
-        keeps
+    /// Why this snapshot is kept, or why not; `None` where the calendar keeps nothing at all.
+    fn judge(&mut self, created: Timestamp) -> Option<Result<KeepReason, DropReason>> {
+        if self.keep == 0 {
+            return None;
+        }
+        let period = self.period.of(created);
+        Some(if self.seen.contains(&period) {
+            Err(DropReason::NewerOf(self.period))
+        } else if self.seen.len() < self.keep {
+            self.seen.insert(period);
+            Ok(self.period.kept())
+        } else {
+            Err(DropReason::BeforeTheLast(self.keep, self.period))
+        })
     }
 }
 
@@ -228,24 +310,21 @@ struct Calendars([Calendar; 3]);
 
 impl Calendars {
     fn of(policy: &PrunePolicy) -> Self {
-        let begin = |period, reason, left| Calendar {
+        let begin = |period, keep| Calendar {
             period,
-            reason,
-            left,
+            keep,
             seen: HashSet::new(),
         };
         Self([
-            begin(Timestamp::day, KeepReason::Daily, policy.keep_daily),
-            begin(Timestamp::week, KeepReason::Weekly, policy.keep_weekly),
-            begin(Timestamp::month, KeepReason::Monthly, policy.keep_monthly),
+            begin(Period::Day, policy.keep_daily),
+            begin(Period::Week, policy.keep_weekly),
+            begin(Period::Month, policy.keep_monthly),
         ])
     }
 
-    /// Why the next snapshot is kept, sorted.
-    fn keep(&mut self, created: Timestamp) -> impl Iterator<Item = KeepReason> {
-        self.0
-            .iter_mut()
-            .filter_map(move |calendar| calendar.keeps(created).then_some(calendar.reason))
+    /// Why the next snapshot is kept or not, by each rule that is set, sorted.
+    fn judge(&mut self, created: Timestamp) -> impl Iterator<Item = Result<KeepReason, DropReason>> {
+        self.0.iter_mut().filter_map(move |calendar| calendar.judge(created))
     }
 }
 
@@ -361,7 +440,7 @@ mod tests {
                 &Decision::Keep(vec![KeepReason::Current, KeepReason::Newest, KeepReason::Young]),
                 &Decision::Keep(vec![KeepReason::Lent]),
                 &Decision::Keep(vec![KeepReason::Elsewhere]),
-                &Decision::Delete,
+                &Decision::Delete(vec![DropReason::NotNewest(1), DropReason::Old(30 * 86_400)]),
                 &Decision::Keep(vec![KeepReason::Protected]),
                 &Decision::Keep(vec![KeepReason::Staged]),
                 &Decision::Keep(vec![KeepReason::Current]),
@@ -379,8 +458,28 @@ mod tests {
     }
 
     fn kept(plan: &PrunePlan) -> Vec<i64> {
-        let kept = plan.verdicts.iter().filter(|one| one.decision != Decision::Delete);
+        let kept = plan.verdicts.iter().filter(|one| !one.decision.is_delete());
         kept.map(|verdict| verdict.seq).collect()
+    }
+
+    #[test]
+    fn what_goes_is_told_why_no_rule_keeps_it() {
+        let snapshots = recorded(&[
+            "2026-01-31T10:00:00Z",
+            "2026-03-01T10:00:00Z",
+            "2026-03-02T10:00:00Z",
+            "2026-03-02T11:00:00Z",
+        ]);
+        let plan = plan(&snapshots, &calendar([1, 0, 1]), NOW);
+        let against = |at: usize| match &plan.verdicts[at].decision {
+            Decision::Delete(reasons) => reasons.clone(),
+            Decision::Keep(reasons) => panic!("{reasons:?}"),
+        };
+        let rank = DropReason::NotNewest(1);
+        let (newer, before) = (DropReason::NewerOf, DropReason::BeforeTheLast);
+        assert_eq!(against(1), [rank, newer(Period::Day), newer(Period::Month)]);
+        assert_eq!(against(2), [rank, before(1, Period::Day), newer(Period::Month)]);
+        assert_eq!(against(3), [rank, before(1, Period::Day), before(1, Period::Month)]);
     }
 
     #[test]
@@ -570,7 +669,7 @@ mod tests {
             for snapshot in &snapshots {
                 let verdict = plan.verdicts.iter().find(|verdict| verdict.seq == snapshot.seq).expect("judged");
                 let expected = is_deleted(&snapshots, snapshot, &policy, NOW);
-                prop_assert_eq!(verdict.decision == Decision::Delete, expected);
+                prop_assert_eq!(verdict.decision.is_delete(), expected);
                 if let Decision::Keep(reasons) = &verdict.decision {
                     prop_assert!(!reasons.is_empty() && reasons.is_sorted(), "{:?}", reasons);
                 }

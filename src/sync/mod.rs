@@ -37,7 +37,7 @@ pub use preview::{Known, Preview, preview};
 pub use report::{Outcome, Progress, SyncReport, Transferred};
 pub use store::Store;
 
-use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording, ReleaseFacts, Source};
+use crate::catalog::{CatalogError, MirrorRow, Prepared, Recorded, Recording, ReleaseFacts, Source, in_turn};
 use crate::model::{
     Architecture, BaseUrl, Clock, Component, Content, Language, MirrorId, MoveTerms, Percent, Pointer, Shrink,
     SnapshotName, Suite, Timestamp, Translations,
@@ -304,23 +304,26 @@ fn record(
     let manifest = store.keep_manifest(mirror, &job.mirror, prepared.manifest(), now)?;
     let (url, selection, releases) = (releases.url.to_string(), job.selection(), facts(&releases.suites));
     loop {
-        let what = Recording {
-            manifest,
-            name: &name,
-            source: Source {
-                url: &url,
-                selection: &selection,
-                releases: &releases,
-            },
-            held,
-            absent,
-            pointers: &job.pointers,
-            terms: job.terms,
-            actor: &job.actor,
-            created_at: job.adoption.and_then(|adoption| adoption.created_at).unwrap_or(now),
-            now,
-        };
-        let outcome = store.catalog().record(prepared, &what);
+        let outcome = in_turn(&job.clock, |turn, in_turn| {
+            let what = Recording {
+                manifest,
+                name: &name,
+                source: Source {
+                    url: &url,
+                    selection: &selection,
+                    releases: &releases,
+                },
+                held,
+                absent,
+                pointers: &job.pointers,
+                terms: job.terms,
+                actor: &job.actor,
+                created_at: job.adoption.and_then(|adoption| adoption.created_at).unwrap_or(turn),
+                now: turn,
+                in_turn,
+            };
+            store.catalog().record(prepared, &what)
+        });
         match outcome {
             Ok(recorded) => return Ok((name, recorded)),
             Err(CatalogError::SnapshotExists { .. }) => {

@@ -207,7 +207,7 @@ impl Tree for View {
                 return Ok(false);
             };
             let newest = reader.pointer(mirror, &found.pointer)?;
-            Ok(reader.mirror(&found.mirror)? == mirror && newest.is_some_and(|newest| newest.row != row))
+            Ok(reader.mirror(&found.mirror)? == mirror && newest.is_none_or(|newest| newest.row != row))
         })
     }
 

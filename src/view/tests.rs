@@ -169,6 +169,7 @@ impl House {
             actor: "tester",
             message: None,
             now: at(hour),
+            in_turn: false,
             force: false,
             retracts,
         };

@@ -92,6 +92,7 @@ mod tests {
                 actor: "tester",
                 message: None,
                 now: at(now),
+                in_turn: false,
                 force: false,
                 retracts: false,
             };

@@ -427,3 +427,38 @@ fn a_proxy_that_a_sync_goes_through_is_told_of() {
         .stderr_has("a sync goes through the proxy http://proxy.mirror.invalid:3128")
         .stderr_lacks("hunter2");
 }
+
+#[test]
+fn a_group_is_looked_at_mirror_by_mirror() {
+    let secured = Secured::new();
+    let certified = |name: &str| secured.authority.issue(&[name], GOOD);
+    let good = TlsFront::new(&secured.site.upstream, &certified("127.0.0.1"));
+    let bad = TlsFront::new(&secured.site.upstream, &certified("elsewhere.example"));
+    let trusted = secured.trusted();
+    let mirrors = [("one", good.url()), ("two", bad.url()), ("three", good.url())];
+    let config = mirrors.iter().fold(Config::new(), |config, (id, url)| {
+        let mirror = secured.site.mirror(id).set("url", &format!("\"{url}\""));
+        config
+            .mirror(mirror)
+            .set_in(&format!("mirrors.{id}.tls"), "ca_cert_file", &trusted)
+    });
+    secured
+        .site
+        .configure_all(config.set_in("groups", "some", "[\"one\", \"two\"]"));
+    let report = secured.site.run("--json check tls some").code(5).json();
+    let looked: Vec<_> = report["mirrors"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|mirror| (text(&mirror["mirror"]), mirror["urls"][0]["verified"].clone()))
+        .collect();
+    let expected = [("one", true), ("two", false)].map(|(id, good)| (id.to_owned(), Value::from(good)));
+    assert_eq!(looked, expected, "of the group's members alone");
+    let message = text(&report["error"]["message"]);
+    assert!(message.contains(&bad.url()), "{message}");
+    let told = secured.site.run("check tls some").code(5);
+    assert!(
+        told.stdout.contains("elsewhere.example") && told.stdout.contains("one"),
+        "{told}"
+    );
+}

@@ -40,6 +40,7 @@ fn act(command: &'static str, now: Timestamp) -> Act<'static> {
         actor: "tester",
         message: None,
         now,
+        in_turn: false,
         force: false,
         retracts: false,
     }
@@ -119,7 +120,15 @@ fn a_renamed_snapshot_keeps_its_pointers_and_its_past() {
     let before = (site.files("debian", "one"), site.json("snapshot history"));
     let report = site.json("snapshot rename debian one first");
     assert_eq!(report, json!({ "mirror": "debian", "from": "one", "to": "first" }));
-    assert_eq!((site.files("debian", "first"), site.json("snapshot history")), before);
+    assert_eq!(site.files("debian", "first"), before.0);
+    // The history has the name of now, by which it can be found, and that of the time.
+    let mut expected = before.1;
+    for moved in expected["moves"].as_array_mut().expect("a list") {
+        assert_eq!((&moved["to"], &moved["to_then"]), (&json!("one"), &json!("one")));
+        moved["to"] = json!("first");
+    }
+    assert_eq!(site.json("snapshot history"), expected);
+    site.run("snapshot history").success().stdout_has("first (then one)");
     assert_eq!(site.snapshots("debian"), ["three", "two", "first"]);
     assert_eq!(listed(&site, "first", "tags"), json!(["x"]));
     assert_eq!(listed(&site, "first", "status"), json!(["current", "staging"]));
@@ -191,14 +200,14 @@ fn what_a_dry_run_foretells_happens() {
     let verdicts = report["mirrors"][0]["snapshots"].as_array().expect("a list").clone();
     let shape: Vec<_> = verdicts
         .iter()
-        .map(|one| (&one["name"], &one["deleted"], &one["kept_because"]))
+        .map(|one| (&one["name"], &one["kept_because"], &one["deleted_because"]))
         .collect();
     assert_eq!(
         shape,
         [
-            (&json!("three"), &json!(false), &json!(["among the newest"])),
-            (&json!("two"), &json!(true), &json!([])),
-            (&json!("one"), &json!(true), &json!([]))
+            (&json!("three"), &json!(["among the newest"]), &json!([])),
+            (&json!("two"), &json!([]), &json!(["not the newest"])),
+            (&json!("one"), &json!([]), &json!(["not the newest"]))
         ]
     );
     // Each has its package and its indices for itself; the newest is the last synced state too, which always stays.
@@ -208,7 +217,10 @@ fn what_a_dry_run_foretells_happens() {
     assert_eq!(verdicts[0]["only_here"], json!({ "files": 0, "bytes": 0 }));
     assert_eq!(report["grace_seconds"], 86_400);
     let human = site.run(&format!("{line} --dry-run")).success();
-    let human = human.stdout_has("two would be deleted; ");
+    let human = human.stdout_has("two would be deleted: not the newest; ");
+    let other = format!("{line} --keep-daily 1 --dry-run");
+    let reasons = "one would be deleted: not the newest, not the newest of its day; ";
+    site.run(&other).success().stdout_has(reasons);
     human
         .stdout_has("1d after the next sync or gc")
         .stdout_has("this would free");

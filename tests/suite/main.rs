@@ -25,6 +25,7 @@ mod kinds;
 mod lending;
 mod moves;
 mod output;
+mod publishing;
 mod regressions;
 mod rollback;
 mod signatures;

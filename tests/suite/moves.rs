@@ -133,7 +133,7 @@ fn a_condition_must_hold_for_all() {
         (
             "snapshot publish debian two --to qa --expect two",
             4,
-            &["debian/qa leads to nowhere, not to two"],
+            &["debian/qa leads nowhere, not to two"],
         ),
         ("snapshot rollback debian --to two --expect two", 4, &["leads to one"]),
         (
@@ -149,7 +149,7 @@ fn a_condition_must_hold_for_all() {
         (
             "snapshot promote debian --expect one --expect debian=two",
             2,
-            &["two snapshots"],
+            &["debian is expected to lead to one and to two"],
         ),
         (
             "snapshot promote debian --expect debain=one",
@@ -162,6 +162,31 @@ fn a_condition_must_hold_for_all() {
     site.run("snapshot promote both --expect both=one").success();
     site.run("snapshot publish debian one --expect two").success();
     assert_eq!(current(&site), [Some("one".to_owned()), Some("two".to_owned())]);
+}
+
+#[test]
+fn a_pointer_can_be_expected_to_lead_nowhere() {
+    let site = site(&["one", "two"]);
+    site.run("snapshot publish debian one --expect -").success();
+    let already = "debian/current leads to one, not nowhere";
+    refused(&site, "snapshot publish debian two --expect -", 4, &[already]);
+    let publish = "snapshot publish both two --expect debian=- --expect vendor=-";
+    refused(&site, publish, 4, &[already]);
+    refused(
+        &site,
+        "snapshot publish both two --expect -",
+        2,
+        &["of 2 mirrors", "--expect debian=-"],
+    );
+    refused(
+        &site,
+        "snapshot publish both=- --to qa",
+        2,
+        &["a snapshot name starts with"],
+    );
+    let publish = "snapshot publish both two --expect debian=one --expect vendor=-";
+    site.run(publish).success();
+    assert_eq!(current(&site), [Some("two".to_owned()), Some("two".to_owned())]);
 }
 
 #[test]

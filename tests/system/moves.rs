@@ -7,7 +7,7 @@ use std::path::Path;
 
 use mirrorctl_testkit::{AptRoot, Config, Nginx, Program, Signal};
 
-use crate::site::{COMMON, RELEASE, SUITE, Site, inode, mtime, names, read, tree};
+use crate::site::{COMMON, RELEASE, SUITE, Site, inode, mtime, names, only, read, tree};
 
 /// The name of the snapshot behind a directory.
 fn snapshot(directory: &Path) -> String {
@@ -179,4 +179,46 @@ fn apt_does_as_the_rollback_says() {
     apt.update().success();
     assert_eq!(candidate(&apt).as_deref(), Some("3"));
     apt.download(&["changing"]).success();
+}
+
+#[test]
+fn an_environment_that_is_taken_out_is_gone_for_all_who_come_and_stays_for_who_is_inside() {
+    let (site, snapshots) = site(&["debian", "other"]);
+    let _mount = site.mount();
+    let run = |line: &str| {
+        site.env
+            .mirrorctl(&line.split_whitespace().collect::<Vec<_>>())
+            .success()
+    };
+    for (mirror, names) in ["debian", "other"].iter().zip(&snapshots) {
+        for name in names {
+            run(&format!("snapshot publish {mirror} {name} --to qa"));
+        }
+    }
+    let qa = site.served("debian/qa");
+    let lent = qa.join(only(1));
+    // Everything is in the kernel's memory, and somebody has an open file and stands inside.
+    let before = tree(&qa);
+    assert!(lent.exists(), "of the publication before");
+    let inside = std::fs::File::open(qa.join("dists")).expect("a directory");
+    let release = std::fs::read(qa.join(RELEASE)).expect("readable");
+    let time = mtime(&qa.join(RELEASE));
+    run("snapshot unpublish all --of qa --force");
+    for mirror in ["debian", "other"] {
+        assert!(!site.served(&format!("{mirror}/qa")).exists(), "{mirror}");
+        assert_eq!(names(&site.served(mirror)), ["at", "snapshots"]);
+    }
+    assert!(!qa.join(RELEASE).exists() && !lent.exists());
+    let below = Path::new("/proc/self/fd").join(std::os::fd::AsRawFd::as_raw_fd(&inside).to_string());
+    assert_eq!(
+        std::fs::read(below.join("stable/Release")).expect("who is inside stays"),
+        release
+    );
+    // Set again, it is a new beginning: nothing of before is lent, and its time is later.
+    let newest = &snapshots[0][1];
+    run(&format!("snapshot publish debian {newest} --to qa"));
+    assert_eq!(tree(&qa), before);
+    assert!(mtime(&qa.join(RELEASE)) > time);
+    assert!(!lent.exists());
+    assert_eq!(names(&site.served("debian")), ["at", "qa", "snapshots"]);
 }

@@ -35,6 +35,7 @@ pub(super) mod snapshot_rollback;
 pub(super) mod snapshot_stage;
 pub(super) mod snapshot_tag;
 pub(super) mod snapshot_test;
+pub(super) mod snapshot_unpublish;
 pub(super) mod status;
 pub(super) mod sync;
 pub(super) mod sync_dry_run;

@@ -18,7 +18,8 @@ pub(in crate::cli) struct Move {
     mirror: String,
     pointer: String,
     from: Option<String>,
-    to: String,
+    /// `None` where it was taken out.
+    to: Option<String>,
     changed: bool,
 }
 
@@ -48,7 +49,7 @@ impl Move {
             mirror: moved.now.mirror.to_string(),
             pointer: moved.now.pointer.to_string(),
             from: moved.before.as_ref().map(|before| before.snapshot.to_string()),
-            to: moved.now.snapshot.to_string(),
+            to: Some(moved.now.snapshot.to_string()),
             changed: moved.changed(),
         }
     }
@@ -65,8 +66,19 @@ impl Move {
             mirror: mirror.to_string(),
             pointer: pointer.to_string(),
             from,
-            to: to.to_string(),
+            to: Some(to.to_string()),
             changed,
+        }
+    }
+
+    /// A pointer that leads nowhere now, and where it led until then, if it led anywhere.
+    pub(in crate::cli) fn taken_out(mirror: &MirrorId, pointer: &Pointer, led: Option<SnapshotName>) -> Self {
+        Self {
+            mirror: mirror.to_string(),
+            pointer: pointer.to_string(),
+            changed: led.is_some(),
+            from: led.map(|led| led.to_string()),
+            to: None,
         }
     }
 
@@ -78,10 +90,12 @@ impl Move {
             to,
             changed,
         } = self;
-        match from {
-            _ if !changed => format!("{mirror}/{pointer} is at {to} already"),
-            Some(from) => format!("{mirror}/{pointer}: {from} -> {to}"),
-            None => format!("{mirror}/{pointer} -> {to}"),
+        match (from, to) {
+            (_, Some(to)) if !changed => format!("{mirror}/{pointer} is at {to} already"),
+            (Some(from), Some(to)) => format!("{mirror}/{pointer}: {from} -> {to}"),
+            (None, Some(to)) => format!("{mirror}/{pointer} -> {to}"),
+            (Some(from), None) => format!("{mirror}/{pointer} is taken out; it led to {from}"),
+            (None, None) => format!("{mirror}/{pointer} leads nowhere already"),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::moves::Move;
 use super::replaced::{Replaced, replaced, tell};
-use crate::catalog::Act;
+use crate::catalog::{Act, in_turn};
 use crate::cli::args::CreateArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
@@ -50,22 +50,19 @@ pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mu
         }
     };
     let pointers: &[Pointer] = if arguments.stage { &[Pointer::Staging] } else { &[] };
-    let act = Act {
-        command: "stage",
-        actor: &context.actor,
-        message: arguments.message.as_deref(),
-        now: context.now,
-        force: false,
-        retracts: false,
-    };
-    let moved = catalog.create_snapshot(
-        &mirror.id,
-        &name,
-        arguments.force,
-        pointers,
-        mirror.terms(&Pointer::Staging),
-        act,
-    )?;
+    let terms = mirror.terms(&Pointer::Staging);
+    let moved = in_turn(&context.clock, |now, in_turn| {
+        let act = Act {
+            command: "stage",
+            actor: &context.actor,
+            message: arguments.message.as_deref(),
+            now,
+            in_turn,
+            force: false,
+            retracts: false,
+        };
+        catalog.create_snapshot(&mirror.id, &name, arguments.force, pointers, terms, act)
+    })?;
     tracing::info!("Snapshot created: {} {name}", mirror.id);
     let visible = context.make_visible();
     output.done(&Report {

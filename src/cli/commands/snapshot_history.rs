@@ -11,6 +11,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::stores::synced;
 use crate::cli::text::utc;
+use crate::model::Leads;
 
 #[derive(Serialize)]
 struct Report {
@@ -25,8 +26,12 @@ struct Move {
     time: String,
     mirror: String,
     pointer: String,
+    /// By its name now, as long as it is there.
     from: Option<String>,
-    to: String,
+    /// Likewise; `None` where it was taken out.
+    to: Option<String>,
+    /// By its name at the time.
+    to_then: Option<String>,
     command: String,
     actor: String,
     forced: bool,
@@ -62,21 +67,32 @@ impl Move {
         let record = &history[index];
         let before = history[index + 1..]
             .iter()
-            .find(|older| older.pointer == record.pointer);
+            .find(|older| older.pointer == record.pointer)
+            .filter(|older| !older.ends);
         Self {
             row: record.row.number(),
             act: record.act_row.number(),
             time: utc(record.moved_at),
             mirror: record.mirror.to_string(),
             pointer: record.pointer.to_string(),
-            from: before.map(|before| before.snapshot_then.to_string()),
-            to: record.snapshot_then.to_string(),
+            from: before.map(|before| before.snapshot.to_string()),
+            to: (!record.ends).then(|| record.snapshot.to_string()),
+            to_then: (!record.ends).then(|| record.snapshot_then.to_string()),
             command: record.act.clone(),
             actor: record.actor.clone(),
             forced: record.forced,
             retracts: record.retracts,
             passed: record.passed,
             message: record.message.clone(),
+        }
+    }
+
+    /// Where it led, with what that was called then if it is called otherwise now.
+    fn led_to(&self) -> String {
+        match (&self.to, &self.to_then) {
+            (Some(now), Some(then)) if now != then => format!("{now} (then {then})"),
+            (Some(now), _) => now.clone(),
+            (None, _) => Leads::NOWHERE.to_owned(),
         }
     }
 
@@ -99,8 +115,8 @@ impl Human for Report {
                 entry.time.clone(),
                 entry.mirror.clone(),
                 entry.pointer.clone(),
-                entry.from.clone().unwrap_or_else(|| "-".to_owned()),
-                entry.to.clone(),
+                entry.from.clone().unwrap_or_else(|| Leads::NOWHERE.to_owned()),
+                entry.led_to(),
                 entry.command(),
                 entry.actor.clone(),
                 entry

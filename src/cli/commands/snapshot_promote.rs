@@ -21,10 +21,14 @@ pub(in crate::cli) fn run(arguments: &PromoteArgs, context: &Context, output: &m
         moving,
     } = arguments;
     if from == to {
-        return Err(Failure::new(
-            Kind::Usage,
-            format!("{from} cannot be promoted to itself"),
-        ));
+        let failure = Failure::new(Kind::Usage, format!("{from} cannot be promoted to itself"));
+        let from = format!("--from ENVIRONMENT says whose snapshot {to} shall get");
+        return Err(match to {
+            Pointer::Staging => failure.hint(format!(
+                "{from}; mirrorctl snapshot stage <mirror> <name> points it at any snapshot"
+            )),
+            Pointer::Current | Pointer::Environment(_) => failure.hint(from),
+        });
     }
     for mirror in context.mirrors(mirrors)? {
         has_environment(mirror, from)?;

@@ -16,7 +16,7 @@ use crate::cli::stores::synced;
 use crate::cli::text::{size, span};
 use crate::config::{MirrorSettings, PruneSettings};
 use crate::retention::freeing::row;
-use crate::retention::policy::{self, Decision, PrunePolicy};
+use crate::retention::policy::{self, Decision, DropReason, PrunePolicy};
 use crate::retention::{self, Pruned};
 
 #[derive(Serialize)]
@@ -50,6 +50,7 @@ struct Verdict {
     name: String,
     deleted: bool,
     kept_because: Vec<String>,
+    deleted_because: Vec<String>,
     /// What no other snapshot that stays has; known of a dry run only.
     #[serde(skip_serializing_if = "Option::is_none")]
     only_here: Option<Amount>,
@@ -131,6 +132,18 @@ pub(in crate::cli) fn policy(settings: &PruneSettings) -> PrunePolicy {
     }
 }
 
+/// Why no rule keeps a snapshot.
+fn why(reason: &DropReason) -> String {
+    match reason {
+        DropReason::NotNewest(1) => "not the newest".to_owned(),
+        DropReason::NotNewest(keep) => format!("not among the newest {keep}"),
+        DropReason::Old(keep) => format!("not younger than {}", span(Duration::from_secs(*keep))),
+        DropReason::NewerOf(period) => format!("not the newest of its {}", period.name()),
+        DropReason::BeforeTheLast(1, period) => format!("not of the last {}", period.name()),
+        DropReason::BeforeTheLast(keep, period) => format!("not of the last {keep} {}s", period.name()),
+    }
+}
+
 impl Amount {
     fn of(marked: Marked) -> Self {
         Self {
@@ -151,14 +164,15 @@ impl Mirror {
             freed.map(|freed| Amount::of(own(freed)))
         };
         let verdict = |verdict: &policy::Verdict| {
-            let (deleted, reasons) = match &verdict.decision {
-                Decision::Delete => (true, Vec::new()),
-                Decision::Keep(reasons) => (false, reasons.iter().map(ToString::to_string).collect()),
+            let (kept_because, deleted_because) = match &verdict.decision {
+                Decision::Delete(reasons) => (Vec::new(), reasons.iter().map(why).collect()),
+                Decision::Keep(reasons) => (reasons.iter().map(ToString::to_string).collect(), Vec::new()),
             };
             Verdict {
                 name: verdict.name.to_string(),
-                deleted,
-                kept_because: reasons,
+                deleted: verdict.decision.is_delete(),
+                kept_because,
+                deleted_because,
                 only_here: only_here(verdict),
             }
         };
@@ -177,10 +191,11 @@ impl Verdict {
             .as_ref()
             .filter(|own| own.files > 0)
             .map(Amount::sentence);
+        let why = self.deleted_because.join(", ");
         match (self.deleted, own) {
-            (true, _) if !dry_run => "is deleted".to_owned(),
-            (true, Some(own)) => format!("would be deleted; {own} are in none that stays"),
-            (true, None) => "would be deleted; all its files are needed elsewhere".to_owned(),
+            (true, _) if !dry_run => format!("is deleted: {why}"),
+            (true, Some(own)) => format!("would be deleted: {why}; {own} are in none that stays"),
+            (true, None) => format!("would be deleted: {why}; all its files are needed elsewhere"),
             (false, own) => {
                 let own = own
                     .map(|own| format!("; {own} are in no other that stays"))

@@ -17,12 +17,13 @@ use crate::catalog::Catalog;
 use crate::cli::args::SyncArgs;
 use crate::cli::context::{self, Context};
 use crate::cli::failure::{Failure, Kind};
+use crate::cli::hooks::Attempt;
 use crate::cli::interrupt::{self, Interrupt};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::text::{size, utc};
 use crate::cli::{progress, security};
 use crate::config::{FilterSettings, MirrorSettings};
-use crate::model::{Clock, Pointer, Suite, Timestamp};
+use crate::model::{Pointer, Suite, Timestamp};
 use crate::retention;
 use crate::signature::Signer;
 use crate::state::StateDir;
@@ -137,7 +138,7 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
     let mirrors = context.mirrors(&arguments.mirrors)?;
     let run = Run::begin(Terms::of(arguments), context, output).inspect_err(|failure| {
         let ids: Vec<_> = mirrors.iter().map(|mirror| &mirror.id).collect();
-        context.on_failure(&ids, failure);
+        context.on_failure(Attempt::SYNC, &ids, failure);
     })?;
     let (mut report, mut failures, mut good) = (Vec::new(), Vec::new(), Vec::new());
     for mirror in &mirrors {
@@ -148,7 +149,7 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
                 report.push(Mirror::done(&done, replaced, trouble.as_ref()));
                 match trouble {
                     Some(trouble) => {
-                        context.on_failure(&[&mirror.id], &trouble);
+                        context.on_failure(Attempt::SYNC, &[&mirror.id], &trouble);
                         failures.push((*mirror, trouble));
                     }
                     None => good.push(*mirror),
@@ -156,7 +157,7 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
             }
             Err(failure) => {
                 tracing::error!("Sync failed for {}", mirror.id);
-                context.on_failure(&[&mirror.id], &failure);
+                context.on_failure(Attempt::SYNC, &[&mirror.id], &failure);
                 report.push(Mirror::failed(mirror, &failure));
                 failures.push((*mirror, failure));
                 if run.interrupt.came() {
@@ -262,7 +263,8 @@ impl<'a> Run<'a> {
     ) -> Promotion {
         let promotion = sync_promote::promote(self, self.context, mirrors);
         for (mirror, failure) in promotion.failures {
-            self.context.on_failure(&[&mirror.id], &failure);
+            let attempt = Attempt::of("promote", Some(&Pointer::Current));
+            self.context.on_failure(attempt, &[&mirror.id], &failure);
             failures.push((mirror, failure));
         }
         Promotion {
@@ -305,7 +307,7 @@ impl<'a> Run<'a> {
             connections: self.context.settings.max_conns,
             actor: self.context.actor.clone(),
             now,
-            clock: Clock::new(context::now),
+            clock: self.context.clock.clone(),
         })
     }
 

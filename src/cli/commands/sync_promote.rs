@@ -11,11 +11,11 @@ use super::sync::Run;
 use super::test_report::Test;
 use super::testing::{Testing, pointed};
 use crate::catalog::{Catalog, Lacking, Moved, SnapshotRecord};
-use crate::cli::context::{self, Context};
+use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::config::MirrorSettings;
-use crate::model::{MirrorId, Pointer, SnapshotName};
-use crate::publish::{self, By, Mover};
+use crate::model::{Leads, MirrorId, Pointer, SnapshotName};
+use crate::publish::{self, Mover};
 
 /// What became of the mirrors.
 #[derive(Default)]
@@ -43,7 +43,9 @@ impl Candidate<'_> {
             mirror: self.mirror.id.clone(),
             terms: self.mirror.terms(&Pointer::Current),
             // What was tested was compared with this.
-            expect: self.production.as_ref().map(|production| production.name.clone()),
+            expect: Some(Leads::of(
+                self.production.as_ref().map(|production| production.name.clone()),
+            )),
         };
         (mover, self.staged.name.clone())
     }
@@ -133,18 +135,10 @@ fn stage_newest(
         terms: mirror.terms(&Pointer::Staging),
         expect: None,
     };
-    let moved = publish::stage(catalog, &[(mover, newest.name.clone())], by(context))?;
+    let moved = publish::stage(catalog, &[(mover, newest.name.clone())], context.by(false))?;
     Moves::log(&moved);
     context.conclude(&moved)?;
     Ok(pointed(catalog.reader(), &mirror.id, &Pointer::Staging)?)
-}
-
-fn by(context: &Context) -> By<'_> {
-    // The syncs may have taken hours.
-    By {
-        now: context::now(),
-        ..context.by(false)
-    }
 }
 
 impl<'a> Promotion<'a> {
@@ -158,7 +152,7 @@ impl<'a> Promotion<'a> {
         (aims, at): (&[(Mover, SnapshotName)], usize),
     ) -> Result<(), Failure> {
         let Candidate { mirror, staged, .. } = candidate;
-        let lacking = publish::lacking(catalog.reader(), aims, context::now())?.swap_remove(at);
+        let lacking = publish::lacking(catalog.reader(), aims, testing.context.clock.now())?.swap_remove(at);
         match lacking {
             None => {
                 tracing::info!("Snapshot {} of {} has passed its checks before", staged.name, mirror.id);
@@ -203,7 +197,7 @@ impl<'a> Promotion<'a> {
             return;
         }
         let aims: Vec<_> = fit.iter().map(|candidate| candidate.aim()).collect();
-        let outcome = match publish::promote_tested(catalog, &aims, by(context)) {
+        let outcome = match publish::promote_tested(catalog, &aims, context.by(false)) {
             Ok(moved) => {
                 Moves::log(&moved);
                 let visible = context.make_visible();

@@ -3,6 +3,7 @@
 //! Owns [`AptRoot`]: real `apt-get` and `dpkg` on a root directory of their own, with apt's defaults wherever a test
 //! would otherwise prove less than it seems to.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -122,6 +123,19 @@ impl AptRoot {
         said.stdout.strip_prefix("ii ").map(str::to_owned)
     }
 
+    /// Every installed package with its version, according to dpkg.
+    pub fn all_installed(&self) -> BTreeMap<String, String> {
+        let admin = self.path().join("var/lib/dpkg");
+        let query = self.program("dpkg-query", "dpkg").arg("--admindir").arg(admin);
+        let format = "${db:Status-Abbrev}${Package} ${Version}\n";
+        let said = query.args(["--show", "--showformat", format]).run();
+        let installed = said.stdout.lines().filter_map(|line| line.strip_prefix("ii "));
+        installed
+            .filter_map(|line| line.split_once(' '))
+            .map(|(name, version)| (name.to_owned(), version.to_owned()))
+            .collect()
+    }
+
     /// Files in the download cache, sorted.
     pub fn downloaded(&self) -> Vec<PathBuf> {
         let directory = fs::read_dir(self.path().join("var/cache/apt/archives")).expect("own directory");
@@ -161,7 +175,8 @@ fn source_line(url: &str, suite: &str, components: &[&str], key: &Path) -> Strin
     )
 }
 
-/// Only places and the absent sandbox user differ from apt's defaults, and no retries: a fault shall show at once.
+/// Only places and the absent sandbox user differ from apt's defaults, and no retries: a fault shall show at once. What is
+/// installed need not survive a power cut.
 fn configuration(root: &Path) -> String {
     let root = root.display();
     format!(
@@ -172,7 +187,7 @@ APT::Architectures {{ \"amd64\"; }};
 APT::Sandbox::User \"root\";
 Acquire::Retries \"0\";
 Acquire::http::Proxy \"DIRECT\";
-DPkg::Options {{ \"--root={root}\"; \"--force-not-root\"; \"--force-script-chrootless\"; \"--log={root}/var/log/dpkg.log\"; }};
+DPkg::Options {{ \"--root={root}\"; \"--force-not-root\"; \"--force-script-chrootless\"; \"--force-unsafe-io\"; \"--log={root}/var/log/dpkg.log\"; }};
 "
     )
 }

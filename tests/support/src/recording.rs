@@ -22,5 +22,6 @@ pub fn recording(manifest: Digest, name: &SnapshotName, now: Timestamp) -> Recor
         actor: "bench",
         created_at: now,
         now,
+        in_turn: false,
     }
 }

@@ -8,14 +8,17 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 
-use mirrorctl_testkit::{AptRoot, Ran};
+use mirrorctl_testkit::{AptRoot, Ran, SuiteSpec};
 
-use super::world::{ONE, Ours, Plain, World};
+use super::world::{ONE, Ours, Plain, SUITE, TWO, World, pair_of};
 
-/// How many clients there are.
+/// The mirrors, each with its own production, which move in turns: one pointer moves once in a second at most.
+const MIRRORS: [&str; 2] = [ONE, TWO];
+
+/// How many clients there are. Each uses both mirrors.
 const CLIENTS: usize = 8;
 
-/// How often production moves.
+/// How often production moves, of both mirrors together.
 const MOVES: usize = 100;
 
 /// How many of the moves follow a sync at once. The others lead to states that were synced before, as syncs take most of
@@ -25,12 +28,29 @@ const FRESH: usize = 10;
 /// How often the whole is tried again when chance has spared every client of the control.
 const ATTEMPTS: usize = 3;
 
-/// Which moves have been begun, and which are done. A state is known by its number, and each move leads to the next.
+/// Which moves of a mirror's production have been begun, and which are done. A state is known by its number, and each move
+/// leads to the next.
 #[derive(Default)]
-struct Progress {
+struct Moves {
     begun: AtomicI64,
     done: AtomicI64,
+}
+
+/// The moves of each mirror, and whether there will be more.
+#[derive(Default)]
+struct Progress {
+    moves: [Moves; 2],
     over: AtomicBool,
+}
+
+impl Progress {
+    fn begun(&self) -> [i64; 2] {
+        self.moves.each_ref().map(|moves| moves.begun.load(Ordering::SeqCst))
+    }
+
+    fn done(&self) -> [i64; 2] {
+        self.moves.each_ref().map(|moves| moves.done.load(Ordering::SeqCst))
+    }
 }
 
 /// What became of the rounds of a client, or of all.
@@ -66,26 +86,27 @@ impl Tally {
     }
 }
 
-/// Updates and fetches the changing packages again and again until the moves are over.
+/// Updates and installs the changing packages again and again until the moves are over.
 fn live(apt: &AptRoot, progress: &Progress) -> Tally {
     let mut tally = Tally::default();
-    let mut last = 0;
+    let mut last = [0; 2];
     while !progress.over.load(Ordering::SeqCst) {
         tally.rounds += 1;
-        let done_before = progress.done.load(Ordering::SeqCst);
+        let done_before = progress.done();
         let ended = round(apt);
-        let begun = progress.begun.load(Ordering::SeqCst);
-        tally.crossed += usize::from(begun > done_before);
+        let begun = progress.begun();
+        tally.crossed += usize::from(begun != done_before);
         match ended {
             Err((what, ran)) => tally.note(what, ran.to_string()),
             Ok(got) => {
-                tally.states += usize::from(got != last);
-                // Nothing older than what production was, nor than what this client had; nothing from nowhere.
-                if got < done_before || got < last || got > begun {
-                    tally.note(
-                        "stale",
-                        format!("state {got}, after {done_before} and {last}, before {begun}"),
-                    );
+                for mirror in 0..MIRRORS.len() {
+                    let (got, last, before) = (got[mirror], last[mirror], done_before[mirror]);
+                    tally.states += usize::from(got != last);
+                    // Nothing older than what production was, nor than what this client had; nothing from nowhere.
+                    if got < before || got < last || got > begun[mirror] {
+                        let said = format!("state {got}, after {before} and {last}, before {}", begun[mirror]);
+                        tally.note("stale", said);
+                    }
                 }
                 last = got;
             }
@@ -95,27 +116,31 @@ fn live(apt: &AptRoot, progress: &Progress) -> Tally {
     tally
 }
 
-/// One update and one installation, as far as the download. Gives the state whose packages came.
-fn round(apt: &AptRoot) -> Result<i64, (&'static str, Ran)> {
+/// One update and one installation, with all that dpkg does. Gives the states of both mirrors whose packages are installed
+/// then.
+fn round(apt: &AptRoot) -> Result<[i64; 2], (&'static str, Ran)> {
     let update = apt.update();
     if !update.status.success() {
         return Err(("update", update));
     }
-    let install = apt.download(&["changing"]);
+    let pairs = MIRRORS.map(pair_of);
+    let wanted = pairs.each_ref().map(|[changing, _]| changing.as_str());
+    let install = apt.install(&wanted);
     if !install.status.success() {
         return Err(("install", install));
     }
-    let files: Vec<String> = apt
-        .downloaded()
-        .iter()
-        .map(|path| path.file_name().expect("a file").to_string_lossy().into_owned())
-        .collect();
-    let version = |name: &str| {
-        let file = files.iter().find_map(|file| file.strip_prefix(name))?;
-        file.strip_suffix("_amd64.deb")?.parse().ok()
+    let installed = apt.all_installed();
+    // What dpkg says that it has, and what it has unpacked.
+    let state = |[one, other]: &[String; 2]| -> Option<i64> {
+        let unpacked = fs::read_to_string(apt.path().join(format!("usr/share/{one}/version"))).ok()?;
+        let versions = [installed.get(one)?, installed.get(other)?];
+        versions
+            .iter()
+            .all(|version| **version == unpacked)
+            .then(|| unpacked.parse().ok())?
     };
-    match (version("changing_"), version("partner_")) {
-        (Some(one), Some(other)) if one == other && files.len() == 2 => Ok(one),
+    match pairs.each_ref().map(state) {
+        [Some(one), Some(other)] if installed.len() == 4 => Ok([one, other]),
         _ => Err(("mixture", install)),
     }
 }
@@ -129,46 +154,51 @@ fn forget(apt: &AptRoot) {
 /// Clients, and the production that they live on.
 struct Crowd<'a> {
     of: &'static str,
-    world: &'a mut dyn World,
+    world: &'a mut (dyn World + Send),
     clients: Vec<AptRoot>,
     progress: Progress,
-    /// States that are ready, oldest first.
-    ready: VecDeque<i64>,
+    /// States of each mirror that are ready, oldest first.
+    ready: [VecDeque<i64>; 2],
 }
 
 impl<'a> Crowd<'a> {
     /// Nobody has asked for anything yet.
-    fn new(of: &'static str, world: &'a mut dyn World) -> Self {
-        world.advance(ONE);
-        let clients = (0..CLIENTS).map(|_| world.direct_client()).collect();
-        let first = world.stock(ONE).number();
-        let ready = (FRESH..MOVES).map(|_| {
-            world.next(ONE);
-            world.stock(ONE).number()
+    fn new(of: &'static str, world: &'a mut (dyn World + Send)) -> Self {
+        let progress = Progress::default();
+        for (mirror, moves) in MIRRORS.iter().zip(&progress.moves) {
+            world.next(mirror);
+            let first = world.stock(mirror).number();
+            world.switch_to(mirror, first);
+            moves.begun.store(first, Ordering::SeqCst);
+            moves.done.store(first, Ordering::SeqCst);
+        }
+        let ready = MIRRORS.map(|mirror| {
+            let states = (FRESH / 2..MOVES / 2).map(|_| {
+                world.next(mirror);
+                world.stock(mirror).number()
+            });
+            states.collect()
         });
         Self {
             of,
-            clients,
-            progress: Progress {
-                begun: first.into(),
-                done: first.into(),
-                over: AtomicBool::new(false),
-            },
-            ready: ready.collect(),
+            clients: (0..CLIENTS).map(|_| world.direct_client(&MIRRORS)).collect(),
+            progress,
+            ready,
             world,
         }
     }
 }
 
-/// Moves the production of a crowd to its next state.
-fn advance(world: &mut dyn World, ready: &mut VecDeque<i64>, progress: &Progress) {
-    let number = ready.pop_front().unwrap_or_else(|| {
-        world.next(ONE);
-        world.stock(ONE).number()
+/// Moves production of the mirror `at` of a crowd to its next state.
+fn advance(world: &mut dyn World, at: usize, ready: &mut [VecDeque<i64>; 2], progress: &Progress) {
+    let (mirror, moves) = (MIRRORS[at], &progress.moves[at]);
+    let number = ready[at].pop_front().unwrap_or_else(|| {
+        world.next(mirror);
+        world.stock(mirror).number()
     });
-    progress.begun.store(number, Ordering::SeqCst);
-    world.switch_to(ONE, number);
-    progress.done.store(number, Ordering::SeqCst);
+    moves.begun.store(number, Ordering::SeqCst);
+    world.switch_to(mirror, number);
+    moves.done.store(number, Ordering::SeqCst);
 }
 
 /// Moves production of both crowds, side by side, while their clients live on it.
@@ -191,9 +221,9 @@ fn live_together(crowds: [Crowd<'_>; 2]) -> [Tally; 2] {
             .iter()
             .map(|(_, clients, progress)| clients.iter().map(|apt| scope.spawn(|| live(apt, progress))).collect())
             .collect();
-        for _ in 0..MOVES {
+        for number in 0..MOVES {
             for ((world, ready), (_, _, progress)) in worlds.iter_mut().zip(&parts) {
-                advance(&mut **world, ready, progress);
+                advance(&mut **world, number % MIRRORS.len(), ready, progress);
             }
         }
         for (_, _, progress) in &parts {
@@ -209,7 +239,7 @@ fn live_together(crowds: [Crowd<'_>; 2]) -> [Tally; 2] {
             for apt in clients {
                 let (what, ran) = match round(apt) {
                     Ok(got) => {
-                        assert_eq!(got, progress.done.load(Ordering::SeqCst), "{of}");
+                        assert_eq!(got, progress.done(), "{of}");
                         continue;
                     }
                     Err(failure) => failure,
@@ -245,8 +275,14 @@ fn announce(of: &str, tally: &Tally) {
 #[test]
 fn a_hundred_moves_fail_none_of_eight_clients_and_a_symlink_fails_some() {
     for _ in 0..ATTEMPTS {
-        let (mut ours, mut plain) = (Ours::by_default(), Plain::new());
-        let [ours, plain] = live_together([Crowd::new("mirrorctl", &mut ours), Crowd::new("a symlink", &mut plain)]);
+        let specs = MIRRORS.map(|mirror| (mirror, SuiteSpec::new(SUITE)));
+        let (mut ours, mut plain) = (Ours::unstaged(&specs), Plain::of(&specs));
+        let crowds = thread::scope(|scope| {
+            let ours = scope.spawn(|| Crowd::new("mirrorctl", &mut ours));
+            let plain = Crowd::new("a symlink", &mut plain);
+            [ours.join().expect("a crowd"), plain]
+        });
+        let [ours, plain] = live_together(crowds);
         assert_eq!(ours.failed(), 0, "{ours:#?}");
         // They must have met the moves.
         assert!(ours.rounds >= 3 * CLIENTS && ours.crossed >= 2 * CLIENTS, "{ours:?}");

@@ -23,6 +23,9 @@ pub(super) const INDEX: &str = "dists/stable/main/binary-amd64/Packages";
 /// The mirror, where there is one only.
 pub(super) const ONE: &str = "site";
 
+/// Another mirror, for those who move two in turns.
+pub(super) const TWO: &str = "second";
+
 /// How long before now the first state of an archive was made, in seconds. apt takes none from the future.
 const AGE: i64 = 1_000_000;
 
@@ -30,10 +33,19 @@ const AGE: i64 = 1_000_000;
 pub(super) const OPEN_FILE_CACHE: &str = "open_file_cache max=1000 inactive=1h; open_file_cache_valid 1h; \
                                           open_file_cache_min_uses 1; open_file_cache_errors off;";
 
-/// An upstream archive, whose packages `changing` and `partner` have the number of the state as their version. Each
+/// The packages of an archive that change: in that of [`ONE`] they are `changing` and `partner`.
+pub(super) fn pair_of(mirror: &str) -> [String; 2] {
+    ["changing", "partner"].map(|name| match mirror {
+        ONE => name.to_owned(),
+        other => format!("{name}-{other}"),
+    })
+}
+
+/// An upstream archive, whose [pair](pair_of) of packages has the number of the state as its version. Each
 /// needs the other in the same version; files of the state before are gone.
 pub(super) struct Stock {
     pub(super) archive: Archive,
+    pair: [String; 2],
     key: PathBuf,
     number: i64,
     made: Timestamp,
@@ -43,8 +55,8 @@ pub(super) struct Stock {
 }
 
 impl Stock {
-    /// An archive that is offered as `spec` says, not yet at its first state.
-    pub(super) fn new(spec: SuiteSpec) -> Self {
+    /// An archive for `mirror` that is offered as `spec` says, not yet at its first state.
+    fn new(mirror: &str, spec: SuiteSpec) -> Self {
         let scratch = Scratch::new();
         let made = now().plus(-AGE);
         let archive = ArchiveBuilder::new()
@@ -54,6 +66,7 @@ impl Stock {
         let key = scratch.file("key.gpg", archive.key().public_binary().expect("a key"));
         Self {
             archive,
+            pair: pair_of(mirror),
             key,
             number: 0,
             made,
@@ -88,10 +101,11 @@ impl Stock {
     fn next(&mut self, further: &[Deb]) {
         self.number += 1;
         let version = self.number.to_string();
-        let changing = Deb::new("changing", &version, "amd64").file("usr/share/changing/version", version.as_bytes());
+        let [one, other] = &self.pair;
+        let changing = Deb::new(one, &version, "amd64").file(&format!("usr/share/{one}/version"), version.as_bytes());
         let pair = [
-            changing.depends(&format!("partner (= {version})")),
-            Deb::new("partner", &version, "amd64").depends(&format!("changing (= {version})")),
+            changing.depends(&format!("{other} (= {version})")),
+            Deb::new(other, &version, "amd64").depends(&format!("{one} (= {version})")),
         ];
         for deb in pair.iter().chain(further) {
             self.archive.add(SUITE, "main", deb).expect("a package");
@@ -147,9 +161,15 @@ pub(super) trait World {
 
     /// A new machine that reads production of these mirrors through the gate.
     fn client_of(&mut self, mirrors: &[&str]) -> AptRoot {
+        let url = self.gate().url();
+        self.client_at(&url, mirrors)
+    }
+
+    /// A new machine that reads production of these mirrors from the server at `url`.
+    fn client_at(&mut self, url: &str, mirrors: &[&str]) -> AptRoot {
         let apt = AptRoot::new();
         let line = |mirror: &&str| {
-            let url = format!("{}/{mirror}/current", self.gate().url());
+            let url = format!("{url}/{mirror}/current");
             AptRoot::source_line(&url, SUITE, &["main"], &self.stock(mirror).key)
         };
         apt.sources(&mirrors.iter().map(line).collect::<Vec<String>>());
@@ -160,12 +180,10 @@ pub(super) trait World {
         self.client_of(&[ONE])
     }
 
-    /// As [`World::client`], past the gate.
-    fn direct_client(&mut self) -> AptRoot {
-        let apt = AptRoot::new();
-        let url = format!("{}/{ONE}/current", self.nginx().url());
-        apt.source(&url, SUITE, &["main"], &self.stock(ONE).key);
-        apt
+    /// As [`World::client_of`], past the gate.
+    fn direct_client(&mut self, mirrors: &[&str]) -> AptRoot {
+        let url = self.nginx().url();
+        self.client_at(&url, mirrors)
     }
 
     /// The URL of a path in production, past the gate.
@@ -198,16 +216,25 @@ impl Ours {
 
     /// These mirrors, with further configuration, and further directives for nginx.
     pub(super) fn of(mirrors: &[(&str, SuiteSpec)], config: Config, directives: &str) -> Self {
+        Self::set_up(mirrors, config, directives, true)
+    }
+
+    /// These mirrors as they are by default, of which nothing is staged until it is moved to.
+    pub(super) fn unstaged(mirrors: &[(&str, SuiteSpec)]) -> Self {
+        Self::set_up(mirrors, Config::new(), "", false)
+    }
+
+    fn set_up(mirrors: &[(&str, SuiteSpec)], config: Config, directives: &str, staged: bool) -> Self {
         let env = TestEnv::new(env!("CARGO_BIN_EXE_mirrorctl"));
         let mut stocks = BTreeMap::new();
         let mut config = config;
         for (mirror, spec) in mirrors {
-            let stock = Stock::new(spec.clone());
+            let stock = Stock::new(mirror, spec.clone());
             let upstream = Upstream::serve(stock.archive.root());
             // States may differ in nothing but their bytes.
             upstream.fault("*Release*", Fault::Unconditional);
             let settings = Mirror::new(mirror, &upstream.url()).suites(&[SUITE]).key(&stock.key);
-            config = config.mirror(settings.publish_to_staging(true));
+            config = config.mirror(settings.publish_to_staging(staged));
             stocks.insert((*mirror).to_owned(), (stock, upstream));
         }
         env.configure(config);
@@ -302,7 +329,7 @@ impl Plain {
         let nginx = Nginx::serve_alone(root.path(), "");
         let stocks = mirrors.iter().map(|(mirror, spec)| {
             root.directory(mirror);
-            ((*mirror).to_owned(), Stock::new(spec.clone()))
+            ((*mirror).to_owned(), Stock::new(mirror, spec.clone()))
         });
         Self {
             stocks: stocks.collect(),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::lending::{self, Reachable};
 use crate::catalog::{CatalogError, CatalogReader, MirrorRow, MoveRecord, ReleaseFacts};
-use crate::cli::stores::synced;
+use crate::cli::stores::{left_over, synced};
 use crate::cli::text::{span, utc};
 use crate::config::MirrorSettings;
 use crate::model::{MirrorId, Pointer, Timestamp};
@@ -68,15 +68,20 @@ impl Place {
         pointers.iter().enumerate().map(place).collect()
     }
 
-    /// As people read it; `None` where the table says it.
-    pub(super) fn sentence(&self, mirror: &str) -> Option<String> {
+    /// As people read it; `None` where the table says it. Of a mirror that is not configured itself, more is said than that its
+    /// pointers are not.
+    pub(super) fn sentence(&self, of: &Mirror) -> Option<String> {
         if Pointer::ALWAYS.iter().any(|pointer| pointer.name() == self.pointer) {
             return None;
         }
+        let (mirror, pointer) = (&of.mirror, &self.pointer);
         let snapshot = self.snapshot.as_deref().unwrap_or("-");
-        let warning = "; it is not configured any more, and served all the same";
-        let warning = if self.configured { "" } else { warning };
-        Some(format!("{mirror}/{} -> {snapshot}{warning}", self.pointer))
+        let warning = if self.configured || !of.configured {
+            String::new()
+        } else {
+            format!("; it {}", left_over(mirror, pointer))
+        };
+        Some(format!("{mirror}/{pointer} -> {snapshot}{warning}"))
     }
 }
 

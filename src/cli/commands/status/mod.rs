@@ -124,10 +124,7 @@ impl Human for Report {
         }
         page.table(&table);
         for mirror in mirrors {
-            let places = mirror
-                .pointers
-                .iter()
-                .filter_map(|place| place.sentence(&mirror.mirror));
+            let places = mirror.pointers.iter().filter_map(|place| place.sentence(mirror));
             places.for_each(|place| page.line(place));
         }
         for mirror in mirrors.iter().filter(|mirror| !mirror.configured) {
