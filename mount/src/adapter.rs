@@ -10,11 +10,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileHandle, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner,
+    AccessFlags, BsdFileFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner,
     OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
     ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, Version,
     WriteFlags,
@@ -22,6 +22,7 @@ use fuser::{
 
 use crate::attr::{self, BLOCK_SIZE, NAME_MAX};
 use crate::cache::lock;
+use crate::data::DataPath;
 use crate::error::FsError;
 use crate::filesystem::{Filesystem, Lookup, Room};
 use crate::tree::Totals;
@@ -38,13 +39,23 @@ const OLDEST: Version = Version(7, 32);
 const MAX_BACKGROUND: u16 = 64;
 
 /// What is asked of the kernel, each only where it can: look-ups and listings of one directory side by side; listings
-/// that bring attributes with them; files and directories without opening (it asks once and is told not to).
-const WANTED: [InitFlags; 4] = [
+/// that bring attributes with them; directories without opening (it asks once and is told not to).
+const WANTED: [InitFlags; 3] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_NO_OPEN_SUPPORT,
     InitFlags::FUSE_NO_OPENDIR_SUPPORT,
 ];
+
+/// On how many file systems, one upon the other, the mount counts as lying when the kernel reads blobs by itself. One, so that blobs
+/// must be on a plain file system, and an overlay file system can lie upon the mount.
+const STACKED_UPON: u32 = 1;
+
+/// Closing asks for nothing, so that nobody waits to close what nobody serves any more. Before Linux 5.16 it asks once in the life of
+/// a mount.
+const UNFLUSHED: FopenFlags = FopenFlags::FOPEN_NOFLUSH;
+
+/// What stands for an opening: nothing, since reading and releasing name the file.
+const NO_HANDLE: FileHandle = FileHandle(0);
 
 thread_local! {
     /// Where a serving thread reads blobs into: as large as the largest read so far.
@@ -53,7 +64,46 @@ thread_local! {
 
 /// The kernel's side of a [`Filesystem`].
 #[derive(Debug)]
-pub(crate) struct Adapter(pub(crate) Arc<Filesystem>);
+pub(crate) struct Adapter {
+    filesystem: Arc<Filesystem>,
+    wanted: Option<DataPath>,
+    /// What the handshake has led to.
+    chosen: Arc<OnceLock<DataPath>>,
+}
+
+impl Adapter {
+    /// Shows `filesystem`, read in the way that is `wanted`, or in the best one.
+    pub(crate) fn new(filesystem: Arc<Filesystem>, wanted: Option<DataPath>) -> Self {
+        Self {
+            filesystem,
+            wanted,
+            chosen: Arc::default(),
+        }
+    }
+
+    /// Where the handshake will say in which way files are read.
+    pub(crate) fn chosen(&self) -> Arc<OnceLock<DataPath>> {
+        Arc::clone(&self.chosen)
+    }
+
+    fn way(&self) -> DataPath {
+        *self.chosen.get().expect("nothing is asked before the handshake")
+    }
+
+    /// Chooses how files are read, and asks the kernel for what that needs.
+    fn choose(&self, config: &mut KernelConfig) -> io::Result<()> {
+        let chosen = DataPath::choose(self.wanted, config.capabilities());
+        let chosen = chosen.map_err(|unfit| io::Error::new(io::ErrorKind::Unsupported, unfit))?;
+        let offered = config.add_capabilities(chosen.needs());
+        offered.expect("chosen among what is offered");
+        if chosen == DataPath::Passthrough {
+            let allowed = config.set_max_stack_depth(STACKED_UPON);
+            allowed.expect("less than the most that the kernel allows");
+        }
+        self.chosen.get_or_init(|| chosen);
+        Ok(())
+    }
+}
 
 /// Does `work` for one request. A panic in it ends here; the reply it held has answered by being dropped.
 fn shielded(operation: &'static str, work: impl FnOnce()) {
@@ -123,11 +173,11 @@ impl fuser::Filesystem for Adapter {
         config
             .set_max_background(MAX_BACKGROUND)
             .map_err(|least| io::Error::other(format!("at least {least} requests must be able to wait")))?;
-        Ok(())
+        self.choose(config)
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        shielded("lookup", || match self.0.lookup(parent.0, name.as_bytes()) {
+        shielded("lookup", || match self.filesystem.lookup(parent.0, name.as_bytes()) {
             Ok(Lookup::Present { attr, ttl }) => {
                 reply.entry_with_ttls(&attr::FOR_EVER, &ttl, &attr, GENERATION);
             }
@@ -140,15 +190,45 @@ impl fuser::Filesystem for Adapter {
     fn forget(&self, _: &Request, _: INodeNo, _: u64) {}
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        shielded("getattr", || match self.0.attributes(ino.0) {
+        shielded("getattr", || match self.filesystem.attributes(ino.0) {
             Ok((attr, ttl)) => reply.attr(&ttl, &attr),
             Err(error) => reply.error(refusal("getattr", ino, &error)),
         });
     }
 
     /// "Not implemented" makes the kernel stop asking: from then on files are opened without us and stay cached.
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
+    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        shielded("open", || match self.way() {
+            DataPath::NoOpen => reply.error(Errno::ENOSYS),
+            DataPath::KeepCache => match self.filesystem.open(ino.0) {
+                Ok(()) => reply.opened(NO_HANDLE, UNFLUSHED | FopenFlags::FOPEN_KEEP_CACHE),
+                Err(error) => reply.error(refusal("open", ino, &error)),
+            },
+            // To keep what is remembered makes no sense where nothing is, and the kernel refuses it.
+            DataPath::Passthrough => match self.filesystem.open_backed(ino.0, |file| reply.open_backing(file)) {
+                Ok(id) => reply.opened_passthrough(NO_HANDLE, UNFLUSHED, &id),
+                Err(error) => reply.error(refusal("open", ino, &error)),
+            },
+        });
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        shielded("release", || {
+            match self.way() {
+                DataPath::NoOpen | DataPath::KeepCache => {}
+                DataPath::Passthrough => self.filesystem.release_backed(ino.0),
+            }
+            reply.ok();
+        });
     }
 
     fn read(
@@ -168,7 +248,7 @@ impl fuser::Filesystem for Adapter {
                 if buffer.len() < size {
                     buffer.resize(size, 0);
                 }
-                match self.0.read(ino.0, offset, &mut buffer[..size]) {
+                match self.filesystem.read(ino.0, offset, &mut buffer[..size]) {
                     Ok(length) => reply.data(&buffer[..length]),
                     Err(error) => reply.error(refusal("read", ino, &error)),
                 }
@@ -192,7 +272,7 @@ impl fuser::Filesystem for Adapter {
 
     fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         shielded("readdir", || {
-            let listed = self.0.list(ino.0, offset, |entry| {
+            let listed = self.filesystem.list(ino.0, offset, |entry| {
                 room(reply.add(
                     entry.attr.ino,
                     entry.next,
@@ -209,7 +289,7 @@ impl fuser::Filesystem for Adapter {
 
     fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
         shielded("readdirplus", || {
-            let listed = self.0.list(ino.0, offset, |entry| {
+            let listed = self.filesystem.list(ino.0, offset, |entry| {
                 let attr = if entry.counts_as_lookup {
                     entry.attr
                 } else {
@@ -230,7 +310,7 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        shielded("statfs", || match self.0.totals() {
+        shielded("statfs", || match self.filesystem.totals() {
             Ok(Totals {
                 bytes,
                 free_bytes,
@@ -248,14 +328,14 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        shielded("getxattr", || match self.0.extended_attribute(ino.0, name.as_bytes()) {
+        shielded("getxattr", || match self.filesystem.extended_attribute(ino.0, name.as_bytes()) {
             Ok(value) => reply_extended(&value, size, reply),
             Err(error) => reply.error(refusal("getxattr", ino, &error)),
         });
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        shielded("listxattr", || match self.0.extended_attributes(ino.0) {
+        shielded("listxattr", || match self.filesystem.extended_attributes(ino.0) {
             Ok(names) => reply_extended(&names, size, reply),
             Err(error) => reply.error(refusal("listxattr", ino, &error)),
         });
@@ -267,7 +347,7 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        shielded("readlink", || match self.0.link_target(ino.0) {
+        shielded("readlink", || match self.filesystem.link_target(ino.0) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(refusal("readlink", ino, &error)),
         });

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::adapter::Adapter;
+use crate::data::DataPath;
 use crate::filesystem::{Filesystem, HiddenNames};
 use crate::handed::HandedOut;
 use crate::mount_table;
@@ -40,6 +41,11 @@ pub enum AdoptError {
     },
     /// This program would have agreed with the kernel on something else than what the kernel goes by.
     OtherChoice,
+    /// Files of the mount are read in a way that only the process that began it can go on with: mount anew.
+    Unadoptable {
+        /// Which.
+        data: DataPath,
+    },
     /// The kernel cannot ask again what was asked of the process that died (before Linux 6.9): who waits for such an answer would
     /// wait for ever. Mount anew.
     NoResend {
@@ -69,6 +75,10 @@ impl fmt::Display for AdoptError {
             Self::OtherChoice => {
                 f.write_str("the mount was begun with other settings of the protocol than this program's: mount anew")
             }
+            Self::Unadoptable { data } => write!(
+                f,
+                "the mount's files are read by the data path {data}, which ends with the process that began it: mount anew"
+            ),
             Self::NoResend { .. } => {
                 f.write_str("this kernel cannot repeat the requests that were lost (Linux 6.9 can): mount anew")
             }
@@ -86,7 +96,7 @@ impl std::error::Error for AdoptError {
         match self {
             Self::Record { source } | Self::NoResend { source } | Self::NotReady { source, .. } => Some(source),
             Self::System(error) => error.source(),
-            Self::NotThere { .. } | Self::OtherChoice | Self::Ended => None,
+            Self::NotThere { .. } | Self::OtherChoice | Self::Unadoptable { .. } | Self::Ended => None,
         }
     }
 }
@@ -113,16 +123,21 @@ pub fn adopt(tree: Arc<dyn Tree>, held: Held, mountpoint: &Path, options: &Optio
     let hidden = HiddenNames::new(begun.secret);
     let filesystem = Arc::new(Filesystem::resumed(tree, hidden, handed, &options));
 
-    let adapter = Adapter(Arc::clone(&filesystem));
+    let adapter = Adapter::new(Arc::clone(&filesystem), options.data);
+    let chosen = adapter.chosen();
     let session = transport::repeat(adapter, held.device.as_fd(), &begun.negotiated, &options);
     let session = session.map_err(|error| match error {
         RepeatError::OtherChoice => AdoptError::OtherChoice,
         RepeatError::Failed(source) => system("repeat the handshake")(source),
     })?;
+    let data = *chosen.get().ok_or(AdoptError::OtherChoice)?;
+    if !data.is_adoptable() {
+        return Err(AdoptError::Unadoptable { data });
+    }
     if options.ask_again {
         transport::ask_again(&File::from(copy.device)).map_err(not_asked_again)?;
     }
-    serve(session, filesystem, held, &mountpoint, &options)
+    serve(session, filesystem, (data, held), &mountpoint, &options)
         .map_err(|source| AdoptError::NotReady { mountpoint, source })
 }
 

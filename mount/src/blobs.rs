@@ -56,10 +56,29 @@ impl Blobs {
         }
     }
 
+    /// Opens `blob`, so that reading it soon finds it open.
+    pub(crate) fn prepare(&self, tree: &dyn Tree, blob: BlobNo) -> Result<(), FsError> {
+        self.open(tree, blob).map(drop)
+    }
+
+    /// The file of `blob`, for who reads it elsewhere.
+    pub(crate) fn file(&self, tree: &dyn Tree, blob: BlobNo) -> Result<File, FsError> {
+        Ok(self.open_whole(tree, blob)?.file)
+    }
+
     fn open(&self, tree: &dyn Tree, blob: BlobNo) -> Result<Arc<OpenBlob>, FsError> {
         if let Some(open) = lock(&self.0).get(&blob) {
             return Ok(Arc::clone(open));
         }
+        let open = Arc::new(self.open_whole(tree, blob)?);
+        let closed = lock(&self.0).push(blob, Arc::clone(&open));
+        // Closing may take its time: not under the lock.
+        drop(closed);
+        Ok(open)
+    }
+
+    /// Opens `blob` without keeping it, if it has the recorded length.
+    fn open_whole(&self, tree: &dyn Tree, blob: BlobNo) -> Result<OpenBlob, FsError> {
         let recorded = tree.file(FileId { blob, serial: 0 })?.ok_or(FsError::NotFound)?;
         let file = match tree.open(blob) {
             Err(error) if out_of_descriptors(&error) => {
@@ -71,14 +90,10 @@ impl Blobs {
         if file.metadata()?.len() != recorded.size {
             return Err(FsError::Damaged);
         }
-        let open = Arc::new(OpenBlob {
+        Ok(OpenBlob {
             file,
             size: recorded.size,
-        });
-        let closed = lock(&self.0).push(blob, Arc::clone(&open));
-        // Closing may take its time: not under the lock.
-        drop(closed);
-        Ok(open)
+        })
     }
 
     fn close_half(&self) {

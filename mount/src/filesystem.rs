@@ -15,13 +15,16 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fuser::FileAttr;
+use fuser::{BackingId, FileAttr};
 
 use crate::Options;
 use crate::attr::{self, ASK_AGAIN, FOR_EVER, NAME_MAX};
+use crate::backed::Backed;
 use crate::blobs::Blobs;
 use crate::cache::{Doors, Listings, lock};
 use crate::error::FsError;
@@ -122,6 +125,7 @@ pub struct Filesystem {
     /// Listings of directories that can change, as they were when somebody last began to read them.
     begun: Mutex<HashMap<Ino, Arc<[FixedEntry]>>>,
     blobs: Blobs,
+    backed: Backed<BackingId>,
     handed: HandedOut,
     hidden: HiddenNames,
     /// Modification time of the directories that are the mount's own.
@@ -148,6 +152,7 @@ impl Filesystem {
             listings: Listings::new(options.listing_cache_bytes),
             begun: Mutex::default(),
             blobs: Blobs::new(options.open_blobs),
+            backed: Backed::default(),
             handed,
             hidden,
             own_time: options.own_time,
@@ -425,12 +430,36 @@ impl Filesystem {
     /// # Errors
     /// When `ino` is no file, or its bytes cannot be read or trusted.
     pub fn read(&self, ino: u64, offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
-        match Ino::from_number(ino).ok_or(FsError::NotFound)? {
-            Ino::File(FileId { blob, .. }) => self.blobs.read(&*self.tree, blob, offset, buffer),
-            Ino::Root | Ino::Mirror(_) | Ino::Snapshots(_) | Ino::Hidden(_) | Ino::At(_) | Ino::Directory(..) => {
-                Err(FsError::IsADirectory)
-            }
-            Ino::Link(_) => Err(FsError::WrongKind),
+        self.blobs.read(&*self.tree, blob_of(ino)?, offset, buffer)
+    }
+
+    /// Sees to it that the file `ino` can be read.
+    ///
+    /// # Errors
+    /// When `ino` is no file, or its bytes cannot be read or trusted.
+    pub(crate) fn open(&self, ino: u64) -> Result<(), FsError> {
+        self.blobs.prepare(&*self.tree, blob_of(ino)?)
+    }
+
+    /// Opens the file `ino` for the kernel, which reads it by itself: under the number it has for it, or one that `name` gets
+    /// from it. To be [released](Self::release_backed).
+    ///
+    /// # Errors
+    /// As [`Filesystem::open`], and when `name` fails.
+    pub(crate) fn open_backed(
+        &self,
+        ino: u64,
+        name: impl FnOnce(&File) -> io::Result<BackingId>,
+    ) -> Result<Arc<BackingId>, FsError> {
+        let blob = blob_of(ino)?;
+        self.backed
+            .open(blob, || Ok(name(&self.blobs.file(&*self.tree, blob)?)?))
+    }
+
+    /// One opening of the file `ino` by [`Filesystem::open_backed`] has ended.
+    pub(crate) fn release_backed(&self, ino: u64) {
+        if let Ok(blob) = blob_of(ino) {
+            self.backed.release(blob);
         }
     }
 
@@ -478,7 +507,9 @@ impl Filesystem {
 
     /// The blobs held open.
     pub fn held_blobs(&self) -> Vec<BlobNo> {
-        self.blobs.held()
+        let mut held = self.blobs.held();
+        held.extend(self.backed.blobs());
+        held
     }
 
     /// Forgets listings of directories that can change: they have changed.
@@ -535,6 +566,17 @@ impl Filesystem {
             attr: attr::directory(ino, facts.mtime),
             ttl: FOR_EVER,
         })
+    }
+}
+
+/// The blob of the file `ino`.
+fn blob_of(ino: u64) -> Result<BlobNo, FsError> {
+    match Ino::from_number(ino).ok_or(FsError::NotFound)? {
+        Ino::File(FileId { blob, .. }) => Ok(blob),
+        Ino::Root | Ino::Mirror(_) | Ino::Snapshots(_) | Ino::Hidden(_) | Ino::At(_) | Ino::Directory(..) => {
+            Err(FsError::IsADirectory)
+        }
+        Ino::Link(_) => Err(FsError::WrongKind),
     }
 }
 

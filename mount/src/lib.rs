@@ -24,19 +24,23 @@
 //!   whatever cannot be known at the moment. "No such file" is said only of what is known not to exist.
 //! - **A mount can outlive its process.** Whoever holds what [`Session::held`] gives can let another process [`adopt()`] the
 //!   mount: its users have waited, and nothing has failed.
+//! - **One way to the bytes.** Every file of a mount is read in the same [`DataPath`], from its beginning to its end.
 //! - **One bad request stops nothing.** A panic while a request is answered costs that request.
 //!
 //! # How it is arranged
 //! [`tree`] is the port. [`ino`] makes numbers, [`attr`] attributes and times to live, [`error`] error numbers;
 //! [`filesystem`] has the semantics, without requests or replies, and [`links`] its part about links. `adapter` connects it to the kernel, `reconcile` tells
 //! the kernel what changed, `session` mounts and unmounts. `transport` shakes hands with the kernel, `record` is what outlives the process,
-//! `adopt` goes on from there.
+//! `adopt` goes on from there. [`data`](DataPath) is how bytes are read: `blobs` has those that this process reads, `backed` those that the
+//! kernel reads by itself.
 
 mod adapter;
 mod adopt;
 pub mod attr;
+mod backed;
 mod blobs;
 mod cache;
+mod data;
 pub mod error;
 pub mod filesystem;
 mod handed;
@@ -56,6 +60,7 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 
 pub use adopt::{AdoptError, adopt};
+pub use data::{DataPath, NoSuchPath, Unfit};
 pub use error::FsError;
 pub use mount_error::MountError;
 pub use mount_table::{Existing, FILE_SYSTEM_TYPE, existing, resolve};
@@ -76,6 +81,8 @@ pub struct Options {
     pub listing_cache_bytes: usize,
     /// Blobs held open at most; fewer where this process may not have so many descriptors.
     pub open_blobs: NonZeroUsize,
+    /// How files' bytes reach their readers; `None` for the best way that the kernel offers and another process can adopt.
+    pub data: Option<DataPath>,
     /// How far the kernel reads ahead, in KiB.
     pub read_ahead_kib: u32,
     /// Whether telling a change waits for answers in flight. Only the test that proves the need of it says no.
@@ -96,6 +103,7 @@ impl Options {
             threads: NonZeroUsize::new(4).expect("not zero"),
             listing_cache_bytes: 16 << 20,
             open_blobs: NonZeroUsize::new(1024).expect("not zero"),
+            data: None,
             read_ahead_kib: 4096,
             barrier: true,
             ask_again: true,

@@ -70,6 +70,11 @@ pub enum MountError {
         /// Why.
         source: io::Error,
     },
+    /// Files cannot be read in the way that was asked for.
+    DataPath {
+        /// Which, and why; an [`Unfit`](crate::Unfit) within.
+        source: io::Error,
+    },
     /// The mount was made but does not answer.
     NotReady {
         /// Where.
@@ -138,6 +143,7 @@ impl fmt::Display for MountError {
                 )
             }
             Self::Refused { mountpoint, .. } => write!(f, "the kernel refused to mount at {}", mountpoint.display()),
+            Self::DataPath { .. } => f.write_str("files cannot be read as [mount] data asks for"),
             Self::NotReady { mountpoint, .. } => write!(f, "the mount at {} does not answer", mountpoint.display()),
             Self::System { what, .. } => write!(f, "cannot {what}"),
         }
@@ -150,6 +156,7 @@ impl std::error::Error for MountError {
             Self::Inspect { source, .. }
             | Self::Device { source }
             | Self::Refused { source, .. }
+            | Self::DataPath { source }
             | Self::NotReady { source, .. }
             | Self::System { source, .. } => Some(source),
             Self::Missing { .. }

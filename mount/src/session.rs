@@ -20,9 +20,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fuser::BackingId;
+
 use crate::Options;
 use crate::adapter::Adapter;
 use crate::cache::lock;
+use crate::data::{DataPath, Unfit};
 use crate::filesystem::{Filesystem, HiddenNames, SECRET_BYTES};
 use crate::ino::ROOT;
 use crate::kernel::Kernel;
@@ -73,6 +76,7 @@ pub(crate) struct Shared {
     device: Mutex<Option<String>>,
     filesystem: Arc<Filesystem>,
     kernel: Kernel,
+    data: DataPath,
     held: Held,
     with_barriers: bool,
     /// Held while changes are told: one telling must not meet another's half-done moves. No serving thread takes it.
@@ -108,7 +112,11 @@ pub fn mount(tree: Arc<dyn Tree>, mountpoint: &Path, options: &Options) -> Resul
         if let Err(error) = sys::detach(&mountpoint) {
             tracing::warn!(%error, "a mount that does not answer could not be taken away");
         }
-        MountError::NotReady { mountpoint, source }
+        if source.get_ref().is_some_and(|error| error.is::<Unfit>()) {
+            MountError::DataPath { source }
+        } else {
+            MountError::NotReady { mountpoint, source }
+        }
     })
 }
 
@@ -121,7 +129,11 @@ fn begin(
     options: &Options,
 ) -> io::Result<Session> {
     let mounted = mount_table::at(mountpoint)?.ok_or(io::ErrorKind::NotFound)?;
-    let (session, negotiated) = transport::negotiate(Adapter(Arc::clone(&filesystem)), &device, options)?;
+    let adapter = Adapter::new(Arc::clone(&filesystem), options.data);
+    let chosen = adapter.chosen();
+    let (session, negotiated) = transport::negotiate(adapter, &device, options)?;
+    let data = *chosen.get().ok_or(io::ErrorKind::Other)?;
+    try_out(data, &device)?;
     let record = Record::new(&Begun {
         secret,
         mount: mounted.device,
@@ -132,7 +144,21 @@ fn begin(
         record: record.descriptor()?,
     };
     filesystem.handed().write_to(record);
-    serve(session, filesystem, held, mountpoint, options)
+    serve(session, filesystem, (data, held), mountpoint, options)
+}
+
+/// Whether files can be read in the way that was agreed on. The kernel offers passthrough to everybody, and refuses it file by file
+/// to who lacks the right to it.
+fn try_out(data: DataPath, device: &File) -> io::Result<()> {
+    match data {
+        DataPath::NoOpen | DataPath::KeepCache => Ok(()),
+        DataPath::Passthrough => {
+            let file = sys::memory_file(c"mirrorctl-passthrough")?;
+            let refused = |source| io::Error::new(io::ErrorKind::Unsupported, data.refused(source));
+            let number = BackingId::create_raw(device, file).map_err(refused)?;
+            sys::close_backing(device.as_fd(), number)
+        }
+    }
 }
 
 /// Takes whatever is mounted topmost at `mountpoint` away, at once for new users; who has files open there keeps them.
@@ -172,6 +198,11 @@ impl Session {
             return Ok(());
         }
         reconcile(&self.shared.filesystem, &self.shared.kernel, self.shared.with_barriers)
+    }
+
+    /// How the bytes of files reach their readers.
+    pub fn data_path(&self) -> DataPath {
+        self.shared.data
     }
 
     /// The blobs held open: those read last, which somebody may go on reading.
@@ -324,7 +355,7 @@ impl Shared {
 pub(crate) fn serve(
     session: fuser::Session<Adapter>,
     filesystem: Arc<Filesystem>,
-    held: Held,
+    (data, held): (DataPath, Held),
     mountpoint: &Path,
     options: &Options,
 ) -> io::Result<Session> {
@@ -333,6 +364,7 @@ pub(crate) fn serve(
         device: Mutex::default(),
         filesystem,
         kernel: Kernel::default(),
+        data,
         held,
         with_barriers: options.barrier,
         telling: Mutex::default(),

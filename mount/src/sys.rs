@@ -8,6 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// `FUSE_DEV_IOC_BACKING_CLOSE` in linux/fuse.h.
+const BACKING_CLOSE: libc::Ioctl = libc::_IOW::<u32>(229, 2);
+
 /// Mounts `source` of the file system `kind` at `target`.
 #[expect(unsafe_code, reason = "the standard library cannot mount")]
 pub(crate) fn mount(source: &CStr, target: &Path, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> io::Result<()> {
@@ -129,6 +132,13 @@ pub(crate) fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
     done(descriptor.min(0))?;
     // SAFETY: the call has just made this descriptor, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Gives the number `backing` of a file that the kernel reads by itself up again. `device` is the kernel's end of the mount.
+#[expect(unsafe_code, reason = "the standard library has no ioctl")]
+pub(crate) fn close_backing(device: BorrowedFd<'_>, backing: u32) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the pointer is to a number that outlives the call, which only reads it.
+    done(unsafe { libc::ioctl(device.as_raw_fd(), BACKING_CLOSE, &raw const backing) })
 }
 
 /// Gives the memory of `length` bytes of `file` from `offset` on back to the system; they read as zeros then.

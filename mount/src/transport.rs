@@ -146,6 +146,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::data::DataPath;
     use crate::filesystem::{Filesystem, HiddenNames, SECRET_BYTES};
     use crate::tree::{
         BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Totals, Tree,
@@ -197,18 +198,29 @@ mod tests {
         }
     }
 
-    /// A first request (opcode 26, number 1) of a kernel that speaks version `major`.`minor`.
+    /// A first request (opcode 26, number 1) of a kernel that speaks version `major`.`minor` and offers all of the first flags.
     fn request(major: u32, minor: u32) -> Vec<u8> {
-        let mut fields = vec![104_u32, 26, 1, 0, 0, 0, 0, 0, 0, 0, major, minor, 128 << 10, u32::MAX];
+        offer(major, minor, u32::MAX, 0)
+    }
+
+    fn offer(major: u32, minor: u32, flags: u32, more_flags: u32) -> Vec<u8> {
+        let mut fields = vec![104_u32, 26, 1, 0, 0, 0, 0, 0, 0, 0, major, minor, 128 << 10, flags, more_flags];
         fields.resize(26, 0);
         fields.iter().flat_map(|field| field.to_ne_bytes()).collect()
     }
 
     fn handshake(request: &[u8]) -> io::Result<Vec<u8>> {
-        let options = Options::new("state", 0);
+        handshake_for(request, None)
+    }
+
+    fn handshake_for(request: &[u8], data: Option<DataPath>) -> io::Result<Vec<u8>> {
+        let options = Options {
+            data,
+            ..Options::new("state", 0)
+        };
         let hidden = HiddenNames::new([0; SECRET_BYTES]);
         let filesystem = Filesystem::new(Arc::new(NoTree), hidden, &options);
-        answered(Adapter(Arc::new(filesystem)), request, &options).map(|(_, reply)| reply)
+        answered(Adapter::new(Arc::new(filesystem), options.data), request, &options).map(|(_, reply)| reply)
     }
 
     #[test]
@@ -218,6 +230,32 @@ mod tests {
         assert_eq!(reply[4..8], [0; 4], "no error");
         assert_eq!(handshake(&request(7, 45)).unwrap(), reply);
         assert_ne!(handshake(&request(7, 32)).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn each_data_path_is_agreed_on_where_it_is_offered_and_only_there() {
+        /// Bits of the flags in linux/fuse.h: no-open, and that there are more flags; among those, passthrough.
+        const NO_OPEN: u32 = 1 << 17;
+        const MORE: u32 = 1 << 30;
+        const PASSTHROUGH: u32 = 1 << (37 - 32);
+        // Where they stand in the reply: the flags and further flags, and how many file systems the mount may count as lying upon.
+        let word = |reply: &[u8], number: usize| u32::from_ne_bytes(reply[number * 4..][..4].try_into().unwrap());
+        let agreed = |reply: &[u8]| [word(reply, 7) & NO_OPEN, word(reply, 12) & PASSTHROUGH, word(reply, 13)];
+
+        let (old, new) = (offer(7, 34, NO_OPEN, 0), offer(7, 45, NO_OPEN | MORE, PASSTHROUGH));
+        for (kernel, wanted, expected) in [
+            (&old, None, [NO_OPEN, 0, 0]),
+            (&new, None, [NO_OPEN, 0, 0]),
+            (&old, Some(DataPath::KeepCache), [0; 3]),
+            (&new, Some(DataPath::KeepCache), [0; 3]),
+            (&new, Some(DataPath::Passthrough), [0, PASSTHROUGH, 1]),
+        ] {
+            let reply = handshake_for(kernel, wanted).unwrap();
+            assert_eq!(agreed(&reply), expected, "{wanted:?}");
+        }
+        let refused = handshake_for(&old, Some(DataPath::Passthrough)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported);
+        assert!(refused.get_ref().is_some_and(|error| error.is::<crate::Unfit>()));
     }
 
     #[test]

@@ -31,11 +31,12 @@ use std::time::Duration;
 
 use common::{Files, MemoryTree};
 use mirrorctl_mount::tree::MirrorNo;
-use mirrorctl_mount::{AdoptError, Held, Options, Session, adopt, detach, existing, mount};
+use mirrorctl_mount::{AdoptError, DataPath, Held, Options, Session, adopt, detach, existing, mount};
 use tempfile::TempDir;
 
-/// Tells [`serves_until_killed`] where to mount.
+/// Tells [`serves_until_killed`] where to mount, and by which data path.
 const PLACE: &str = "MIRRORCTL_TEST_ADOPT_PLACE";
+const DATA: &str = "MIRRORCTL_TEST_ADOPT_DATA";
 
 /// Longer than anything here takes on a machine that is busy with other things.
 const LONG: Duration = Duration::from_mins(1);
@@ -48,6 +49,10 @@ const PAGE: usize = 4096;
 
 fn options() -> Options {
     Options::new("/var/lib/mirrorctl", 1_500_000_000)
+}
+
+fn options_with(data: Option<DataPath>) -> Options {
+    Options { data, ..options() }
 }
 
 fn archive(snapshot: &str) -> Files {
@@ -73,7 +78,9 @@ fn tree() -> (Arc<MemoryTree>, MirrorNo) {
 fn serves_until_killed() {
     let Some(place) = std::env::var_os(PLACE) else { return };
     let (tree, _) = tree();
-    let session = mount(Arc::clone(&tree) as _, Path::new(&place), &options()).expect("these tests need to mount");
+    let data = std::env::var(DATA).ok().map(|word| word.parse().unwrap());
+    let options = options_with(data);
+    let session = mount(Arc::clone(&tree) as _, Path::new(&place), &options).expect("these tests need to mount");
     let held = session.held().unwrap();
     println!("\nheld {} {}", held.device.as_raw_fd(), held.record.as_raw_fd());
     for line in io::stdin().lines() {
@@ -96,10 +103,16 @@ struct Other {
 
 impl Other {
     fn new() -> Self {
+        Self::by(None)
+    }
+
+    /// One whose files are read by `data`.
+    fn by(data: Option<DataPath>) -> Self {
         let place = tempfile::tempdir().unwrap();
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "serves_until_killed", "--nocapture"])
             .env(PLACE, place.path())
+            .envs(data.map(|data| (DATA, data.name())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -204,9 +217,10 @@ fn reader(
     })
 }
 
-#[test]
-fn nothing_fails_when_the_serving_process_is_killed_and_another_adopts_the_mount() {
-    let mut other = Other::new();
+/// What holds for a mount that another process adopts, whatever the data path.
+fn nothing_fails_when_adopted(data: Option<DataPath>) {
+    let options = || options_with(data);
+    let mut other = Other::by(data);
     let release = other.path("debian/current/dists/stable/InRelease");
     let open = open_directly(&release).unwrap();
     let directory = File::open(other.path("debian/current")).unwrap();
@@ -281,6 +295,37 @@ fn nothing_fails_when_the_serving_process_is_killed_and_another_adopts_the_mount
         session.wait_at_most(LONG).unwrap().is_some(),
         "the mount ends although it is held"
     );
+}
+
+#[test]
+fn nothing_fails_when_the_serving_process_is_killed_and_another_adopts_the_mount() {
+    nothing_fails_when_adopted(None);
+}
+
+#[test]
+fn nothing_fails_either_where_each_opening_is_asked_for() {
+    nothing_fails_when_adopted(Some(DataPath::KeepCache));
+}
+
+#[test]
+fn a_mount_whose_files_the_kernel_reads_is_not_adopted_and_who_reads_reads_on() {
+    let by = |data| options_with(Some(data));
+    let mut other = Other::by(Some(DataPath::Passthrough));
+    let package = other.path("debian/current/pool/p.deb");
+    let mut open = File::open(&package).unwrap();
+    let mut first = [0];
+    open.read_exact(&mut first).unwrap();
+    other.kill();
+    let (tree, _) = tree();
+    let error = other.adopt(&tree, &by(DataPath::Passthrough)).unwrap_err();
+    assert!(matches!(error, AdoptError::Unadoptable { .. }), "{error}");
+    for choice in [options(), by(DataPath::NoOpen), by(DataPath::KeepCache)] {
+        let error = other.adopt(&tree, &choice).unwrap_err();
+        assert!(matches!(error, AdoptError::OtherChoice), "{error}");
+    }
+    let mut rest = Vec::new();
+    open.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest.len(), 3 * PAGE - 1, "nobody needs the process for that");
 }
 
 #[test]
@@ -374,6 +419,9 @@ fn a_mount_is_adopted_only_where_it_stands_and_as_it_was_begun() {
     let error = other.adopt(&tree, &options()).unwrap_err();
     assert!(matches!(error, AdoptError::OtherChoice), "{error}");
     record.write_all_at(&byte, chosen).unwrap();
+
+    let error = other.adopt(&tree, &options_with(Some(DataPath::KeepCache))).unwrap_err();
+    assert!(matches!(error, AdoptError::OtherChoice), "{error}");
 
     let session = other
         .adopt(&tree, &options())
