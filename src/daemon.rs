@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use mirrorctl_mount::tree::BlobNo;
-use mirrorctl_mount::{MountError, Options, Session, Unmounter};
+use mirrorctl_mount::{DataPath, MountError, Options, Session, Unmounter};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -78,6 +78,10 @@ pub struct Mounting {
     pub state: PathBuf,
     /// Where running mounts register.
     pub run: PathBuf,
+    /// How the bytes of files reach their readers; `None` for the best way that the kernel offers.
+    pub data: Option<DataPath>,
+    /// Bytes that cached listings of directories may take.
+    pub memory: usize,
     /// The time of day at the start.
     pub now: Timestamp,
     /// What tells the time of day from then on.
@@ -167,7 +171,11 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
     let handler = Arc::new(move |request| answer(told.wait(), request, &facts));
     let server = Server::serve(registration, handler)?;
 
-    let options = Options::new(OsString::from(&mounting.state), mounting.now.unix());
+    let options = Options {
+        data: mounting.data,
+        listing_cache_bytes: mounting.memory,
+        ..Options::new(OsString::from(&mounting.state), mounting.now.unix())
+    };
     let beneath = File::open(&mounting.mountpoint);
     let session = mirrorctl_mount::mount(Arc::clone(&view) as Arc<_>, &mounting.mountpoint, &options)?;
     close_to_others(beneath, &mounting.mountpoint);
@@ -291,6 +299,10 @@ fn answer(serving: &Serving, request: Request, facts: &Facts) -> Result<Reply, S
 
 fn counters(serving: &Serving) -> BTreeMap<String, u64> {
     BTreeMap::from([
+        (
+            "cached_listing_bytes".to_owned(),
+            serving.session.cached_listing_bytes() as u64,
+        ),
         ("open_blobs".to_owned(), serving.session.held_blobs().len() as u64),
         (control::DEGRADED.to_owned(), u64::from(serving.view.is_degraded())),
     ])

@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, Version,
-    WriteFlags,
+    AccessFlags, BsdFileFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    Version, WriteFlags,
 };
 
 use crate::attr::{self, BLOCK_SIZE, NAME_MAX};
@@ -39,11 +39,13 @@ const OLDEST: Version = Version(7, 32);
 const MAX_BACKGROUND: u16 = 64;
 
 /// What is asked of the kernel, each only where it can: look-ups and listings of one directory side by side; listings
-/// that bring attributes with them; directories without opening (it asks once and is told not to).
-const WANTED: [InitFlags; 3] = [
+/// that bring attributes with them; directories without opening (it asks once and is told not to); handles by which files are found again
+/// when nothing is remembered of them (an NFS server's; it looks up `.` and `..`).
+const WANTED: [InitFlags; 4] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+    InitFlags::FUSE_EXPORT_SUPPORT,
 ];
 
 /// On how many file systems, one upon the other, the mount counts as lying when the kernel reads blobs by itself. One, so that blobs
@@ -328,9 +330,11 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        shielded("getxattr", || match self.filesystem.extended_attribute(ino.0, name.as_bytes()) {
-            Ok(value) => reply_extended(&value, size, reply),
-            Err(error) => reply.error(refusal("getxattr", ino, &error)),
+        shielded("getxattr", || {
+            match self.filesystem.extended_attribute(ino.0, name.as_bytes()) {
+                Ok(value) => reply_extended(&value, size, reply),
+                Err(error) => reply.error(refusal("getxattr", ino, &error)),
+            }
         });
     }
 

@@ -9,13 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use crate::tree::{Child, DirNo, Door, DoorFacts};
+use crate::listing::Listing;
+use crate::tree::{DirNo, Door, DoorFacts};
 
 /// How many doors' facts are kept: some hundred bytes each, and one for every snapshot of a large archive's mount.
 const DOORS_KEPT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
-
-/// What one listing costs besides its names: the map's entry, the shared pointer, the allocation.
-const LISTING_OVERHEAD: usize = 128;
 
 /// Listings of directories, least recently used ones given up first.
 #[derive(Debug)]
@@ -26,12 +24,12 @@ pub(crate) struct Listings {
 
 #[derive(Debug)]
 struct Kept {
-    listings: LruCache<(Door, DirNo), Arc<[Child]>>,
+    listings: LruCache<(Door, DirNo), Arc<Listing>>,
     bytes: usize,
 }
 
 impl Listings {
-    /// A cache of about `budget` bytes.
+    /// A cache of `budget` bytes.
     pub(crate) fn new(budget: usize) -> Self {
         let kept = Kept {
             listings: LruCache::unbounded(),
@@ -44,30 +42,34 @@ impl Listings {
     }
 
     /// The listing of `dir` behind `door`, if it is kept.
-    pub(crate) fn get(&self, door: Door, dir: DirNo) -> Option<Arc<[Child]>> {
+    pub(crate) fn get(&self, door: Door, dir: DirNo) -> Option<Arc<Listing>> {
         lock(&self.kept).listings.get(&(door, dir)).cloned()
+    }
+
+    /// Bytes that the listings take: no more than the budget, or one listing.
+    pub(crate) fn bytes(&self) -> usize {
+        lock(&self.kept).bytes
     }
 
     /// Keeps `listing`. The newest one is kept even if it exceeds the budget alone: a huge directory is read in
     /// thousands of pages, and asking the tree for all of it for every page would be quadratic.
-    pub(crate) fn keep(&self, door: Door, dir: DirNo, listing: Arc<[Child]>) {
+    pub(crate) fn keep(&self, door: Door, dir: DirNo, listing: Arc<Listing>) {
         let mut kept = lock(&self.kept);
-        kept.bytes += cost(&listing);
+        kept.bytes += listing.bytes();
         if let Some(old) = kept.listings.put((door, dir), listing) {
-            kept.bytes -= cost(&old);
+            kept.bytes -= old.bytes();
         }
+        let mut given_up = Vec::new();
         while kept.bytes > self.budget && kept.listings.len() > 1 {
             if let Some((_, old)) = kept.listings.pop_lru() {
-                kept.bytes -= cost(&old);
+                kept.bytes -= old.bytes();
+                given_up.push(old);
             }
         }
+        // Giving memory back may take its time: not under the lock.
+        drop(kept);
+        drop(given_up);
     }
-}
-
-/// Bytes a listing takes, about.
-fn cost(listing: &[Child]) -> usize {
-    let names: usize = listing.iter().map(|child| child.name.len()).sum();
-    names + size_of_val(listing) + LISTING_OVERHEAD
 }
 
 /// Facts of doors, least recently used ones given up first.
@@ -99,20 +101,19 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Node;
+    use crate::tree::{Child, Node};
 
-    fn listing(entries: u32) -> Arc<[Child]> {
-        (0..entries)
-            .map(|n| Child {
-                name: format!("{n:08}").into_bytes().into(),
-                node: Node::Directory(DirNo(n)),
-            })
-            .collect()
+    fn listing(entries: u32) -> Arc<Listing> {
+        let children = (0..entries).map(|n| Child {
+            name: format!("{n:08}").into_bytes().into(),
+            node: Node::Directory(DirNo(n)),
+        });
+        Arc::new(Listing::new(&children.collect::<Vec<_>>()).unwrap())
     }
 
     #[test]
     fn the_least_recently_used_listing_goes_first() {
-        let listings = Listings::new(3 * cost(&listing(10)));
+        let listings = Listings::new(3 * listing(10).bytes());
         for dir in 0..3 {
             listings.keep(Door(1), DirNo(dir), listing(10));
         }
@@ -134,8 +135,8 @@ mod tests {
         listings.keep(Door(1), DirNo(1), listing(1000));
         listings.keep(Door(1), DirNo(2), listing(2000));
         assert!(listings.get(Door(1), DirNo(1)).is_none());
-        assert_eq!(listings.get(Door(1), DirNo(2)).unwrap().len(), 2000);
-        assert_eq!(lock(&listings.kept).bytes, cost(&listing(2000)), "bytes are counted");
+        assert_eq!(listings.get(Door(1), DirNo(2)).unwrap().iter_from(0).count(), 2000);
+        assert_eq!(listings.bytes(), listing(2000).bytes(), "bytes are counted");
     }
 
     #[test]
@@ -144,6 +145,6 @@ mod tests {
         for _ in 0..5 {
             listings.keep(Door(1), DirNo(1), listing(10));
         }
-        assert_eq!(lock(&listings.kept).bytes, cost(&listing(10)));
+        assert_eq!(listings.bytes(), listing(10).bytes());
     }
 }

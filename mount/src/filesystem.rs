@@ -31,8 +31,9 @@ use crate::error::FsError;
 use crate::handed::HandedOut;
 use crate::ino::Ino;
 use crate::links::AT;
+use crate::listing::Listing;
 use crate::tree::{
-    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Node, Totals, Tree,
+    BlobNo, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Node, Parent, Totals, Tree,
 };
 
 /// The extended attribute of a door's root that names the snapshot.
@@ -167,6 +168,11 @@ impl Filesystem {
         if name.len() > NAME_MAX {
             return Err(FsError::NameTooLong);
         }
+        match name {
+            b"." => return self.present(parent),
+            b".." => return self.present(number(self.parent(parent)?)?),
+            _ => {}
+        }
         match Ino::from_number(parent).ok_or(FsError::NotFound)? {
             Ino::Root => self.lookup_mirror(name),
             Ino::Mirror(mirror) => self.lookup_in_mirror(mirror, name),
@@ -174,6 +180,26 @@ impl Filesystem {
             Ino::Hidden(mirror) => self.lookup_moved_aside(mirror, name),
             Ino::At(mirror) => self.lookup_link(mirror, name),
             Ino::Directory(door, dir) => self.lookup_behind(door, dir, name),
+            Ino::Link(_) | Ino::File(_) => Err(FsError::NotADirectory),
+        }
+    }
+
+    /// What has the number `ino`, for who comes with that instead of a name.
+    fn present(&self, ino: u64) -> Result<Lookup, FsError> {
+        let (attr, _) = self.attributes(ino)?;
+        Ok(Lookup::Present { attr, ttl: ASK_AGAIN })
+    }
+
+    /// The directory in which the directory `ino` stands.
+    fn parent(&self, ino: u64) -> Result<Ino, FsError> {
+        match Ino::from_number(ino).ok_or(FsError::NotFound)? {
+            Ino::Root | Ino::Mirror(_) => Ok(Ino::Root),
+            Ino::Snapshots(mirror) | Ino::Hidden(mirror) | Ino::At(mirror) => Ok(Ino::Mirror(mirror)),
+            Ino::Directory(door, dir) => match self.tree.parent(door, dir)?.ok_or(FsError::NotFound)? {
+                Parent::Directory(parent) => Ok(Ino::Directory(door, parent)),
+                Parent::Pointers(mirror) => Ok(Ino::Mirror(mirror)),
+                Parent::Snapshots(mirror) => Ok(Ino::Snapshots(mirror)),
+            },
             Ino::Link(_) | Ino::File(_) => Err(FsError::NotADirectory),
         }
     }
@@ -245,9 +271,7 @@ impl Filesystem {
 
     /// What stands under `name` by the listing of its directory, if that is kept.
     fn listed(&self, door: Door, dir: DirNo, name: &[u8]) -> Option<Node> {
-        let listing = self.listings.get(door, dir)?;
-        let found = listing.binary_search_by(|child| (*child.name).cmp(name)).ok()?;
-        Some(listing[found].node)
+        self.listings.get(door, dir)?.find(name)
     }
 
     /// What `stat` shows of `ino`, and how long that may be remembered.
@@ -324,10 +348,10 @@ impl Filesystem {
         let facts = self.facts(door)?;
         let listing = self.children(door, dir)?;
         let skip = usize::try_from(offset.saturating_sub(FIRST_ENTRY)).unwrap_or(usize::MAX);
-        for (next, child) in (FIRST_ENTRY.max(offset) + 1..).zip(listing.iter().skip(skip)) {
-            let attr = behind(door, &facts, child.node)?;
+        for (next, (name, node)) in (FIRST_ENTRY.max(offset) + 1..).zip(listing.iter_from(skip)) {
+            let attr = behind(door, &facts, node)?;
             if receive(&Listed {
-                name: &child.name,
+                name,
                 attr,
                 next,
                 counts_as_lookup: true,
@@ -505,6 +529,11 @@ impl Filesystem {
         Ok(self.tree.totals()?)
     }
 
+    /// Bytes that cached listings of directories take.
+    pub fn cached_listing_bytes(&self) -> usize {
+        self.listings.bytes()
+    }
+
     /// The blobs held open.
     pub fn held_blobs(&self) -> Vec<BlobNo> {
         let mut held = self.blobs.held();
@@ -543,11 +572,11 @@ impl Filesystem {
         Ok(facts)
     }
 
-    fn children(&self, door: Door, dir: DirNo) -> Result<Arc<[Child]>, FsError> {
+    fn children(&self, door: Door, dir: DirNo) -> Result<Arc<Listing>, FsError> {
         if let Some(listing) = self.listings.get(door, dir) {
             return Ok(listing);
         }
-        let listing = self.tree.children(door, dir)?;
+        let listing = Arc::new(Listing::new(&self.tree.children(door, dir)?)?);
         self.listings.keep(door, dir, Arc::clone(&listing));
         Ok(listing)
     }

@@ -47,6 +47,7 @@ mod handed;
 pub mod ino;
 mod kernel;
 pub mod links;
+mod listing;
 mod mount_error;
 mod mount_table;
 mod reconcile;
@@ -77,7 +78,7 @@ pub struct Options {
     pub own_time: i64,
     /// Threads that serve requests. More than one, so that a read from disk does not make look-ups wait.
     pub threads: NonZeroUsize,
-    /// Bytes that cached listings of directories may take.
+    /// Bytes that cached listings of directories may take. The one read last is kept even if it takes more alone.
     pub listing_cache_bytes: usize,
     /// Blobs held open at most; fewer where this process may not have so many descriptors.
     pub open_blobs: NonZeroUsize,
@@ -101,7 +102,7 @@ impl Options {
             fsname: fsname.into(),
             own_time,
             threads: NonZeroUsize::new(4).expect("not zero"),
-            listing_cache_bytes: 16 << 20,
+            listing_cache_bytes: 24 << 20,
             open_blobs: NonZeroUsize::new(1024).expect("not zero"),
             data: None,
             read_ahead_kib: 4096,

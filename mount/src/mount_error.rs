@@ -143,7 +143,7 @@ impl fmt::Display for MountError {
                 )
             }
             Self::Refused { mountpoint, .. } => write!(f, "the kernel refused to mount at {}", mountpoint.display()),
-            Self::DataPath { .. } => f.write_str("files cannot be read as [mount] data asks for"),
+            Self::DataPath { .. } => f.write_str("files cannot be read in the way that was asked for"),
             Self::NotReady { mountpoint, .. } => write!(f, "the mount at {} does not answer", mountpoint.display()),
             Self::System { what, .. } => write!(f, "cannot {what}"),
         }

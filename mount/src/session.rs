@@ -112,7 +112,8 @@ pub fn mount(tree: Arc<dyn Tree>, mountpoint: &Path, options: &Options) -> Resul
         if let Err(error) = sys::detach(&mountpoint) {
             tracing::warn!(%error, "a mount that does not answer could not be taken away");
         }
-        if source.get_ref().is_some_and(|error| error.is::<Unfit>()) {
+        let unfit = source.get_ref().and_then(|error| error.downcast_ref::<Unfit>());
+        if unfit.is_some() {
             MountError::DataPath { source }
         } else {
             MountError::NotReady { mountpoint, source }
@@ -203,6 +204,11 @@ impl Session {
     /// How the bytes of files reach their readers.
     pub fn data_path(&self) -> DataPath {
         self.shared.data
+    }
+
+    /// Bytes that cached listings of directories take: no more than [`Options::listing_cache_bytes`], or one listing.
+    pub fn cached_listing_bytes(&self) -> usize {
+        self.shared.filesystem.cached_listing_bytes()
     }
 
     /// The blobs held open: those read last, which somebody may go on reading.

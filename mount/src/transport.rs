@@ -149,7 +149,7 @@ mod tests {
     use crate::data::DataPath;
     use crate::filesystem::{Filesystem, HiddenNames, SECRET_BYTES};
     use crate::tree::{
-        BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Totals, Tree,
+        BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Parent, Totals, Tree,
     };
 
     /// Nothing of a tree is asked in a handshake.
@@ -181,6 +181,9 @@ mod tests {
         fn door(&self, _: Door) -> io::Result<Option<DoorFacts>> {
             unasked()
         }
+        fn parent(&self, _: Door, _: DirNo) -> io::Result<Option<Parent>> {
+            unasked()
+        }
         fn child(&self, _: Door, _: DirNo, _: &[u8]) -> io::Result<Option<Found>> {
             unasked()
         }
@@ -204,7 +207,23 @@ mod tests {
     }
 
     fn offer(major: u32, minor: u32, flags: u32, more_flags: u32) -> Vec<u8> {
-        let mut fields = vec![104_u32, 26, 1, 0, 0, 0, 0, 0, 0, 0, major, minor, 128 << 10, flags, more_flags];
+        let mut fields = vec![
+            104_u32,
+            26,
+            1,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            major,
+            minor,
+            128 << 10,
+            flags,
+            more_flags,
+        ];
         fields.resize(26, 0);
         fields.iter().flat_map(|field| field.to_ne_bytes()).collect()
     }
@@ -255,7 +274,8 @@ mod tests {
         }
         let refused = handshake_for(&old, Some(DataPath::Passthrough)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unsupported);
-        assert!(refused.get_ref().is_some_and(|error| error.is::<crate::Unfit>()));
+        let unfit = refused.get_ref().and_then(|error| error.downcast_ref::<crate::Unfit>());
+        assert!(unfit.is_some());
     }
 
     #[test]

@@ -106,6 +106,17 @@ pub struct NamedDoor {
     pub door: Door,
 }
 
+/// Where a directory behind a door stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// In this directory behind the same door.
+    Directory(DirNo),
+    /// It is the door's root, and the door a move of a pointer of this mirror.
+    Pointers(MirrorNo),
+    /// It is the door's root, and the door a snapshot of this mirror.
+    Snapshots(MirrorNo),
+}
+
 /// What is the same for everything behind one door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoorFacts {
@@ -175,6 +186,13 @@ pub trait Tree: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be known now.
     fn door(&self, door: Door) -> io::Result<Option<DoorFacts>>;
+
+    /// Where the directory `dir` behind `door` stands; `None` when there is no such directory any more. Asked only for who comes with
+    /// a handle instead of a path, such as an NFS server.
+    ///
+    /// # Errors
+    /// When it cannot be known now.
+    fn parent(&self, door: Door, dir: DirNo) -> io::Result<Option<Parent>>;
 
     /// What stands under `name` in the directory `dir` behind `door`: all that is listed there, and possibly more. A name
     /// that is absent stays so for as long as the door exists: the kernel remembers it.

@@ -420,7 +420,9 @@ fn a_mount_is_adopted_only_where_it_stands_and_as_it_was_begun() {
     assert!(matches!(error, AdoptError::OtherChoice), "{error}");
     record.write_all_at(&byte, chosen).unwrap();
 
-    let error = other.adopt(&tree, &options_with(Some(DataPath::KeepCache))).unwrap_err();
+    let error = other
+        .adopt(&tree, &options_with(Some(DataPath::KeepCache)))
+        .unwrap_err();
     assert!(matches!(error, AdoptError::OtherChoice), "{error}");
 
     let session = other

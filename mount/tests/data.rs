@@ -4,7 +4,6 @@
 //! without them they fail, they are never skipped. What differs between them on purpose is said where it does.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands, in its helpers too")]
-
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,

@@ -981,6 +981,37 @@ fn a_large_directory_is_listed_whole() {
 }
 
 #[test]
+fn listings_take_the_memory_they_may_and_no_more() {
+    const BUDGET: usize = 1 << 20;
+    let tree = MemoryTree::new();
+    let mirror = tree.add_mirror("debian");
+    let names = |directory: usize| {
+        (0..100).map(move |n| format!("{directory:03}-{n:03}-a-name-of-usual-length_1.0-1_amd64.deb"))
+    };
+    let files: Files = (0..300)
+        .flat_map(|directory| names(directory).map(move |name| (format!("pool/{directory:03}/{name}"), vec![])))
+        .collect();
+    tree.add_snapshot(mirror, "one", files);
+    tree.point(mirror, "current", "one");
+    let mut options = options();
+    options.listing_cache_bytes = BUDGET;
+    let mounted = Mounted::with(tree, &options);
+    for door in ["debian/snapshots/one", "debian/current"] {
+        for directory in 0..300 {
+            let listed = mounted.list(&format!("{door}/pool/{directory:03}"));
+            assert!(listed.iter().eq(&names(directory).collect::<Vec<_>>()), "{directory}");
+            let bytes = mounted.session.cached_listing_bytes();
+            assert!(bytes <= BUDGET, "{bytes} after {directory}");
+        }
+    }
+    let bytes = mounted.session.cached_listing_bytes();
+    assert!(
+        bytes > BUDGET * 9 / 10,
+        "the control: {bytes} are kept of what would take six times as much"
+    );
+}
+
+#[test]
 fn many_snapshots_are_listed_whole_while_others_come_and_go() {
     let tree = MemoryTree::new();
     let mirror = tree.add_mirror("debian");

@@ -231,6 +231,18 @@ impl CatalogReader {
         })?)
     }
 
+    /// The directory in which `dir` stands, whether any listing has it or not; the root stands in itself. `None` when there is no
+    /// such row.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn parent(&self, dir: DirRow) -> Result<Option<DirRow>, CatalogError> {
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT parent_id FROM dir WHERE id = ?")?;
+        Ok(query.query_row([dir], |row| row.get(0)).optional()?)
+    }
+
     /// Whether `dir` is a `by-hash/<type>` directory.
     fn by_hash(&self, dir: DirRow) -> Result<Option<ByHash>, CatalogError> {
         let mut query = self.connection.prepare_cached(

@@ -408,6 +408,8 @@ impl From<MountError> for Failure {
             MountError::Device { .. } => caused(Kind::Failed).hint(
                 "run it as root; load the module (modprobe fuse); in a container, give it /dev/fuse and CAP_SYS_ADMIN",
             ),
+            MountError::DataPath { .. } => caused(Kind::Failed)
+                .hint("set [mount] data to \"auto\", or leave it out: that takes what this kernel and this process's rights allow"),
             // The enumeration may grow with the mount crate.
             _ => caused(Kind::Failed),
         }

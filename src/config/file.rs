@@ -22,6 +22,7 @@ pub(super) struct RawFile {
     pub(super) snapshot: RawSnapshot,
     pub(super) publish: RawPublish,
     pub(super) gc: RawGc,
+    pub(super) mount: RawMount,
     pub(super) hooks: RawHooks,
     pub(super) groups: Vec<RawGroup>,
     pub(super) mirrors: Vec<RawMirror>,
@@ -117,6 +118,13 @@ pub(super) struct RawGc {
     pub(super) auto: Option<Located<bool>>,
     pub(super) keep_partial: Option<Located<String>>,
     pub(super) grace: Option<Located<String>>,
+}
+
+/// `[mount]`
+#[derive(Debug)]
+pub(super) struct RawMount {
+    pub(super) data: Option<Located<String>>,
+    pub(super) memory: Option<Located<String>>,
 }
 
 /// `[mirrors.ID]`
@@ -232,6 +240,7 @@ fn read_file(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawFile {
         snapshot: table.table("snapshot", walk, read_snapshot),
         publish: table.table("publish", walk, read_publish),
         gc: table.table("gc", walk, read_gc),
+        mount: table.table("mount", walk, read_mount),
         hooks: table.table("hooks", walk, read_hooks),
         groups: table.each_texts("groups", walk),
         mirrors: table.each_table("mirrors", walk, read_mirror),
@@ -326,6 +335,13 @@ fn read_gc(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawGc {
         auto: table.flag("auto", walk),
         keep_partial: table.text("keep_partial", walk),
         grace: table.text("grace", walk),
+    }
+}
+
+fn read_mount(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawMount {
+    RawMount {
+        data: table.text("data", walk),
+        memory: table.text("memory", walk),
     }
 }
 

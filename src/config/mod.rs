@@ -33,7 +33,10 @@ pub use hooks::HookSettings;
 pub use http::{HttpSettings, ProxySettings};
 pub use name_format::{NameFormat, NameFormatError};
 pub use pruning::PruneSettings;
-pub use settings::{FilterSettings, GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, Settings, WordError};
+pub use settings::{
+    FilterSettings, GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, MountData, MountSettings, Settings,
+    WordError,
+};
 pub use size::{SizeError, parse_size};
 pub use testing::TestSettings;
 

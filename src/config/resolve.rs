@@ -13,10 +13,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{Located, Notes, Spot};
-use super::file::{RawContent, RawFile, RawGc, RawLog, RawMirror, RawSnapshot};
+use super::file::{RawContent, RawFile, RawGc, RawLog, RawMirror, RawMount, RawSnapshot};
 use super::{
-    GcSettings, HookSettings, HttpSettings, Keyrings, LogSettings, MirrorSettings, NameFormat, PruneSettings, Settings,
-    Surroundings, filters, hooks, http, parse_duration, parse_size, pruning, publishing, testing, tls, urls,
+    GcSettings, HookSettings, HttpSettings, Keyrings, LogSettings, MirrorSettings, MountSettings, NameFormat,
+    PruneSettings, Settings, Surroundings, filters, hooks, http, parse_duration, parse_size, pruning, publishing,
+    testing, tls, urls,
 };
 use crate::model::{BaseUrl, BaseUrlError, Content, Lending, MirrorId, Percent, Translations};
 
@@ -53,6 +54,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
     let max_conns = max_conns(raw.max_conns.as_ref(), notes);
     let log = log(&raw.log, notes);
     let gc = gc(&raw.gc, notes);
+    let mount = mount(&raw.mount, notes);
     let mut mirrors = mirrors(&raw.mirrors, &inherited, surroundings, notes);
     let is_mirror = |name: &str| raw.mirrors.iter().any(|mirror| mirror.id.value == name);
     testing::check_companions(&raw.mirrors, &raw.groups, notes);
@@ -70,6 +72,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
         hooks: inherited.hooks,
         groups,
         gc,
+        mount,
         mirrors,
         overrides,
     })
@@ -319,6 +322,19 @@ fn gc(raw: &RawGc, notes: &mut Notes) -> GcSettings {
         auto: raw.auto.as_ref().map_or(GcSettings::DEFAULT.auto, |auto| auto.value),
         keep_partial: duration(raw.keep_partial.as_ref(), notes).unwrap_or(GcSettings::DEFAULT.keep_partial),
         grace: grace.unwrap_or(GcSettings::DEFAULT.grace),
+    }
+}
+
+fn mount(raw: &RawMount, notes: &mut Notes) -> MountSettings {
+    let memory = size(raw.memory.as_ref(), notes);
+    if let (Some(raw), Some(memory)) = (&raw.memory, memory)
+        && memory < MountSettings::LEAST_MEMORY
+    {
+        notes.fault(raw, format!("must be at least 1MiB, but is {:?}", raw.value));
+    }
+    MountSettings {
+        data: parsed(raw.data.as_ref(), notes).unwrap_or_default(),
+        memory: memory.unwrap_or(MountSettings::DEFAULT_MEMORY),
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Settings {
     pub groups: BTreeMap<MirrorId, Vec<MirrorId>>,
     /// What becomes of blobs that nothing needs any more.
     pub gc: GcSettings,
+    /// How the mount serves.
+    pub mount: MountSettings,
     /// The mirrors.
     pub mirrors: BTreeMap<MirrorId, MirrorSettings>,
     /// The environment variables that took the place of something in the file.
@@ -182,6 +184,37 @@ impl GcSettings {
     pub const SHORTEST_GRACE: Duration = Duration::from_hours(24);
 }
 
+/// How the mount serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MountSettings {
+    /// How the bytes of files reach their readers.
+    pub data: MountData,
+    /// Bytes that listings of directories may take in its memory; at least [`MountSettings::LEAST_MEMORY`].
+    pub memory: u64,
+}
+
+impl MountSettings {
+    /// What applies when nothing is configured: some 300,000 names of usual length.
+    pub const DEFAULT_MEMORY: u64 = 24 << 20;
+
+    /// Less than this and directories are read from the catalog again and again.
+    pub const LEAST_MEMORY: u64 = 1 << 20;
+}
+
+/// How the bytes of files reach their readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MountData {
+    /// In the best way that the kernel offers.
+    #[default]
+    Auto,
+    /// Files are not opened by the mount.
+    NoOpen,
+    /// The mount is asked for each opening, and what the kernel remembers stays.
+    KeepCache,
+    /// The kernel reads the blobs by itself.
+    Passthrough,
+}
+
 /// What is logged, and how. Always to standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogSettings {
@@ -263,6 +296,7 @@ macro_rules! words {
 }
 
 words!(LogLevel { Debug = "debug", Info = "info", Warn = "warn", Error = "error" });
+words!(MountData { Auto = "auto", NoOpen = "no-open", KeepCache = "keep-cache", Passthrough = "passthrough" });
 words!(LogFormat { Text = "text", Plain = "plain", Json = "json" });
 
 #[cfg(test)]

@@ -73,6 +73,10 @@ fn defaults_are_those_of_the_documentation() {
             grace: DAY
         }
     );
+    assert_eq!(
+        (settings.mount.data, settings.mount.memory),
+        (MountData::Auto, 24 << 20)
+    );
     assert!(settings.mirrors.is_empty() && settings.overrides.is_empty());
 
     let mirror = mirror_with("");
@@ -107,9 +111,16 @@ fn every_key_of_the_file_is_obeyed() {
         auto = false
         keep_partial = "1d"
         grace = "48h"
+        [mount]
+        data = "keep-cache"
+        memory = "100MB"
         "#,
     );
     assert_eq!(settings.dir, Path::new("/home/op/apt"));
+    assert_eq!(
+        (settings.mount.data, settings.mount.memory),
+        (MountData::KeepCache, 100_000_000)
+    );
     assert_eq!(settings.state, Path::new("/state/here"));
     assert_eq!(settings.max_conns, 3);
     assert_eq!(
@@ -289,6 +300,14 @@ fn every_rule_of_a_value_names_its_line() {
         (
             "dir = \"/a\"\n[snapshot.prune]\nkeep_within = \"30\"",
             "m:3:15: snapshot.prune.keep_within: a duration needs a unit (w, d, h, m, s), as in \"30d\", but is \"30\"",
+        ),
+        (
+            "dir = \"/a\"\n[mount]\ndata = \"direct\"",
+            "m:3:8: mount.data: \"direct\" is none of auto, no-open, keep-cache, passthrough",
+        ),
+        (
+            "dir = \"/a\"\n[mount]\nmemory = \"1000KiB\"",
+            "m:3:10: mount.memory: must be at least 1MiB, but is \"1000KiB\"",
         ),
         (
             "dir = \"/a\"\n[gc]\nkeep_partial = \"-1d\"",

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mirrorctl_mount::tree::{
-    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Node, Totals, Tree,
+    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Node, Parent, Totals, Tree,
 };
 
 use crate::blobs::BlobStore;
@@ -219,6 +219,24 @@ impl Tree for View {
             root: DirNo(number(ROOT_DIR.number())?),
             mtime: target.mtime.unix(),
             snapshot: target.snapshot.as_str().as_bytes().into(),
+        }))
+    }
+
+    fn parent(&self, door: Door, dir: DirNo) -> io::Result<Option<Parent>> {
+        let dir = dir_row(dir);
+        if dir != ROOT_DIR {
+            let parent = self.readers.read(|reader| reader.parent(dir))?;
+            return parent
+                .map(|row| Ok(Parent::Directory(DirNo(number(row.number())?))))
+                .transpose();
+        }
+        let Some(target) = self.target(door)? else {
+            return Ok(None);
+        };
+        let mirror = mirror_number(target.mirror)?;
+        Ok(Some(match doors::move_row(door) {
+            Some(_) => Parent::Pointers(mirror),
+            None => Parent::Snapshots(mirror),
         }))
     }
 

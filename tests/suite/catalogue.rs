@@ -6,7 +6,10 @@ use std::fs;
 use std::path::Path;
 
 /// How many rows each part has.
-const PARTS: [(char, usize); 2] = [('U', 64), ('T', 23)];
+const PARTS: [(char, usize); 3] = [('U', 64), ('T', 23), ('F', 29)];
+
+/// Where the tests are that rows name.
+const PLACES: [&str; 3] = ["tests/suite", "tests/system", "mount/tests"];
 
 /// The rows as id and the tests they name.
 fn rows(page: &str) -> Vec<(String, Vec<String>)> {
@@ -23,13 +26,15 @@ fn rows(page: &str) -> Vec<(String, Vec<String>)> {
     rows.collect()
 }
 
-/// Whether `module::test` is a test of this suite.
+/// Whether `module::test` is a test.
 fn is_test(name: &str) -> bool {
     let Some((module, test)) = name.split_once("::") else {
         return false;
     };
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/suite/{module}.rs"));
-    fs::read_to_string(file).is_ok_and(|source| source.contains(&format!("#[test]\nfn {test}() {{")))
+    PLACES.iter().any(|place| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{place}/{module}.rs"));
+        fs::read_to_string(file).is_ok_and(|source| source.contains(&format!("#[test]\nfn {test}() {{")))
+    })
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mirrorctl_mount::tree::{
-    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Node, Totals, Tree,
+    BlobNo, Child, DirNo, Door, DoorFacts, FileId, FileNode, Found, MirrorNo, NamedDoor, Node, Parent, Totals, Tree,
 };
 use tempfile::TempDir;
 
@@ -403,6 +403,26 @@ impl Tree for MemoryTree {
 
     fn door(&self, door: Door) -> io::Result<Option<DoorFacts>> {
         Ok(self.question().doors.get(&door).map(|behind| behind.facts.clone()))
+    }
+
+    fn parent(&self, door: Door, dir: DirNo) -> io::Result<Option<Parent>> {
+        let state = self.question();
+        let Some((path, _)) = state.directories.iter().find(|(_, number)| **number == dir) else {
+            return Ok(None);
+        };
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            return Ok(Some(Parent::Directory(state.directories[parent])));
+        }
+        if !path.is_empty() {
+            return Ok(Some(Parent::Directory(state.directories[""])));
+        }
+        let snapshot = state.snapshots.iter().find(|(_, (known, _))| *known == door);
+        let pointer = state.pointers.iter().find(|(_, known)| **known == door);
+        Ok(match (snapshot, pointer) {
+            (Some(((mirror, _), _)), _) => Some(Parent::Snapshots(*mirror)),
+            (_, Some(((mirror, _), _))) => Some(Parent::Pointers(*mirror)),
+            (None, None) => None,
+        })
     }
 
     fn child(&self, door: Door, dir: DirNo, name: &[u8]) -> io::Result<Option<Found>> {

@@ -61,9 +61,19 @@ pub(crate) fn directly(path: &Path) -> io::Result<Vec<u8>> {
     let mut done = 0;
     loop {
         let offset = libc::off_t::try_from(done).expect("small");
-        assert!(misaligned + done + AT_ONCE * PAGE <= bytes.len() * PAGE, "the file has grown");
+        assert!(
+            misaligned + done + AT_ONCE * PAGE <= bytes.len() * PAGE,
+            "the file has grown"
+        );
         // SAFETY: what is read fits the place, as was just checked.
-        let got = unsafe { libc::pread(file.as_raw_fd(), place.add(misaligned + done).cast(), AT_ONCE * PAGE, offset) };
+        let got = unsafe {
+            libc::pread(
+                file.as_raw_fd(),
+                place.add(misaligned + done).cast(),
+                AT_ONCE * PAGE,
+                offset,
+            )
+        };
         match result(got)? {
             0 => break,
             got => done += got,
@@ -90,7 +100,9 @@ fn by_map(path: &Path) -> io::Result<Vec<u8>> {
         Some(libc::SIGBUS) => Err(io::Error::from_raw_os_error(libc::EIO)),
         _ if child.success() => std::fs::read(copy.path()),
         _ => Err(io::Error::from_raw_os_error(
-            std::fs::read_to_string(copy.path())?.parse().map_err(io::Error::other)?,
+            std::fs::read_to_string(copy.path())?
+                .parse()
+                .map_err(io::Error::other)?,
         )),
     }
 }
@@ -112,7 +124,9 @@ pub(crate) fn map_as_told() {
         let map = Map::new(&file, length).unwrap();
         // SAFETY: the mapping has `length` bytes, which nobody changes while they are copied.
         let bytes = unsafe { std::slice::from_raw_parts(map.start.cast::<u8>(), map.length) };
-        std::fs::write(to, bytes.to_vec()).unwrap();
+        // Copied first: a call that writes from the map would fail where touching it is a signal.
+        let bytes = bytes.to_vec();
+        std::fs::write(to, &bytes).unwrap();
     }
 }
 
@@ -123,7 +137,8 @@ fn sent(file: &File) -> io::Result<Vec<u8>> {
             // SAFETY: both descriptors are open, and no offset is passed.
             let sent = unsafe { libc::sendfile(ours.as_raw_fd(), file.as_raw_fd(), null_mut(), 1 << 20) };
             if result(sent)? == 0 {
-                return Ok(drop(ours));
+                drop(ours);
+                return Ok(());
             }
         }
     })
@@ -134,18 +149,11 @@ fn spliced(file: &File) -> io::Result<Vec<u8>> {
     received(reader, || {
         loop {
             // SAFETY: both descriptors are open, and no offsets are passed.
-            let moved = unsafe {
-                libc::splice(
-                    file.as_raw_fd(),
-                    null_mut(),
-                    writer.as_raw_fd(),
-                    null_mut(),
-                    1 << 20,
-                    0,
-                )
-            };
+            let moved =
+                unsafe { libc::splice(file.as_raw_fd(), null_mut(), writer.as_raw_fd(), null_mut(), 1 << 20, 0) };
             if result(moved)? == 0 {
-                return Ok(drop(writer));
+                drop(writer);
+                return Ok(());
             }
         }
     })
@@ -168,16 +176,8 @@ fn copied(file: &File) -> io::Result<Vec<u8>> {
     let mut copy = tempfile::tempfile()?;
     loop {
         // SAFETY: both descriptors are open, and no offsets are passed.
-        let copied = unsafe {
-            libc::copy_file_range(
-                file.as_raw_fd(),
-                null_mut(),
-                copy.as_raw_fd(),
-                null_mut(),
-                1 << 20,
-                0,
-            )
-        };
+        let copied =
+            unsafe { libc::copy_file_range(file.as_raw_fd(), null_mut(), copy.as_raw_fd(), null_mut(), 1 << 20, 0) };
         match result(copied) {
             Ok(0) => break,
             Ok(_) => {}

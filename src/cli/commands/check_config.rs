@@ -28,6 +28,7 @@ struct Report {
     log: Log,
     http: Http,
     gc: Gc,
+    mount: Mount,
     groups: BTreeMap<String, Vec<String>>,
     mirrors: Vec<Mirror>,
 }
@@ -57,6 +58,12 @@ struct Gc {
     auto: bool,
     keep_partial: String,
     grace: String,
+}
+
+#[derive(Serialize)]
+struct Mount {
+    data: &'static str,
+    memory: u64,
 }
 
 #[derive(Serialize)]
@@ -170,6 +177,10 @@ impl Report {
                 auto: settings.gc.auto,
                 keep_partial: span(settings.gc.keep_partial),
                 grace: span(settings.gc.grace),
+            },
+            mount: Mount {
+                data: settings.mount.data.name(),
+                memory: settings.mount.memory,
             },
             groups: settings
                 .groups
@@ -442,6 +453,7 @@ impl Human for Report {
         table.row(["connections".into(), format!("{} to a host", self.max_conns)]);
         table.row(["log".into(), format!("{}, {}", self.log.level, self.log.format)]);
         table.row(["unneeded files".into(), self.gc.sentence()]);
+        table.row(["mounted files".into(), self.mount.sentence()]);
         for (name, members) in &self.groups {
             table.row([format!("group {name}"), members.join(" ")]);
         }
@@ -454,6 +466,12 @@ impl Human for Report {
                 page.line(format!("  warning: {warning}"));
             }
         }
+    }
+}
+
+impl Mount {
+    fn sentence(&self) -> String {
+        format!("read by {}, listings in up to {}", self.data, size(self.memory))
     }
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use mirrorctl_mount::MountError;
+use mirrorctl_mount::{DataPath, MountError};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,6 +21,7 @@ use crate::cli::context::{self, Context};
 use crate::cli::failure::{self, Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::sys;
+use crate::config::MountData;
 use crate::control;
 use crate::daemon::{self, DaemonError, Mounting};
 use crate::legacy;
@@ -67,6 +68,9 @@ pub(in crate::cli) fn run(
         mountpoint: context.settings.dir.clone(),
         state: context.settings.state.clone(),
         run: context.run_dir.clone(),
+        data: data_path(context.settings.mount.data),
+        // More than there can be is as much as there can be.
+        memory: usize::try_from(context.settings.mount.memory).unwrap_or(usize::MAX),
         now: context.now,
         clock: Clock::new(context::now),
     };
@@ -84,6 +88,16 @@ pub(in crate::cli) fn run(
             failure
         }
     })
+}
+
+/// The mount's own word for how files are read.
+fn data_path(configured: MountData) -> Option<DataPath> {
+    match configured {
+        MountData::Auto => None,
+        MountData::NoOpen => Some(DataPath::NoOpen),
+        MountData::KeepCache => Some(DataPath::KeepCache),
+        MountData::Passthrough => Some(DataPath::Passthrough),
+    }
 }
 
 /// Whether a mount of ours is at `directory` already, so that mounting everything twice is no failure.
