@@ -163,7 +163,7 @@ fn fill(directory: &Path) {
     for number in 0..SMALL_FILES {
         fs::write(directory.join(small(number)), vec![b's'; SMALL]).unwrap();
     }
-    let large: Vec<u8> = (0..LARGE / 8).flat_map(|n| n.to_le_bytes()).collect();
+    let large: Vec<u8> = (0..LARGE / 8).flat_map(usize::to_le_bytes).collect();
     fs::write(directory.join("large"), large).unwrap();
     File::open(directory.join("large")).unwrap().sync_all().unwrap();
 }
@@ -190,9 +190,13 @@ fn measure(place: &Place, files: &Path, round: usize) -> [f64; 4] {
     let names: Vec<PathBuf> = (0..SMALL_FILES)
         .map(|n| place.directory.join(small((n * 1009 + round) % SMALL_FILES)))
         .collect();
-    names.iter().for_each(|path| read(path));
+    for path in &names {
+        read(path);
+    }
     let begun = Instant::now();
-    names.iter().for_each(|path| read(path));
+    for path in &names {
+        read(path);
+    }
     let many = begun.elapsed().as_secs_f64() / f64::from(u32::try_from(SMALL_FILES).unwrap());
 
     let large = place.directory.join("large");

@@ -33,7 +33,7 @@ const RELEASE: &str = "dists/stable/InRelease";
 const PACKAGE: &str = "pool/package.deb";
 
 /// Length of the package: many pages, and a part of one.
-const LENGTH: usize = 1_111_111;
+const LENGTH: usize = 1_222_222;
 
 struct Mounted {
     session: Session,
