@@ -12,7 +12,7 @@
     reason = "each mount is served by a process of its own, which is told what to serve"
 )]
 
-#[path = "../tests/common/reading.rs"]
+#[path = "../tests/common/reading/sys.rs"]
 #[expect(dead_code, reason = "what only tests need")]
 mod reading;
 

@@ -12,7 +12,7 @@
 
 #[expect(dead_code, reason = "what only other tests need")]
 mod common;
-#[path = "common/reading.rs"]
+#[path = "common/reading/sys.rs"]
 mod reading;
 
 use std::fs::{self, File};

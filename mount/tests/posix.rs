@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands, in its helpers too")]
 #![expect(clippy::disallowed_types, reason = "another process waits, and is killed")]
 
-#[path = "common/calls.rs"]
+#[path = "common/calls/sys.rs"]
 mod calls;
 #[expect(dead_code, reason = "what only other tests need")]
 mod common;

@@ -506,7 +506,7 @@ fn unknown_keys_name_the_nearest_known_one() {
         ),
         (
             "\"a b\" = 1",
-            "m:2:1: \"a b\": unknown key; known here: dir, max_conns, log, http, tls, snapshot, publish, gc, hooks, groups, mirrors",
+            "m:2:1: \"a b\": unknown key; known here: dir, max_conns, log, http, tls, snapshot, publish, gc, mount, hooks, groups, mirrors",
         ),
     ] {
         assert_eq!(bad(&format!("{MINIMAL}{text}\n")), [error], "{text}");

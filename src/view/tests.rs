@@ -536,3 +536,24 @@ fn learning_again_forgets_what_is_gone_and_keeps_what_lends() {
     let left = house.view.last_known.doors();
     assert_eq!(left[0].1.lenders[..], targets[0].1.lenders[..1]);
 }
+
+#[test]
+fn a_directory_knows_where_it_stands() {
+    let house = published();
+    let view = &house.view;
+    let (door, below, _) = parent(view, "dists/s/x").expect("known").expect("a directory");
+    let (_, above, _) = parent(view, "dists/x").expect("known").expect("a directory");
+    let root = view.door(door).expect("known").expect("exists").root;
+    let (_, mirror) = view.mirrors().expect("known").remove(0);
+    let snapshot = view.snapshots(mirror).expect("known").remove(0).door;
+    for (door, dir, expected) in [
+        (door, below, Some(Parent::Directory(above))),
+        (door, above, Some(Parent::Directory(root))),
+        (door, root, Some(Parent::Pointers(mirror))),
+        (snapshot, root, Some(Parent::Snapshots(mirror))),
+        (Door(Door::MAX), root, None),
+        (door, DirNo(DirNo::MAX), None),
+    ] {
+        assert_eq!(view.parent(door, dir).expect("known"), expected, "{door:?} {dir:?}");
+    }
+}

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod clients;
+mod data_paths;
 mod demo;
 mod filters;
 mod forgetting;
