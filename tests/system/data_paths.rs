@@ -3,9 +3,9 @@
 //! Owns what holds for all of them from the outside: the same bytes, promotes that show at once, and damage that is an error. What the
 //! kernel does with each is the mount crate's matter.
 
-use mirrorctl_testkit::{Nginx, fetch};
+use mirrorctl_testkit::{Nginx, Program, fetch};
 
-use crate::site::{RELEASE, Site, read, tree};
+use crate::site::{RELEASE, Site, names, read, tree};
 
 #[test]
 fn every_data_path_serves_the_same_and_follows_promotes() {
@@ -40,4 +40,25 @@ fn every_data_path_serves_the_same_and_follows_promotes() {
         drop(nginx);
         mount.stop().success();
     }
+}
+
+/// The kernel offers passthrough to everybody who may mount, and refuses it to who has that right among his own only.
+#[test]
+fn a_data_path_that_is_not_allowed_is_refused_and_no_other_taken_in_its_place() {
+    let site = Site::new(&["debian"]);
+    site.env
+        .configure(site.config(1).set_in("mount", "data", "\"passthrough\""));
+    Program::new("unshare", "util-linux")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(site.env.binary())
+        .arg("--config")
+        .arg(site.env.config_path())
+        .args(["mount", "--background"])
+        .env("MIRRORCTL_RUN_DIR", site.env.run_dir())
+        .run()
+        .code(1)
+        .stderr_has("the kernel refuses the data path passthrough")
+        .stderr_has("set [mount] data to \"auto\"");
+    assert_eq!(names(&site.env.mount_dir()), [""; 0], "nothing is left mounted");
+    assert_eq!(names(&site.env.run_dir()), ["mount.log"]);
 }
