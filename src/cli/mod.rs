@@ -40,6 +40,7 @@ use crate::model::Pointer;
 
 /// Runs the command that `arguments` ask for (the first is the program's own name), and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    sys::wait_for_children();
     let mut arguments: Vec<_> = arguments.into_iter().collect();
     let output = Output::of_process(mode(&arguments));
     match fstab::call(&arguments) {

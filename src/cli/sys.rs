@@ -19,6 +19,16 @@ pub(super) fn die_of_broken_pipes() {
     }
 }
 
+/// Lets ended children be waited for: whoever started us may have ignored SIGCHLD, and then the kernel forgets them at once, ours
+/// as well as those of the programs that we start.
+pub(super) fn wait_for_children() {
+    #[expect(unsafe_code, reason = "std has no way to set what a signal does")]
+    // SAFETY: SIG_DFL is a disposition that every signal accepts; no handler of ours is replaced.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
+}
+
 /// Makes this process the leader of a session without a terminal, so that closing one does not end it.
 pub(super) fn leave_the_terminal() {
     #[expect(unsafe_code, reason = "std has no setsid")]

@@ -210,6 +210,14 @@ fn no_command_outlives_its_test() {
 }
 
 #[test]
+fn whoever_ignores_the_end_of_children_can_test() {
+    let world = World::new();
+    world.configure(&["true", "false"]);
+    let ran = world.by(&["env", "--ignore-signal=CHLD"]).run().code(4);
+    assert!(ran.stderr.contains("has not passed: command 2"), "{ran}");
+}
+
+#[test]
 fn what_is_left_out_of_an_output_is_counted() {
     let world = World::new();
     world.configure(&["seq 1 10000", "true"]);

@@ -35,7 +35,7 @@ pub(in crate::cli) fn run(arguments: &UnpublishArgs, context: &Context, output: 
     let mut catalog = context.catalog()?;
     require_known(catalog.reader(), &mirrors, of)?;
     let mut wishes = Vec::new();
-    for mirror in mirrors {
+    for mirror in &mirrors {
         // Never synced, hence never set.
         if synced(catalog.reader(), &mirror.id)?.is_some() {
             wishes.push(Unsetting {
@@ -45,9 +45,11 @@ pub(in crate::cli) fn run(arguments: &UnpublishArgs, context: &Context, output: 
             });
         }
     }
+    // Where it is configured no more, no rule is against it.
+    let forced = mirrors.iter().any(|mirror| mirror.pointers().contains(of));
     let by = By {
         message: arguments.message.as_deref(),
-        ..context.by(*force)
+        ..context.by(forced)
     };
     output.done(&take_out(&mut catalog, &wishes, by)?);
     context.make_visible()
