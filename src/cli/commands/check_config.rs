@@ -9,11 +9,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::filter_report::Filters;
+use super::left_overs::left_overs;
 use crate::cli::context::Context;
-use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::security;
-use crate::cli::stores::{left_over, synced};
 use crate::cli::text::{size, span};
 use crate::config::{HttpSettings, MirrorSettings, PruneSettings, Settings};
 use crate::model::{Content, Lending, Timestamp, TlsSettings, Translations};
@@ -131,33 +130,6 @@ pub(in crate::cli) fn run(context: &Context, output: &mut Output) {
         mirror.warnings.extend(left_overs(context, told));
     }
     output.answer(&report);
-}
-
-/// What of a mirror the configuration has left behind or got in the way of. Whether the catalog can be read is another
-/// command's question.
-fn left_overs(context: &Context, mirror: &MirrorSettings) -> Vec<String> {
-    stored(context, mirror).unwrap_or_default()
-}
-
-fn stored(context: &Context, mirror: &MirrorSettings) -> Result<Vec<String>, Failure> {
-    let reader = context.reader()?;
-    let Some(row) = synced(&reader, &mirror.id)? else {
-        return Ok(Vec::new());
-    };
-    let known = mirror.pointers();
-    let set = reader.pointers(row)?.into_iter().map(|there| there.pointer);
-    let left = set
-        .filter(|pointer| !known.contains(pointer))
-        .map(|pointer| format!("{pointer} {}", left_over(mirror.id.as_str(), pointer.name())));
-    let names = reader.snapshot_names(row)?.into_iter().map(|(name, _)| name);
-    let hidden = names.filter(|name| mirror.has_environment_called(name)).map(|name| {
-        format!(
-            "{name} is an environment and also a snapshot, which commands take for the environment; \
-             mirrorctl snapshot rename {} {name} <new> tells them apart",
-            mirror.id
-        )
-    });
-    Ok(left.chain(hidden).collect())
 }
 
 impl Report {

@@ -13,6 +13,7 @@ pub(super) mod forget;
 pub(super) mod gc;
 pub(super) mod help;
 pub(super) mod import;
+mod left_overs;
 pub(super) mod migrate;
 mod migrate_report;
 pub(super) mod mount;
