@@ -219,6 +219,8 @@ fn slow_requests(env: &TestEnv, ends: &mut Ends) {
     let mut promotes = Vec::new();
     let around = samples(TIMED, |_| {
         env.mirrorctl(&["snapshot", "stage", MIRROR, ends.other()]).success();
+        // A pointer that moved a moment ago would wait for the next second.
+        thread::sleep(Duration::from_secs(1));
         dentries = warm(&current);
         slowest(env, || {
             promotes.push(env.command(&["snapshot", "promote", MIRROR]).measure().wall);
