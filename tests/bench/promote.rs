@@ -21,7 +21,7 @@ use many::{MIRROR, NAME_FILE, Scale, snapshot_name};
 use mirrorctl_testkit::{MountGuard, Scratch, TestEnv, is_root};
 
 /// Promotes, and runs of whatever they are compared with.
-const RUNS: usize = 100;
+const RUNS: usize = 50;
 /// How long a pointer that moved has to rest before it moves again without waiting for its turn.
 const REST: Duration = Duration::from_secs(1);
 /// The slowest that a promote may be.
@@ -44,21 +44,23 @@ fn main() {
         &run(&env, &["version"]),
     ));
     rows.push(row("mirrorctl snapshot list", &run(&env, &["snapshot", "list"])));
-    rows.push(row(
-        "mirrorctl snapshot promote, no mount",
-        &promote(&env, scale, |_| {}),
-    ));
+    let last = scale.snapshots - 1;
+    let ways = [("to the next", [last - 1, last]), ("and to the oldest", [0, last])];
+    for (way, ends) in ways {
+        let what = format!("mirrorctl snapshot promote, no mount, {way}");
+        rows.push(row(&what, &promote(&env, ends, |_| {})));
+    }
     if is_root() && Path::new("/dev/fuse").exists() {
         let mount = MountGuard::mount(&env);
         let served = format!("{MIRROR}/current/{NAME_FILE}");
-        let promoted = promote(&env, scale, |name| {
-            assert_eq!(
-                env.read_served(&served),
-                name,
-                "the promote is visible when it has returned"
-            );
-        });
-        rows.push(row("mirrorctl snapshot promote, mounted", &promoted));
+        let check = |name: &str| {
+            let found = env.read_served(&served);
+            assert_eq!(found, name, "the promote is visible when it has returned");
+        };
+        for (way, ends) in ways {
+            let what = format!("mirrorctl snapshot promote, mounted, {way}");
+            rows.push(row(&what, &promote(&env, ends, check)));
+        }
         drop(mount);
     } else {
         println!("MISSING: a mount, which needs root and /dev/fuse");
@@ -102,10 +104,10 @@ fn run(env: &TestEnv, arguments: &[&str]) -> Vec<Duration> {
     samples(RUNS, |_| env.command(arguments).measure().wall)
 }
 
-/// Promotes two snapshots in turn, each a second after the one before; `check` gets the name of the one that was promoted.
-fn promote(env: &TestEnv, scale: Scale, check: impl Fn(&str)) -> Vec<Duration> {
+/// Promotes the two snapshots with these numbers in turn, each a second after the one before; `check` gets the name of the one that was promoted.
+fn promote(env: &TestEnv, ends: [usize; 2], check: impl Fn(&str)) -> Vec<Duration> {
     samples(RUNS, |run| {
-        let name = snapshot_name(if run.is_multiple_of(2) { 0 } else { scale.snapshots - 1 });
+        let name = snapshot_name(ends[run % 2]);
         env.mirrorctl(&["snapshot", "stage", MIRROR, &name]).success();
         // What is asked is what a promote costs, not what the one before makes it wait.
         thread::sleep(REST);
