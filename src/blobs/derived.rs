@@ -6,7 +6,7 @@
 //! a right name. It follows no symbolic link.
 
 use std::ffi::CString;
-use std::io::{self, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -110,24 +110,15 @@ impl Derived {
         let Some(directory) = &self.directory else {
             return Ok(Vec::new());
         };
-        let list = || -> io::Result<Vec<DerivedFile>> {
-            let mut files = Vec::new();
-            for name in directory.names()? {
-                let Ok(text) = name.to_str() else { continue };
-                let of = blob_of(text);
-                if of.is_none() && !is_unfinished(text) {
-                    continue;
-                }
-                match directory.regular(name.as_c_str()) {
-                    Ok(Some((size, _))) => files.push(DerivedFile { name, of, size }),
-                    Ok(None) => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(files)
+        let known = |name: &str| match blob_of(name) {
+            Some(of) => Some(Some(of)),
+            None => is_unfinished(name).then_some(None),
         };
-        list().map_err(BlobError::io("read", directory.path()))
+        let files = directory
+            .files(known)
+            .map_err(BlobError::io("read", directory.path()))?;
+        let derived = |(name, of, size, _)| DerivedFile { name, of, size };
+        Ok(files.into_iter().map(derived).collect())
     }
 
     /// Removes one of [`Derived::files`]. One that is gone already is fine; whoever is writing it notices, and keeps nothing.
@@ -138,13 +129,7 @@ impl Derived {
         let Some(directory) = &self.directory else {
             return Ok(());
         };
-        match directory.remove(file.name.as_c_str()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let path = directory.path().join(file.name.to_string_lossy().as_ref());
-                Err(BlobError::io("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
+        directory.discard(&file.name)
     }
 }
 

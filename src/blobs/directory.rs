@@ -4,7 +4,7 @@
 //! them, and whoever may plant a link must not lead root out of them. Everything is reached from an open directory by
 //! a single name, and owner and mode are set on what is open. It knows nothing of digests.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -202,6 +202,35 @@ impl Directory {
             }
         }
         Ok(names)
+    }
+
+    /// The regular files whose names `known` knows, each with what it makes of the name, the file's length, and when it was last
+    /// changed in any way. One that goes meanwhile may be left out.
+    pub(super) fn files<T>(&self, known: impl Fn(&str) -> Option<T>) -> io::Result<Vec<(CString, T, u64, Timestamp)>> {
+        let mut files = Vec::new();
+        for name in self.names()? {
+            let Some(meaning) = name.to_str().ok().and_then(&known) else {
+                continue;
+            };
+            match self.regular(name.as_c_str()) {
+                Ok(Some((size, since))) => files.push((name, meaning, size, since)),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(files)
+    }
+
+    /// Removes one of [`Directory::files`]. One that is gone already is fine.
+    pub(super) fn discard(&self, name: &CStr) -> Result<(), BlobError> {
+        match self.remove(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let path = self.path().join(name.to_string_lossy().as_ref());
+                Err(BlobError::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes everything durable that was written to its file system.

@@ -43,10 +43,12 @@ impl Leftovers {
                 files: Vec::new(),
             });
         };
-        let files = read(&directory).map_err(BlobError::io("read", path))?;
+        let files = directory.files(|name| is_ours(name).then_some(()));
+        let leftover = |(name, (), size, since)| Leftover { name, size, since };
+        let files = files.map_err(BlobError::io("read", path))?;
         Ok(Self {
             directory: Some(directory),
-            files,
+            files: files.into_iter().map(leftover).collect(),
         })
     }
 
@@ -64,13 +66,7 @@ impl Leftovers {
         let Some(directory) = &self.directory else {
             return Ok(());
         };
-        match directory.remove(file.name.as_c_str()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let path = directory.path().join(file.name.to_string_lossy().as_ref());
-                Err(BlobError::io("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
+        directory.discard(&file.name)
     }
 }
 
@@ -84,23 +80,6 @@ fn open(path: &Path) -> Result<Option<Directory>, BlobError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(BlobError::io("open", path)(error)),
     }
-}
-
-fn read(directory: &Directory) -> io::Result<Vec<Leftover>> {
-    let mut files = Vec::new();
-    for name in directory.names()? {
-        if !name.to_str().is_ok_and(is_ours) {
-            continue;
-        }
-        match directory.regular(name.as_c_str()) {
-            Ok(Some((size, since))) => files.push(Leftover { name, size, since }),
-            Ok(None) => {}
-            // A sync that runs has finished it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(files)
 }
 
 #[cfg(test)]
