@@ -12,6 +12,14 @@ use super::sql_types::Sql;
 use super::{BlobRow, CatalogError, CatalogReader, DirRow, MirrorRow, Seq};
 use crate::model::Role;
 
+/// The spans of the files that changed under their names after listing `?2` of mirror `?1` and up to `?3`. Joined in this order, or
+/// the whole listing would be read.
+const SPANS: &str = "SELECT dir_id, name, from_seq, to_seq, blob_id, role
+    FROM (SELECT DISTINCT dir_id, name FROM replacement WHERE mirror_id = ?1 AND seq > ?2 AND seq <= ?3)
+    CROSS JOIN entry USING (dir_id, name)
+    WHERE mirror_id = ?1 AND blob_id IS NOT NULL
+    ORDER BY dir_id, name";
+
 /// A file while it has the same bytes: from one listing on and before another.
 struct Span {
     dir: DirRow,
@@ -55,14 +63,7 @@ impl CatalogReader {
     ) -> Result<BTreeSet<Box<str>>, CatalogError> {
         let all = || lenders.iter().copied().chain([now, before]);
         let (first, last) = (all().min(), all().max());
-        // Joined in this order, or the whole listing would be read.
-        let mut query = self.connection.prepare_cached(
-            "SELECT dir_id, name, from_seq, to_seq, blob_id, role
-             FROM (SELECT DISTINCT dir_id, name FROM replacement WHERE mirror_id = ?1 AND seq > ?2 AND seq <= ?3)
-             CROSS JOIN entry USING (dir_id, name)
-             WHERE mirror_id = ?1 AND blob_id IS NOT NULL
-             ORDER BY dir_id, name",
-        )?;
+        let mut query = self.connection.prepare_cached(SPANS)?;
         let spans = query.query_map(params![mirror, first, last], Span::read)?;
         let spans: Vec<Span> = spans.collect::<Result<_, _>>()?;
         let mut paths = Paths::begin(self)?;
@@ -228,12 +229,12 @@ mod tests {
     #[test]
     fn no_listing_is_read_whole() {
         let house = synced(&[vec![1, 1, 1, 0], vec![2, 1, 1, 0]]);
-        let sql =
-            "EXPLAIN QUERY PLAN SELECT dir_id FROM (SELECT DISTINCT dir_id, name FROM replacement WHERE mirror_id = 1
-                   AND seq > 1 AND seq <= 2) CROSS JOIN entry USING (dir_id, name) WHERE mirror_id = 1";
-        let mut query = house.sql().prepare(sql).expect("a query");
+        let mut query = house
+            .sql()
+            .prepare(&format!("EXPLAIN QUERY PLAN {SPANS}"))
+            .expect("a query");
         let plan = query
-            .query_map([], |row| row.get::<_, String>("detail"))
+            .query_map([1, 1, 2], |row| row.get::<_, String>("detail"))
             .expect("reads");
         let plan = plan.collect::<Result<Vec<_>, _>>().expect("reads").join("; ");
         assert!(

@@ -85,14 +85,19 @@ mod tests {
         house
     }
 
-    fn publish(house: &mut House, name: &str, clock: &Clock) -> Moved {
-        let wish = RequestedMove {
+    /// That production leads to `name`.
+    fn wish(name: &str) -> RequestedMove {
+        RequestedMove {
             mirror: mirror_id("debian"),
             pointer: Pointer::Current,
             target: PointerTarget::Snapshot(snapshot_name(name)),
             expect: None,
             terms: MoveTerms::default(),
-        };
+        }
+    }
+
+    fn publish(house: &mut House, name: &str, clock: &Clock) -> Moved {
+        let wish = wish(name);
         let moved = in_turn(clock, |now, in_turn| {
             let act = Act {
                 in_turn,
@@ -138,18 +143,11 @@ mod tests {
                 let (another, _) = self::clock(second * 1_000);
                 publish(&mut house, name, &another);
             }
-            let wish = RequestedMove {
-                mirror: mirror_id("debian"),
-                pointer: Pointer::Current,
-                target: PointerTarget::Snapshot(snapshot_name("two")),
-                expect: None,
-                terms: MoveTerms::default(),
-            };
             let act = Act {
                 in_turn,
                 ..act("publish", now)
             };
-            house.catalog.move_pointers(&[wish], act)
+            house.catalog.move_pointers(&[wish("two")], act)
         });
         assert_eq!(outcome.expect("moves")[0].now.serial_mtime, at(106));
         assert!((106_000..106_020).contains(&hands.load(Ordering::SeqCst)));

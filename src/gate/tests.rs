@@ -26,6 +26,25 @@ struct House {
 /// Files of a snapshot to be: path to bytes.
 type Files = BTreeMap<String, Vec<u8>>;
 
+/// A test of a snapshot with nothing to compare it with, and whose signatures do not matter.
+fn alone(snapshot: &SnapshotRecord) -> Subject<'_> {
+    Subject {
+        mirror: &snapshot.mirror,
+        snapshot,
+        production: None,
+        trust: Trust::Unchecked,
+        suites: &[],
+        rules: Rules {
+            min_packages: 1,
+            max_shrink: Percent::HALF,
+            min_validity: Duration::ZERO,
+        },
+        companions: Vec::new(),
+        deep: false,
+        now: NOW,
+    }
+}
+
 impl House {
     fn new() -> Self {
         let place = tempfile::tempdir().expect("temporary directory");
@@ -134,19 +153,8 @@ impl House {
             .snapshots(self.catalog.reader().mirror(&snapshot.mirror).expect("known"));
         let production = production.expect("reads").into_iter().find(SnapshotRecord::is_current);
         let mut subject = Subject {
-            mirror: &snapshot.mirror,
-            snapshot,
             production: production.as_ref(),
-            trust: Trust::Unchecked,
-            suites: &[],
-            rules: Rules {
-                min_packages: 1,
-                max_shrink: Percent::HALF,
-                min_validity: Duration::ZERO,
-            },
-            companions: Vec::new(),
-            deep: false,
-            now: NOW,
+            ..alone(snapshot)
         };
         change(&mut subject);
         let report = check(&subject, self.catalog.reader(), &self.blobs, &|| false);
@@ -574,19 +582,8 @@ fn whoever_stops_a_test_waits_for_one_file_at_most() {
             looked.get() > stop_at
         };
         let subject = Subject {
-            mirror: &snapshot.mirror,
-            snapshot: &snapshot,
-            production: None,
-            trust: Trust::Unchecked,
-            suites: &[],
-            rules: Rules {
-                min_packages: 1,
-                max_shrink: Percent::HALF,
-                min_validity: Duration::ZERO,
-            },
-            companions: Vec::new(),
             deep,
-            now: NOW,
+            ..alone(&snapshot)
         };
         let report = check(&subject, house.catalog.reader(), &house.blobs, &stop).expect("reads");
         assert_eq!(report.is_some(), looked.get() <= stop_at);
