@@ -7,7 +7,7 @@ use std::thread;
 use mirrorctl_testkit::{Config, Deb, SuiteSpec};
 use serde_json::{Value, json};
 
-use crate::site::{SUITE, Site, text};
+use crate::site::{SUITE, Site, history, refused, text};
 
 /// Two mirrors of one archive, `debian` and `vendor`, in the group `both`, with the environments `qa` and `dev` of the first
 /// and `qa` of the second; and a snapshot of each for each of `names`, in this order.
@@ -41,23 +41,6 @@ fn current(site: &Site) -> [Option<String>; 2] {
 
 fn both(name: &str) -> [Option<String>; 2] {
     [Some(name.to_owned()), Some(name.to_owned())]
-}
-
-/// The moves that the history has, newest first.
-fn history(site: &Site) -> Vec<Value> {
-    let history = site.json("snapshot history");
-    history["moves"].as_array().expect("a list").clone()
-}
-
-/// Asserts that a command line is refused with this code, with these words, and that nothing has moved.
-#[track_caller]
-fn refused(site: &Site, line: &str, code: i32, words: &[&str]) {
-    let before = history(site);
-    let ran = site.run(line).code(code);
-    for word in words {
-        assert!(ran.stderr.contains(word), "no {word:?} in {ran}");
-    }
-    assert_eq!(history(site), before, "{line} moved something");
 }
 
 #[test]

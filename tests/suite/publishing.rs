@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use mirrorctl_testkit::{Config, Deb, SuiteSpec};
 use serde_json::{Value, json};
 
-use crate::site::{SUITE, Site, text};
+use crate::site::{SUITE, Site, history, refused, text};
 
 /// Two mirrors of one archive, `debian` and `vendor`, in the group `both`, each with the environments `environments` and the
 /// snapshots `one` and `two`.
@@ -35,23 +35,6 @@ fn config(site: &Site, environments: &str) -> Config {
 
 const WITH_QA: &str = "[\"qa\", \"staging\", \"current\"]";
 const WITHOUT: &str = "[\"staging\", \"current\"]";
-
-/// The moves that the history has, newest first.
-fn history(site: &Site) -> Vec<Value> {
-    let history = site.json("snapshot history");
-    history["moves"].as_array().expect("a list").clone()
-}
-
-/// Asserts that a command line is refused with this code, with these words, and that nothing has moved.
-#[track_caller]
-fn refused(site: &Site, line: &str, code: i32, words: &[&str]) {
-    let before = history(site);
-    let ran = site.run(line).code(code);
-    for word in words {
-        assert!(ran.stderr.contains(word), "no {word:?} in {ran}");
-    }
-    assert_eq!(history(site), before, "{line} moved something");
-}
 
 /// The pointers of a mirror that lead somewhere, by `status`.
 fn places(site: &Site, mirror: &str) -> Vec<(String, String)> {

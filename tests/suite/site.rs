@@ -45,6 +45,23 @@ pub(crate) fn three() -> SuiteSpec {
         .fold(suite, |suite, name| suite.package("main", deb(name, "1", 2_000)))
 }
 
+/// The moves that the history has, newest first.
+pub(crate) fn history(site: &Site) -> Vec<Value> {
+    let history = site.json("snapshot history");
+    history["moves"].as_array().expect("a list").clone()
+}
+
+/// Asserts that a command line is refused with this code, with these words, and that nothing has moved.
+#[track_caller]
+pub(crate) fn refused(site: &Site, line: &str, code: i32, words: &[&str]) {
+    let before = history(site);
+    let ran = site.run(line).code(code);
+    for word in words {
+        assert!(ran.stderr.contains(word), "no {word:?} in {ran}");
+    }
+    assert_eq!(history(site), before, "{line} moved something");
+}
+
 impl Site {
     /// A site whose archive has `suites`; the mirror `debian` has them all.
     pub(crate) fn new(suites: impl IntoIterator<Item = SuiteSpec>) -> Self {
