@@ -10,6 +10,9 @@
 mod calls;
 #[expect(dead_code, reason = "what only other tests need")]
 mod common;
+#[path = "common/sys.rs"]
+#[expect(dead_code, reason = "what only other tests need")]
+mod sys;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -21,7 +24,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use calls::{Directory, Handle, drop_names, locks_of_all_kinds, unknown_ioctl};
+use calls::{Directory, Handle, locks_of_all_kinds, unknown_ioctl};
 use common::{Files, MemoryTree};
 use mirrorctl_mount::tree::MirrorNo;
 use mirrorctl_mount::{Options, Session, mount};
@@ -240,7 +243,7 @@ fn handles_lead_to_files_and_directories_after_names_were_dropped_and_after_a_re
     let before = mounted.tree.asked();
     fs::metadata(mounted.path("current/pool/main")).unwrap();
     assert_eq!(mounted.tree.asked(), before, "the control: it is remembered");
-    drop_names(mounted.place.path());
+    sys::forget_names(mounted.place.path()).unwrap();
     check(&mounted, "after names were dropped");
     assert!(mounted.tree.asked() > before, "they were");
     mounted.session = None;

@@ -93,24 +93,6 @@ pub(crate) fn unknown_ioctl(file: &File) -> Option<i32> {
     (result != 0).then(|| io::Error::last_os_error().raw_os_error().unwrap())
 }
 
-/// Makes the kernel give up all names it remembers of the mount at `path` and nobody uses.
-pub(crate) fn drop_names(path: &Path) {
-    let path = c_path(path);
-    let flags =
-        libc::MS_REMOUNT | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME;
-    // SAFETY: the string ends in a zero byte; a remount looks at none of the others.
-    let result = unsafe {
-        libc::mount(
-            std::ptr::null(),
-            path.as_ptr(),
-            std::ptr::null(),
-            flags,
-            std::ptr::null(),
-        )
-    };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
-}
-
 /// What stands for a file outside of any path, as an NFS server keeps it. The head of two numbers, and room for what follows.
 #[repr(C, align(8))]
 pub(crate) struct Handle {
