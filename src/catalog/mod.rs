@@ -44,6 +44,7 @@ mod wishes;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 pub use changes::{FileChange, FileChanges};
@@ -441,6 +442,9 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, CatalogError> {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // Without it, SQLite prepares most statements anew for each value that is bound to them, in the hope of a better
+        // plan: three quarters of the processor time that a walk over directories not seen before takes the mount.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "cell_size_check", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
@@ -454,6 +458,8 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, CatalogError> {
 
 #[cfg(test)]
 mod opening_tests {
+    use rusqlite::{StatementStatus, params};
+
     use super::tests::{House, SAME, at, listing, mirror_id};
     use super::*;
     use crate::model::MoveTerms;
@@ -468,6 +474,22 @@ mod opening_tests {
         for log in ["catalog.db-wal", "catalog.db-shm"] {
             assert!(path.with_file_name(log).exists(), "{log}");
         }
+    }
+
+    #[test]
+    fn a_statement_is_prepared_once_whatever_is_bound_to_it() {
+        let house = House::new();
+        let sql = "SELECT name FROM entry WHERE mirror_id = ? AND dir_id = ? AND from_seq <= ? AND to_seq > ?";
+        let prepared_again = || {
+            let statement = house.sql().prepare_cached(sql).expect("a query");
+            statement.get_status(StatementStatus::RePrepare)
+        };
+        for number in 0..10 {
+            let mut query = house.sql().prepare_cached(sql).expect("a query");
+            let found = query.exists(params![1, number, number, number]).expect("reads");
+            assert!(!found, "the catalog is empty");
+        }
+        assert_eq!(prepared_again(), 0);
     }
 
     #[test]
