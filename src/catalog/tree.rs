@@ -3,9 +3,11 @@
 //! Owns the reading of `mirror`, `dir` and `entry`. `by-hash/<type>/` directories hold no rows: their names are made
 //! here from the hashes that Release files list.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::sql_types::Sql;
+use super::sql_types::{OPEN, Sql};
 use super::{BlobRow, CatalogError, CatalogReader, DirRow, MirrorRow, ROOT_DIR, Seq, SnapshotRow};
 use crate::model::{Digest, HashType, HashTypes, MirrorId, RepoPath, Role, SnapshotName, Timestamp};
 
@@ -30,6 +32,22 @@ pub enum TreeNode {
     /// A file.
     File(FileRow),
 }
+
+/// The entries of directory `?2` of mirror `?1` from the one of name `?4` that began with listing `?5` on, with what serving
+/// those of listing `?3` needs. Bytes are looked up for these alone.
+const ENTRIES: &str = "
+    SELECT child_dir, blob_id, size, mtime, role, name, from_seq, from_seq <= ?3 AND to_seq > ?3, by_hash
+    FROM entry LEFT JOIN blob ON blob.id = CASE WHEN from_seq <= ?3 AND to_seq > ?3 THEN blob_id END
+    WHERE mirror_id = ?1 AND dir_id = ?2 AND (name, from_seq) >= (?4, ?5) ORDER BY name, from_seq";
+/// Columns of [`ENTRIES`] after those of a node.
+const NAME: usize = 5;
+const FROM_SEQ: usize = 6;
+const LIVES: usize = 7;
+const BY_HASH: usize = 8;
+
+/// So many entries of other listings, one after the other, are read before a look-up leaps over the next ones: it takes
+/// about as long as reading so many.
+const MOST_OTHERS: u32 = 8;
 
 /// A directory in which a file is named by one of its hashes.
 struct ByHash {
@@ -187,12 +205,11 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn children(&self, mirror: MirrorRow, seq: Seq, dir: DirRow) -> Result<Vec<(String, TreeNode)>, CatalogError> {
-        let mut query = self.connection.prepare_cached(
-            "SELECT child_dir, blob_id, size, mtime, role, name FROM entry LEFT JOIN blob ON blob.id = blob_id
-             WHERE mirror_id = ?1 AND dir_id = ?2 AND from_seq <= ?3 AND to_seq > ?3 ORDER BY name",
-        )?;
-        let rows = query.query_map(params![mirror, dir, seq], |row| Ok((row.get(5)?, read_node(row)?)))?;
-        let children: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
+        let mut children = Vec::new();
+        self.each_living(mirror, seq, dir, |row| {
+            children.push((row.get(NAME)?, read_node(row)?));
+            Ok(())
+        })?;
         if !children.is_empty() {
             return Ok(children);
         }
@@ -200,6 +217,53 @@ impl CatalogReader {
             Some(by_hash) => self.children_by_hash(mirror, seq, &by_hash),
             None => Ok(children),
         }
+    }
+
+    /// Gives each entry of directory `dir` in listing `seq` to `take`, sorted by name, as a row of [`ENTRIES`]. Where a name has
+    /// had many entries, those of other listings are leapt over: an index has one for every listing.
+    fn each_living(
+        &self,
+        mirror: MirrorRow,
+        seq: Seq,
+        dir: DirRow,
+        mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), CatalogError> {
+        let mut entries = self.connection.prepare_cached(ENTRIES)?;
+        let mut next = Some((String::new(), Seq::from_number(0)));
+        while let Some((name, from)) = next.take() {
+            let mut rows = entries.query(params![mirror, dir, seq, name, from])?;
+            let mut others = 0;
+            while let Some(row) = rows.next()? {
+                if row.get(LIVES)? {
+                    take(row)?;
+                    others = 0;
+                    continue;
+                }
+                others += 1;
+                if others > MOST_OTHERS {
+                    let here = (row.get(NAME)?, row.get(FROM_SEQ)?);
+                    next = Some(self.next_candidate(mirror, seq, dir, here)?);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where to go on after the entry of that name that began with listing `from`: at the one entry of the name that may be of
+    /// listing `seq`, or behind all of them.
+    fn next_candidate(
+        &self,
+        mirror: MirrorRow,
+        seq: Seq,
+        dir: DirRow,
+        (name, from): (String, Seq),
+    ) -> Result<(String, Seq), CatalogError> {
+        let mut newest = self.connection.prepare_cached(
+            "SELECT max(from_seq) FROM entry WHERE mirror_id = ? AND dir_id = ? AND name = ? AND from_seq <= ?",
+        )?;
+        let newest: Option<Seq> = newest.query_row(params![mirror, dir, name, seq], |row| row.get(0))?;
+        Ok((name, newest.filter(|newest| *newest > from).unwrap_or(OPEN)))
     }
 
     /// Size and modification time of a blob.
@@ -286,24 +350,27 @@ impl CatalogReader {
         seq: Seq,
         by_hash: &ByHash,
     ) -> Result<Vec<(String, TreeNode)>, CatalogError> {
-        let (value, join) = match by_hash.kind {
-            HashType::Sha256 => ("sha256", ""),
-            HashType::Md5Sum | HashType::Sha1 | HashType::Sha512 => (
-                "blob_hash.value",
-                "JOIN blob_hash ON blob_hash.blob_id = entry.blob_id AND blob_hash.kind = ?4",
-            ),
+        let hashes = match by_hash.kind {
+            HashType::Sha256 => "SELECT lower(hex(sha256)) FROM blob WHERE id = ?1 AND ?2 = ?2",
+            HashType::Md5Sum | HashType::Sha1 | HashType::Sha512 => {
+                "SELECT lower(hex(value)) FROM blob_hash WHERE blob_id = ?1 AND kind = ?2"
+            }
         };
-        let mut query = self.connection.prepare_cached(&format!(
-            "SELECT NULL, entry.blob_id, size, mtime, NULL, lower(hex({value})) AS hex
-             FROM entry INDEXED BY entry_by_hash CROSS JOIN blob ON blob.id = entry.blob_id {join}
-             WHERE mirror_id = ?1 AND dir_id = ?2 AND from_seq <= ?3 AND to_seq > ?3 AND by_hash <> 0 AND by_hash & ?4 <> 0
-             GROUP BY hex ORDER BY hex"
-        ))?;
+        let mut hashes = self.connection.prepare_cached(hashes)?;
         let bit = HashTypes::NONE.with(by_hash.kind).bits();
-        let rows = query.query_map(params![mirror, by_hash.of, seq, bit], |row| {
-            Ok((row.get(5)?, read_node(row)?))
+        let mut children = BTreeMap::new();
+        self.each_living(mirror, seq, by_hash.of, |row| {
+            if row.get::<_, i64>(BY_HASH)? & i64::from(bit) != 0
+                && let TreeNode::File(file) = read_node(row)?
+            {
+                let node = TreeNode::File(FileRow { role: None, ..file });
+                for name in hashes.query_map(params![file.blob, bit], |hash| hash.get(0))? {
+                    children.insert(name?, node);
+                }
+            }
+            Ok(())
         })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        Ok(children.into_iter().collect())
     }
 }
 
@@ -350,6 +417,8 @@ fn read_node(row: &Row<'_>) -> rusqlite::Result<TreeNode> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::StatementStatus;
+
     use super::super::tests::{House, at, entry, repo_path};
     use super::*;
     use crate::model::ListingBuilder;
@@ -384,6 +453,71 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Indices in the root of an archive that are all new in each turn, and one whose name is, too, or comes and goes.
+    fn all_new(turn: i64) -> Vec<(String, String)> {
+        let new = (0..20).map(|index| (format!("{index:02}"), format!("{index} of {turn}")));
+        let fleeting = match turn % 2 {
+            0 => "even".to_owned(),
+            _ => format!("only-{turn:02}"),
+        };
+        new.chain([(fleeting, format!("the last of {turn}"))]).collect()
+    }
+
+    #[test]
+    fn a_directory_is_listed_without_reading_its_history() {
+        const TURNS: i64 = 60;
+        let mut house = House::new();
+        let sha256 = HashTypes::NONE.with(HashType::Sha256);
+        for turn in 0..TURNS {
+            let mut builder = ListingBuilder::new();
+            for (name, content) in all_new(turn) {
+                let index = entry(&content, Role::Index, sha256);
+                builder.add(repo_path(&name), index).expect("no clash");
+            }
+            let listing = builder.build().expect("no clash");
+            house
+                .sync("debian", &listing, &format!("s{turn}"), &[], at(turn))
+                .expect("records");
+        }
+        let (mirror, reader) = (house.row("debian"), house.catalog.reader());
+        let directory = |seq, of, name| match reader.child(mirror, seq, of, name).expect("reads") {
+            Some(TreeNode::Directory(row)) => row,
+            other => panic!("{name}: {other:?}"),
+        };
+        let names = |seq, dir| -> Vec<String> {
+            let children = reader.children(mirror, seq, dir).expect("reads");
+            children.into_iter().map(|(name, _)| name).collect()
+        };
+        for (turn, seq) in (0..TURNS).zip(1..).map(|(turn, seq)| (turn, Seq::from_number(seq))) {
+            let files = all_new(turn);
+            let mut plain: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+            plain.push("by-hash");
+            plain.sort_unstable();
+            assert_eq!(names(seq, ROOT_DIR), plain, "{turn}");
+            let mut by_hash: Vec<String> = files
+                .iter()
+                .map(|(_, content)| Digest::of(content.as_bytes()).to_string())
+                .collect();
+            by_hash.sort_unstable();
+            let kinds = directory(seq, ROOT_DIR, "by-hash");
+            assert_eq!(names(seq, directory(seq, kinds, "SHA256")), by_hash, "{turn}");
+        }
+        let steps = || {
+            let entries = reader.connection.prepare_cached(ENTRIES).expect("a query");
+            entries.reset_status(StatementStatus::VmStep)
+        };
+        let listed = steps();
+        let mut entries = reader.connection.prepare_cached(ENTRIES).expect("a query");
+        let all = entries.query_map(params![mirror, ROOT_DIR, TURNS, "", 0], |_| Ok(()));
+        assert!(all.expect("reads").count() > 20 * 60, "the history is long");
+        drop(entries);
+        let (once, listings) = (i64::from(steps()), 2 * TURNS);
+        assert!(
+            i64::from(listed) < once * listings / 2,
+            "{listed} steps, {once} for all"
+        );
     }
 
     #[test]
