@@ -97,6 +97,22 @@ impl Catalog {
         })
     }
 
+    /// Takes what happened after `now` for what happens now: the clock was ahead then, and nothing would end in time.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub fn correct_times(&mut self, now: Timestamp) -> Result<(), CatalogError> {
+        self.write(|transaction| {
+            for sql in [
+                "UPDATE blob SET condemned_at = ?1 WHERE condemned_at > ?1 AND refs = 0",
+                "UPDATE lease SET leased_at = ?1 WHERE leased_at > ?1",
+            ] {
+                transaction.execute(sql, [Sql(now)])?;
+            }
+            Ok(())
+        })
+    }
+
     /// Condemns every unused blob as of `now`, and reports how much is condemned.
     ///
     /// # Errors
@@ -228,6 +244,21 @@ mod tests {
         house.sql().execute_batch("DROP TRIGGER spoil").expect("drops it");
         let swept = house.catalog.sweep(&candidates, at(0), |_| Ok::<_, SweepFailure>(()));
         assert_eq!(swept.expect("sweeps"), Marked { blobs: 2, bytes: 2 });
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_keeps_nothing_for_ever() {
+        let mut house = House::new();
+        let row = house.catalog.adopt_mirror(&mirror_id("debian")).expect("adopts");
+        house.add(&["a", "b"]);
+        house.catalog.lease(row, &[facts("b").digest], at(1_000)).expect("leases");
+        house.catalog.condemn_unused(at(1_000)).expect("marks");
+        house.catalog.correct_times(at(5)).expect("corrects");
+        let since = |house: &House| house.catalog.reader().condemned_after(at(0)).expect("reads");
+        assert_eq!(since(&house), Some((at(5), at(5))));
+        house.catalog.correct_times(at(7)).expect("corrects");
+        assert_eq!(since(&house), Some((at(5), at(5))), "what is past stays");
+        assert_eq!(house.catalog.expire_leases(at(6), &[]).expect("expires"), 1);
     }
 
     #[test]

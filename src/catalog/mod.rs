@@ -5,14 +5,15 @@
 //!
 //! - [`Catalog`] writes, [`CatalogReader`] reads; the second has no method that changes anything, so holding it is
 //!   proof that a caller cannot move a pointer. Both serve one thread at a time; threads open their own.
-//! - Every visible change is one IMMEDIATE transaction. A commit that reports an error may still have happened
-//!   ([`CatalogError::CommitUnknown`]): callers read again and report what is.
+//! - Every visible change is one IMMEDIATE transaction. A commit that reports an error may still have happened: `commits`
+//!   finds out, and the error says what is.
 //! - A listing's rows live from the listing that brought them to the one that ended them, so an unchanged file costs
 //!   nothing in a new listing, whatever the size of the archive.
 
 #![expect(clippy::disallowed_types, reason = "the one room with SQL")]
 
 mod changes;
+mod commits;
 mod computed;
 mod files;
 mod forgotten;
@@ -38,6 +39,7 @@ mod times;
 mod traceless;
 mod tree;
 mod turns;
+mod unneeded;
 mod unset;
 mod wishes;
 
@@ -65,6 +67,7 @@ pub use standing::{Lacking, Unfit};
 pub use test_runs::TestRun;
 pub use tree::{FileRow, TreeNode};
 pub use turns::in_turn;
+pub use unneeded::Unneeded;
 pub use unset::{UNPUBLISH, Unsetting};
 pub use wishes::Foreseen;
 
@@ -137,7 +140,13 @@ pub enum CatalogError {
     /// A statement failed; nothing was changed.
     #[error("the catalog could not be read or written")]
     Sql(#[from] rusqlite::Error),
-    /// A commit reported an error, after which the change may or may not be there.
+    /// A commit reported an error, and the change is not there and never will be.
+    #[error("the catalog could not write the change, and it is not recorded")]
+    NotRecorded(#[source] rusqlite::Error),
+    /// A commit reported an error, and the change is there, as far as anybody can see.
+    #[error("the change is recorded, but the disk did not confirm it: a power cut could take it back")]
+    Undurable(#[source] rusqlite::Error),
+    /// A commit reported an error, and whether the change is there cannot be found out.
     #[error("the catalog could not confirm the change; it may or may not be recorded")]
     CommitUnknown(#[source] rusqlite::Error),
     /// No mirror of this id was ever synced.
@@ -350,7 +359,17 @@ impl Catalog {
     /// # Errors
     /// When it cannot be opened or has a newer format.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
-        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut connection = Self::connect(path)?;
+        schema::migrate(&mut connection, path)?;
+        Ok(Self {
+            reader: CatalogReader { connection },
+            path: path.to_owned(),
+        })
+    }
+
+    /// A connection that may write, to a catalog of whatever version.
+    fn connect(path: &Path) -> Result<Connection, CatalogError> {
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // The log stays on close, as users who may not write could not read a database without it.
         sys::keep_log_on_close(&connection)?;
         // Before anything below can change a file that is not ours or not of our time.
@@ -365,11 +384,7 @@ impl Catalog {
         connection.pragma_update(None, "journal_size_limit", LARGEST_IDLE_LOG)?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE)?;
         connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        schema::migrate(&mut connection, path)?;
-        Ok(Self {
-            reader: CatalogReader { connection },
-            path: path.to_owned(),
-        })
+        Ok(connection)
     }
 
     /// The reading half.
@@ -386,7 +401,8 @@ impl Catalog {
         CatalogReader::open(&self.path)
     }
 
-    /// Runs `change` in one IMMEDIATE transaction and commits it, or leaves everything as it was.
+    /// Runs `change` in one IMMEDIATE transaction and commits it, or leaves everything as it was. When the commit reports an
+    /// error, what became of it is found out.
     fn write<T>(
         &mut self,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, CatalogError>,
@@ -395,9 +411,17 @@ impl Catalog {
             .reader
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let before = transaction.total_changes();
         let outcome = change(&transaction)?;
-        transaction.commit().map_err(uncommitted)?;
-        Ok(outcome)
+        if transaction.total_changes() == before {
+            transaction.commit()?;
+            return Ok(outcome);
+        }
+        let mark = commits::mark(&transaction)?;
+        match transaction.commit() {
+            Ok(()) => Ok(outcome),
+            Err(error) => self.settle(&mark, error).map(|()| outcome),
+        }
     }
 }
 
@@ -414,22 +438,34 @@ impl CatalogError {
         self.code() == Some(ErrorCode::DiskFull)
     }
 
+    /// Whether the file system takes no changes.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.code() == Some(ErrorCode::ReadOnly)
+    }
+
+    /// Whether the file system reported an error while it read or wrote: a damaged disk, or one that is full, which SQLite
+    /// does not always tell apart.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        self.code() == Some(ErrorCode::SystemIoFailure)
+    }
+
+    /// Whether a file of the catalog could not be opened.
+    #[must_use]
+    pub fn cannot_open(&self) -> bool {
+        self.code() == Some(ErrorCode::CannotOpen)
+    }
+
     fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Sql(error) | Self::CommitUnknown(error) | Self::Open { source: error, .. } => {
-                error.sqlite_error_code()
-            }
+            Self::Sql(error)
+            | Self::NotRecorded(error)
+            | Self::Undurable(error)
+            | Self::CommitUnknown(error)
+            | Self::Open { source: error, .. } => error.sqlite_error_code(),
             _ => None,
         }
-    }
-}
-
-/// What an error of a commit means. One that waited too long or found no space has changed nothing; after any other,
-/// the change may have become durable all the same.
-fn uncommitted(error: rusqlite::Error) -> CatalogError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DiskFull) => CatalogError::Sql(error),
-        _ => CatalogError::CommitUnknown(error),
     }
 }
 
@@ -440,6 +476,7 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, CatalogError> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags)?;
+        sys::fill_shared_memory(&connection);
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(64);
         // Without it, SQLite prepares most statements anew for each value that is bound to them, in the hope of a better

@@ -16,16 +16,17 @@ use super::CatalogError;
 const APPLICATION_ID: i32 = 0x4d52_4354;
 
 /// Every migration, oldest first. A released one is never edited.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
     include_str!("migrations/0005.sql"),
+    include_str!("migrations/0007.sql"),
 ];
 
 /// The format that this program reads and writes.
-const KNOWN: u32 = 5;
+const KNOWN: u32 = 6;
 const _: () = assert!(KNOWN as usize == MIGRATIONS.len(), "one migration for each format");
 
 /// Refuses what this program must not touch: a newer catalog, or anything else than a catalog.

@@ -509,6 +509,9 @@ pub struct GcArgs {
     /// Do not wait for the time of grace
     #[arg(long)]
     pub now: bool,
+    /// Delete them even if that is more than half of the cache
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `forget`

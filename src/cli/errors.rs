@@ -13,7 +13,7 @@ use crate::compare::CompareError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
 use crate::model::{MirrorId, Pointer};
-use crate::retention::RetentionError;
+use crate::retention::{RetentionError, Wipe};
 use crate::signature::{KeyringError, SigningError};
 use crate::state::{Room, StateError};
 use crate::sync::{self, FileError, Load, SyncError};
@@ -26,8 +26,14 @@ impl From<StateError> for Failure {
                 Self::caused(Kind::Busy, &error).hint("wait for it, or stop that process")
             }
             StateError::Missing(_) => Self::caused(Kind::Failed, &error).hint("run mirrorctl sync"),
-            StateError::NotPermitted(_) => Self::caused(Kind::Failed, &error),
-            StateError::Io { source, .. } => with_space_hint(Self::caused(Kind::Failed, &error), source),
+            StateError::NotPermitted(_) | StateError::Io { .. } => Self::caused(Kind::Failed, &error),
+            StateError::Unfit { .. } => Self::caused(Kind::Refused, &error).hint(
+                "put [snapshot] path on a local disk; [snapshot] any_file_system = true takes this one, at your own risk",
+            ),
+            StateError::WritableByAll(path) => Self::caused(Kind::Refused, &error)
+                .hint(format!("see what others have put there, then run chmod o-w {}", path.display())),
+            StateError::NotAFile(_) => Self::caused(Kind::Refused, &error)
+                .hint("remove what is there if it is not yours; the catalog itself has to be a plain file in the state directory"),
         }
     }
 }
@@ -39,7 +45,7 @@ impl From<CatalogError> for Failure {
 }
 
 /// The failure that a catalog error is, told by `told`: as the error itself, or as one that it caused.
-fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::Error) -> Failure) -> Failure {
+fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e (dyn std::error::Error + 'static)) -> Failure) -> Failure {
     match error {
         CatalogError::UnknownMirror(mirror) => told(Kind::Failed, error).hint(format!("run mirrorctl sync {mirror}")),
         CatalogError::Empty => told(Kind::Failed, error).hint("run mirrorctl sync"),
@@ -95,15 +101,13 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
             told(Kind::Busy, error).hint("run the command again")
         }
         CatalogError::Newer { .. } => told(Kind::Failed, error).hint("use the newer mirrorctl that wrote it"),
-        CatalogError::CommitUnknown(_) => {
+        CatalogError::NotRecorded(_) => told(Kind::Failed, error).hint("everything is as it was before this change"),
+        CatalogError::CommitUnknown(_) | CatalogError::Undurable(_) => {
             told(Kind::Failed, error).hint("mirrorctl status and snapshot list show what is recorded")
         }
         CatalogError::NoBlob(_) => told(Kind::Failed, error).hint("run the sync again: it fetches what is missing"),
         CatalogError::Open { .. } | CatalogError::Sql(_) if error.is_busy() => {
             told(Kind::Busy, error).hint("another process is writing to the catalog: run the command again")
-        }
-        CatalogError::Open { .. } | CatalogError::Sql(_) if error.is_out_of_space() => {
-            told(Kind::Failed, error).hint(NO_SPACE)
         }
         CatalogError::BackUp { .. } => {
             told(Kind::Failed, error).hint("see that the state directory has space and is yours")
@@ -148,27 +152,7 @@ fn lead(mirror: &MirrorId, pointer: &Pointer) -> String {
 
 impl From<BlobError> for Failure {
     fn from(error: BlobError) -> Self {
-        let failure = Self::caused(Kind::Failed, &error);
-        match &error {
-            BlobError::Io { source, .. } => with_space_hint(failure, source),
-            BlobError::Source(_)
-            | BlobError::TooLong(_)
-            | BlobError::TooShort { .. }
-            | BlobError::Different { .. }
-            | BlobError::Unwanted => failure,
-        }
-    }
-}
-
-/// What to do about a full disk.
-const NO_SPACE: &str = "free space (df -h) or inodes (df -i), then run it again: what was fetched is kept";
-
-/// Says what to do about a full disk: the one local fault that users meet and can mend.
-fn with_space_hint(failure: Failure, error: &std::io::Error) -> Failure {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => failure.hint(NO_SPACE),
-
-        _ => failure,
+        Self::caused(Kind::Failed, &error)
     }
 }
 
@@ -310,7 +294,8 @@ impl From<SyncError> for Failure {
             }
             SyncError::Interrupted => caused(Kind::Interrupted),
             SyncError::Catalog(source) => catalog(source, |kind, _| Self::caused(kind, &error)),
-            SyncError::Blobs(BlobError::Io { source, .. }) => with_space_hint(caused(Kind::Failed), source),
+            // What of this machine is behind it, and what to do about that, is said in any case.
+            SyncError::Blobs(BlobError::Io { .. }) => caused(Kind::Failed),
             SyncError::Upstream(source) => upstream(source, caused),
             SyncError::Parse { .. } | SyncError::Listing(_) | SyncError::Path { .. } => caused(Kind::Unverifiable)
                 .hint("upstream's metadata cannot be believed: ask whoever keeps it; what was published stays"),
@@ -362,13 +347,30 @@ impl From<RetentionError> for Failure {
             RetentionError::SilentMount { .. } => {
                 failure.hint("see whether that mount hangs; stop it, or run gc again later")
             }
-            RetentionError::Catalog(_)
-            | RetentionError::WrongAnswer(_)
-            | RetentionError::Blobs(_)
-            | RetentionError::State(_)
-            | RetentionError::Mounts(_) => failure,
+            RetentionError::Wipe(wipe) => Self::new(Kind::Refused, would_wipe(wipe)).hint(
+                "see whether the catalog and the configuration are as they should be (mirrorctl status, snapshot list); if this is \
+                 meant to be so, mirrorctl gc --force removes them",
+            ),
+            RetentionError::Catalog(source) if source.is_busy() => Self::caused(Kind::Busy, &error).hint(REST),
+            RetentionError::Catalog(_) | RetentionError::Blobs(_) => failure.hint(REST),
+            RetentionError::WrongAnswer(_) | RetentionError::State(_) | RetentionError::Mounts(_) => failure,
         }
     }
+}
+
+/// What holds after a collection that failed half-way.
+const REST: &str = "what was removed until then is gone, and everything that is needed is there; the next gc goes on";
+
+/// The sentence about a collection that goes too far.
+fn would_wipe(wipe: &Wipe) -> String {
+    let Wipe { going, all } = wipe;
+    format!(
+        "more than half of the cache would be removed: {} of {} files, {} of {}; nothing was removed",
+        going.blobs,
+        all.blobs,
+        size(going.bytes),
+        size(all.bytes)
+    )
 }
 
 impl From<ControlError> for Failure {

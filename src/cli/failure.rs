@@ -9,6 +9,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
+use super::disk::Trouble;
 use super::text::visible;
 use crate::config::{ConfigError, LoadError, Origin};
 use crate::model::MirrorId;
@@ -104,6 +105,8 @@ pub struct Failure {
     causes: Vec<String>,
     problems: Vec<Problem>,
     hints: Vec<String>,
+    /// What of this machine it goes back to, until that is explained.
+    trouble: Option<Trouble>,
 }
 
 /// One of several things that went wrong in one command.
@@ -123,15 +126,17 @@ impl Failure {
             causes: Vec::new(),
             problems: Vec::new(),
             hints: Vec::new(),
+            trouble: None,
         }
     }
 
     /// A failure with an error's message, and the errors it goes back to as causes.
     #[must_use]
-    pub fn caused(kind: Kind, error: &dyn Error) -> Self {
+    pub fn caused(kind: Kind, error: &(dyn Error + 'static)) -> Self {
         let causes = std::iter::successors(error.source(), |&cause| cause.source());
         Self {
             causes: causes.map(ToString::to_string).collect(),
+            trouble: Trouble::behind(error),
             ..Self::new(kind, error.to_string())
         }
     }
@@ -141,6 +146,27 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// This failure with a further cause, behind those that it has.
+    pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
+        self
+    }
+
+    /// This failure as one of another kind.
+    pub(super) fn of_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// Whether it goes back to a trouble of this machine that was not explained yet.
+    pub(super) fn has_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// The trouble of this machine that it goes back to, for whoever explains it.
+    pub(super) fn take_trouble(&mut self) -> Option<Trouble> {
+        self.trouble.take()
     }
 
     /// This failure with one of several things that went wrong: `text` for people, `detail` for programs.

@@ -7,6 +7,7 @@
 pub mod args;
 mod commands;
 pub mod context;
+mod disk;
 mod errors;
 pub mod failure;
 mod fstab;
@@ -88,7 +89,19 @@ fn execute(arguments: Arguments, environment: &Environment, mut output: Output) 
         output.be_quiet();
     }
     let outcome = dispatch(command, &global, environment, &mut output);
+    let outcome = outcome.map_err(|failure| explained(failure, &global, environment));
     output.finish(outcome, global.verbose_errors)
+}
+
+/// The failure with what there is to say about a trouble of this machine that it goes back to.
+fn explained(failure: Failure, flags: &Global, environment: &Environment) -> Failure {
+    if !failure.has_trouble() {
+        return failure;
+    }
+    match Context::load(flags, environment, Keyrings::NotLookedAt) {
+        Ok(context) => disk::explain(failure, &context.settings.state),
+        Err(_) => failure,
+    }
 }
 
 fn dispatch(command: Command, flags: &Global, environment: &Environment, output: &mut Output) -> Result<(), Failure> {

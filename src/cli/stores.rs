@@ -72,6 +72,9 @@ impl Context {
     /// # Errors
     /// When the user may not change it, or it cannot be made.
     pub(super) fn state(&self) -> Result<StateDir, Failure> {
+        if !self.settings.any_file_system {
+            StateDir::require_local(&self.settings.state)?;
+        }
         sys::share_with_group();
         Ok(StateDir::open_to_change(&self.settings.state)?)
     }

@@ -98,6 +98,8 @@ pub(super) struct RawTls {
 #[derive(Debug)]
 pub(super) struct RawSnapshot {
     pub(super) path: Option<Located<String>>,
+    /// Of `[snapshot]` alone.
+    pub(super) any_file_system: Option<Located<bool>>,
     pub(super) default_name_format: Option<Located<String>>,
     pub(super) prune: RawPrune,
 }
@@ -237,7 +239,7 @@ fn read_file(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawFile {
         log: table.table("log", walk, read_log),
         http: table.table("http", walk, read_http),
         tls: table.table("tls", walk, read_tls),
-        snapshot: table.table("snapshot", walk, read_snapshot),
+        snapshot: table.table("snapshot", walk, read_global_snapshot),
         publish: table.table("publish", walk, read_publish),
         gc: table.table("gc", walk, read_gc),
         mount: table.table("mount", walk, read_mount),
@@ -285,8 +287,17 @@ fn read_tls(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawTls {
 fn read_snapshot(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawSnapshot {
     RawSnapshot {
         path: table.text("path", walk),
+        any_file_system: None,
         default_name_format: table.text("default_name_format", walk),
         prune: table.table("prune", walk, read_prune),
+    }
+}
+
+/// There is one state for all mirrors.
+fn read_global_snapshot(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawSnapshot {
+    RawSnapshot {
+        any_file_system: table.flag("any_file_system", walk),
+        ..read_snapshot(table, walk)
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
     Some(Settings {
         dir: dir?,
         state: state?,
+        any_file_system: raw.snapshot.any_file_system.as_ref().is_some_and(|any| any.value),
         max_conns,
         log,
         http,

@@ -22,6 +22,8 @@ pub struct Settings {
     pub dir: PathBuf,
     /// The state directory: catalog and blob cache. Absolute, and neither inside `dir` nor around it.
     pub state: PathBuf,
+    /// Whether the state may be on a file system of another machine or process.
+    pub any_file_system: bool,
     /// Connections to one upstream host at a time; at least 1.
     pub max_conns: usize,
     /// What is logged, and how.

@@ -58,6 +58,7 @@ fn defaults_are_those_of_the_documentation() {
     let settings = good(MINIMAL);
     assert_eq!(settings.dir, Path::new("/srv/apt"));
     assert_eq!(settings.state, Path::new("/var/lib/mirrorctl/snapshots"));
+    assert!(!settings.any_file_system);
     assert_eq!(settings.max_conns, 10);
     assert_eq!(
         (settings.log.level, settings.log.format),
@@ -102,6 +103,7 @@ fn every_key_of_the_file_is_obeyed() {
         format = "json"
         [snapshot]
         path = "/state/./here/"
+        any_file_system = true
         default_name_format = "20060102"
         prune.keep_last = 7
         prune.keep_within = "2w"
@@ -122,6 +124,7 @@ fn every_key_of_the_file_is_obeyed() {
         (MountData::KeepCache, 100_000_000)
     );
     assert_eq!(settings.state, Path::new("/state/here"));
+    assert!(settings.any_file_system);
     assert_eq!(settings.max_conns, 3);
     assert_eq!(
         (settings.log.level, settings.log.format),

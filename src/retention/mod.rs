@@ -4,13 +4,17 @@
 
 mod forget;
 pub mod freeing;
+mod guard;
 mod inventories;
 pub mod leftovers;
+mod planning;
 pub mod policy;
 mod sweep;
 
 pub use forget::{Forgetting, forget, plan_forget};
 pub use freeing::freed;
+pub use guard::Wipe;
 pub use inventories::inventories;
 pub use leftovers::unfinished;
-pub use sweep::{Collected, GcPolicy, Pruned, RetentionError, collect, plan_collect, plan_prune, prune};
+pub use planning::plan_collect;
+pub use sweep::{Collected, GcPolicy, Pruned, RetentionError, collect, plan_prune, prune};

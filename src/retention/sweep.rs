@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::guard::Wipe;
 use super::inventories;
 use super::leftovers::{self, Unfinished};
 use super::policy::{Candidate, PrunePlan, PrunePolicy, plan};
@@ -28,6 +29,9 @@ pub enum RetentionError {
     /// A mirror was not forgotten.
     #[error(transparent)]
     Forget(CatalogError),
+    /// It would remove more than half of the cache, and has no force.
+    #[error("more than half of the cache would be removed; nothing was removed")]
+    Wipe(Wipe),
     /// A blob or an unfinished file could not be removed.
     #[error("a file could not be removed")]
     Blobs(#[from] BlobError),
@@ -131,6 +135,8 @@ pub struct GcPolicy {
     pub keep_partial: i64,
     /// Most blobs to remove; the rest is left for the next time.
     pub at_most: u64,
+    /// Whether it may remove more than half of the cache.
+    pub force: bool,
 }
 
 /// What one collection came to.
@@ -138,8 +144,12 @@ pub struct GcPolicy {
 pub struct Collected {
     /// What was removed, or would be.
     pub swept: Marked,
+    /// What was found to be unused for the first time, or would be; among the waiting, unless there is no grace.
+    pub marked: Marked,
     /// What is condemned and waits for its grace to end.
     pub waiting: Marked,
+    /// When the grace of the first and of the last of these ends.
+    pub waits_until: Option<(Timestamp, Timestamp)>,
     /// What stays because a mount has it open.
     pub held: Marked,
     /// Files of failed syncs that were removed, or would be; never in the cache, and so not among the swept.
@@ -148,6 +158,8 @@ pub struct Collected {
     pub inventories: Marked,
     /// Files of failed syncs that stay for the next one of their mirror, and those of syncs that run.
     pub unfinished: Marked,
+    /// Why only force removes it; for what is foretold.
+    pub wipe: Option<Wipe>,
 }
 
 impl Collected {
@@ -157,7 +169,7 @@ impl Collected {
         sum(sum(self.swept, self.discarded), self.inventories)
     }
 
-    fn with(self, unfinished: Unfinished) -> Self {
+    pub(super) fn with(self, unfinished: Unfinished) -> Self {
         Self {
             discarded: unfinished.removed,
             unfinished: unfinished.kept,
@@ -183,59 +195,68 @@ pub fn collect(
     catalog.clear_forgotten()?;
     let syncing = state.syncing(catalog.reader().known_mirrors()?)?;
     take_up_leased(catalog, blobs, &syncing)?;
+    catalog.correct_times(now)?;
     catalog.expire_leases(now.plus(-policy.keep_partial), &syncing)?;
     let until = now.plus(-policy.grace);
-    let mut collected = Collected::default();
-    let mut held = None;
+    let mut collected = Collected {
+        marked: catalog.reader().unnoticed()?,
+        ..Collected::default()
+    };
+    catalog.condemn_unused(now)?;
+    let mut held = HashSet::new();
+    if !catalog.reader().condemned(until, 1)?.is_empty() {
+        held = held_by_mounts(run, state)?;
+        if !policy.force {
+            refuse_wipe(catalog.reader(), until, &held)?;
+        }
+        collected.swept = sweep(catalog, blobs, (now, until), &held, policy.at_most)?;
+    }
+    collected.inventories = inventories::discard(state, catalog.reader())?;
+    let collected = finish(catalog, (until, policy.grace), &held, collected)?;
+    Ok(collected.with(leftovers::discard(state, now.plus(-policy.keep_partial))?))
+}
+
+/// Refuses to remove more than half of the cache, however many times that would take.
+fn refuse_wipe(reader: &CatalogReader, until: Timestamp, held: &HashSet<BlobRow>) -> Result<(), RetentionError> {
+    let mut due = reader.condemned(until, u32::MAX)?;
+    due.retain(|blob| !held.contains(&blob.row));
+    match wipe(reader, total(&due))? {
+        Some(wipe) => Err(RetentionError::Wipe(wipe)),
+        None => Ok(()),
+    }
+}
+
+/// The wipe that removing `going` is, if it is one.
+pub(super) fn wipe(reader: &CatalogReader, going: Marked) -> Result<Option<Wipe>, CatalogError> {
+    // Counting the cache reads every row of it, for which there is most often no reason.
+    if Wipe::is_little(going) {
+        return Ok(None);
+    }
+    let (blobs, bytes) = reader.blob_totals()?;
+    Ok(Wipe::of(going, Marked { blobs, bytes }))
+}
+
+/// Removes what was condemned at or before `until`, other than what is `held`, and what becomes unused by that.
+fn sweep(
+    catalog: &mut Catalog,
+    blobs: &BlobStore,
+    (now, until): (Timestamp, Timestamp),
+    held: &HashSet<BlobRow>,
+    at_most: u64,
+) -> Result<Marked, RetentionError> {
+    let mut all = Marked::default();
     loop {
-        // Removing a manifest can make the one it builds on unused, hence again in every round.
-        catalog.condemn_unused(now)?;
-        let held = match &held {
-            Some(held) => held,
-            None if catalog.reader().condemned(until, 1)?.is_empty() => break,
-            None => held.insert(held_by_mounts(run, state)?),
-        };
-        let batch = next_batch(
-            catalog,
-            until,
-            held,
-            policy.at_most.saturating_sub(collected.swept.blobs),
-        )?;
+        let batch = next_batch(catalog, until, held, at_most.saturating_sub(all.blobs))?;
         if batch.is_empty() {
-            break;
+            return Ok(all);
         }
         let swept = catalog.sweep(&batch, until, |digest| {
             blobs.remove(digest).map_err(RetentionError::from)
         })?;
-        collected.swept = sum(collected.swept, swept);
+        all = sum(all, swept);
+        // Removing a manifest can make the one it builds on unused.
+        catalog.condemn_unused(now)?;
     }
-    collected.inventories = inventories::discard(state, catalog.reader())?;
-    let collected = finish(catalog, until, held.as_ref(), collected)?;
-    Ok(collected.with(leftovers::discard(state, now.plus(-policy.keep_partial))?))
-}
-
-/// What [`collect`] would remove now; changes nothing.
-///
-/// # Errors
-/// When the catalog or the state directory cannot be read.
-pub fn plan_collect(
-    state: &StateDir,
-    reader: &CatalogReader,
-    policy: &GcPolicy,
-    now: Timestamp,
-) -> Result<Collected, RetentionError> {
-    let (due, unused) = reader.at_once(|reader| {
-        let due = reader.condemned(now.plus(-policy.grace), u32::MAX)?;
-        Ok((due, reader.unused()?))
-    })?;
-    let going = due.iter().map(|blob| blob.digest).collect();
-    let collected = Collected {
-        swept: total(&due),
-        waiting: minus(unused, total(&due)),
-        inventories: inventories::plan(state, reader, &going)?,
-        ..Collected::default()
-    };
-    Ok(collected.with(leftovers::plan(state, now.plus(-policy.keep_partial))?))
 }
 
 /// Gives rows to files that killed syncs placed and did not record, so that they can be condemned one day.
@@ -287,17 +308,19 @@ fn next_batch(
 
 fn finish(
     catalog: &Catalog,
-    until: Timestamp,
-    held: Option<&HashSet<BlobRow>>,
+    (until, grace): (Timestamp, i64),
+    held: &HashSet<BlobRow>,
     mut collected: Collected,
 ) -> Result<Collected, RetentionError> {
     catalog.reader().at_once(|reader| {
-        if let Some(held) = held {
+        if !held.is_empty() {
             let mut due = reader.condemned(until, u32::MAX)?;
             due.retain(|blob| held.contains(&blob.row));
             collected.held = total(&due);
         }
         collected.waiting = minus(reader.unused()?, collected.held);
+        let waits = reader.condemned_after(until)?;
+        collected.waits_until = waits.map(|(first, last)| (first.plus(grace), last.plus(grace)));
         Ok(())
     })?;
     Ok(collected)

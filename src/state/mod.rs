@@ -10,6 +10,7 @@
 //! The directories are writable for a group and root works in them, so nothing below the root is reached through a
 //! symbolic link. The root itself may lie behind links: it is the operator who named it.
 
+mod fitness;
 mod locks;
 mod ownership;
 mod room;
@@ -48,6 +49,20 @@ pub enum StateError {
     /// The user may not change this state.
     #[error("changing {0} needs the group mirrorctl or sudo")]
     NotPermitted(PathBuf),
+    /// The directory is on a file system that cannot carry it.
+    #[error("{path} is on {kind}, where neither locks nor shared memory can be relied on")]
+    Unfit {
+        /// The directory, or the nearest one above it that exists.
+        path: PathBuf,
+        /// The kind of file system, with its article.
+        kind: &'static str,
+    },
+    /// Anybody may put anything there.
+    #[error("{0} can be written by every user of this machine")]
+    WritableByAll(PathBuf),
+    /// Something else is in the place of a file of the state.
+    #[error("{0} is not a plain file")]
+    NotAFile(PathBuf),
     /// There is no state yet.
     #[error("there is no mirror state in {0}: nothing was synced yet")]
     Missing(PathBuf),
@@ -88,12 +103,14 @@ impl StateDir {
         };
         let owner = Owner::of(&root)?;
         sys::may_change(&root).map_err(|source| refused_or("change", &root, source))?;
+        fitness::refuse_writable_by_all(&open_directory(&root)?, &root)?;
         let state = Self { root, owner };
         for directory in [state.blobs(), state.inventories(), state.incoming_root(), state.locks()] {
             state.make_directory(&directory)?;
         }
         state.make_catalog()?;
         let catalog = state.catalog();
+        fitness::require_plain_file(&catalog)?;
         sys::may_change(&catalog).map_err(|source| refused_or("change", &state.root, source))?;
         Ok(state)
     }
@@ -201,7 +218,7 @@ impl StateDir {
         if made {
             self.owner.give(&directory, path, DIRECTORY_MODE)?;
         }
-        Ok(())
+        fitness::refuse_writable_by_all(&directory, path)
     }
 
     /// Makes an empty catalog with the right owner and mode, unless it exists.

@@ -9,6 +9,7 @@ mod check_tls;
 mod corpora;
 mod crash;
 mod diff;
+mod disk_faults;
 mod fetching;
 mod filters;
 mod forgetting;

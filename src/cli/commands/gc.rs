@@ -11,18 +11,27 @@ use crate::cli::args::GcArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Human, Output, Page};
-use crate::cli::text::{size, span};
+use crate::cli::text::{size, span, utc};
 use crate::config::GcSettings;
-use crate::retention::{self, Collected, GcPolicy};
+use crate::retention::{self, Collected, GcPolicy, Wipe};
 
 #[derive(Serialize)]
 struct Report {
     dry_run: bool,
     removed: Amount,
+    /// Found to be unused for the first time.
+    marked: Amount,
     waiting: Amount,
+    /// When the grace of the first and of the last of the waiting ends.
+    waiting_until: Option<Until>,
     held_open: Amount,
     /// Of failed syncs, or of syncs that run.
     unfinished: Amount,
+    /// Whether it goes too far without force; known of a dry run only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs_force: Option<bool>,
+    #[serde(skip)]
+    wipe: Option<Wipe>,
     #[serde(skip)]
     grace: Duration,
     #[serde(skip)]
@@ -35,9 +44,16 @@ struct Amount {
     bytes: u64,
 }
 
+#[derive(Serialize)]
+struct Until {
+    first: String,
+    last: String,
+}
+
 /// Deletes files that nothing needs any more.
 pub(in crate::cli) fn run(arguments: &GcArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let mut policy = policy(&context.settings.gc, u64::MAX);
+    policy.force = arguments.force;
     if arguments.now {
         policy.grace = 0;
     }
@@ -68,6 +84,7 @@ pub(in crate::cli) fn policy(settings: &GcSettings, at_most: u64) -> GcPolicy {
         grace: seconds(settings.grace),
         keep_partial: seconds(settings.keep_partial),
         at_most,
+        force: false,
     }
 }
 
@@ -80,11 +97,28 @@ impl Report {
         Self {
             dry_run,
             removed: amount(collected.removed()),
+            marked: amount(collected.marked),
             waiting: amount(collected.waiting),
+            waiting_until: collected.waits_until.map(|(first, last)| Until {
+                first: utc(first),
+                last: utc(last),
+            }),
             held_open: amount(collected.held),
             unfinished: amount(collected.unfinished),
+            needs_force: dry_run.then_some(collected.wipe.is_some()),
+            wipe: collected.wipe,
             grace: settings.grace,
             keep_partial: settings.keep_partial,
+        }
+    }
+}
+
+impl Until {
+    fn phrase(&self) -> String {
+        if self.first == self.last {
+            format!(": at {}", self.first)
+        } else {
+            format!(": from {} to {}", self.first, self.last)
         }
     }
 }
@@ -94,11 +128,23 @@ impl Human for Report {
         let said = |amount: &Amount| format!("{} files ({})", amount.files, size(amount.bytes));
         let verb = if self.dry_run { "would be removed" } else { "removed" };
         page.line(format!("{} {verb}", said(&self.removed)));
+        if let Some(Wipe { all, .. }) = &self.wipe {
+            page.line(format!(
+                "that is more than half of the {} files ({}) in the cache, and needs --force",
+                all.blobs,
+                size(all.bytes)
+            ));
+        }
+        if self.marked.files > 0 {
+            let verb = if self.dry_run { "would be found" } else { "were found" };
+            page.line(format!("{} {verb} to be unused now", said(&self.marked)));
+        }
         if self.waiting.files > 0 {
             page.line(format!(
-                "{} unused, removed {} after they became so",
+                "{} unused, removed {} after they became so{}",
                 said(&self.waiting),
-                span(self.grace)
+                span(self.grace),
+                self.waiting_until.as_ref().map(Until::phrase).unwrap_or_default()
             ));
         }
         if self.held_open.files > 0 {

@@ -21,7 +21,7 @@ use crate::cli::hooks::Attempt;
 use crate::cli::interrupt::{self, Interrupt};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::text::{size, utc};
-use crate::cli::{progress, security};
+use crate::cli::{disk, progress, security};
 use crate::config::{FilterSettings, MirrorSettings};
 use crate::model::{Pointer, Suite, Timestamp};
 use crate::retention;
@@ -156,6 +156,7 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
                 }
             }
             Err(failure) => {
+                let failure = disk::explain(failure, &context.settings.state);
                 tracing::error!("Sync failed for {}", mirror.id);
                 context.on_failure(Attempt::SYNC, &[&mirror.id], &failure);
                 report.push(Mirror::failed(mirror, &failure));
@@ -390,7 +391,11 @@ impl<'a> Run<'a> {
                 tracing::info!("Removed {files} files ({bytes}) that nothing needed any more");
             }
             Ok(_) => {}
-            Err(failure) => tracing::warn!("Unused files were not removed: {}", failure.message()),
+            Err(failure) if failure.kind() == Kind::Refused => {
+                tracing::warn!("Unused files were not removed: {}", failure.message());
+                failure.hints().iter().for_each(|hint| tracing::warn!("{hint}"));
+            }
+            Err(failure) => tracing::warn!("Unused files were not removed: {}", failure.in_one_line()),
         }
     }
 }

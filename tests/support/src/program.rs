@@ -129,6 +129,18 @@ impl Program {
         self
     }
 
+    /// Has `outer` start it: its words come behind those of `outer`, and all else stays as it is.
+    #[must_use]
+    pub(crate) fn started_by(self, outer: Self) -> Self {
+        let inner = std::iter::once(self.file).chain(self.arguments);
+        Self {
+            file: outer.file,
+            package: outer.package,
+            arguments: outer.arguments.into_iter().chain(inner).collect(),
+            ..self
+        }
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Ran {
         self.spawn().wait()
