@@ -445,10 +445,13 @@ impl CatalogError {
     }
 
     /// Whether the file system reported an error while it read or wrote: a damaged disk, or one that is full, which SQLite
-    /// does not always tell apart.
+    /// does not always tell apart. It also calls a database damaged that could not be read.
     #[must_use]
     pub fn is_of_the_disk(&self) -> bool {
-        self.code() == Some(ErrorCode::SystemIoFailure)
+        matches!(
+            self.code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt)
+        )
     }
 
     /// Whether a file of the catalog could not be opened.

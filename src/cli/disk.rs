@@ -58,9 +58,9 @@ impl Trouble {
     fn of_catalog(error: &CatalogError) -> Option<Self> {
         let troubles = [
             (error.is_out_of_space(), Self::Full),
-            (error.is_read_only(), Self::ReadOnly),
             (error.is_of_the_disk(), Self::Damaged),
-            (error.cannot_open(), Self::Unopened),
+            // SQLite opens what it cannot open for writing for reading, whatever the reason.
+            (error.is_read_only() || error.cannot_open(), Self::Unopened),
         ];
         troubles.into_iter().find_map(|(is, trouble)| is.then_some(trouble))
     }
@@ -68,8 +68,10 @@ impl Trouble {
 
 /// Adds to a failure with such a trouble how much room is where `state` is, and what to do.
 pub(super) fn explain(mut failure: Failure, state: &Path) -> Failure {
-    let Some(trouble) = failure.take_trouble() else {
-        return failure;
+    let trouble = match failure.take_trouble() {
+        None => return failure,
+        Some(Trouble::Unopened) if Room::is_read_only_at(state) => Trouble::ReadOnly,
+        Some(trouble) => trouble,
     };
     let room = Room::at(state).ok();
     let place = state.display();

@@ -5,6 +5,8 @@
 use std::io;
 use std::path::Path;
 
+use rustix::fs::StatVfsMountFlags;
+
 use super::StateError;
 
 /// The room on a file system.
@@ -42,6 +44,12 @@ impl Room {
             }
         }
         Err(cannot(path, io::ErrorKind::NotFound.into()))
+    }
+
+    /// Whether the file system of `path` is known to be mounted read-only.
+    #[must_use]
+    pub fn is_read_only_at(path: &Path) -> bool {
+        rustix::fs::statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
     }
 }
 

@@ -12,23 +12,21 @@ use crate::Program;
 /// A system call that fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Injection {
-    /// Its name: `pwrite64`.
-    pub syscall: String,
+    /// The call, as an earlier run made it.
+    pub call: Call,
     /// The error that it answers with: `ENOSPC`.
     pub errno: String,
-    /// Which call of this name in each thread, from 1.
-    pub number: usize,
 }
 
 /// A system call that a program made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
-    /// Its name.
+    /// Its name: `pwrite64`.
     pub syscall: String,
-    /// Which call of this name it was in its thread, from 1.
+    /// The file that it was about, or the directory in which its name was looked up.
+    pub path: String,
+    /// Which call of this name about this path it was in its thread, from 1.
     pub number: usize,
-    /// What strace wrote of it, with the paths that descriptors lead to.
-    pub text: String,
     /// Whether it was made to fail.
     pub injected: bool,
 }
@@ -40,16 +38,14 @@ impl Program {
         self.started_by(strace(log, &syscalls.join(",")))
     }
 
-    /// Lets a call fail, and has those of its name written to `log`.
+    /// Lets a call fail, and has those of its name about its path written to `log`.
     #[must_use]
     pub fn injected(self, injection: &Injection, log: &Path) -> Self {
-        let Injection {
-            syscall,
-            errno,
-            number,
-        } = injection;
-        let fault = format!("inject={syscall}:error={errno}:when={number}");
-        self.started_by(strace(log, syscall).arg("-e").arg(fault))
+        let Injection { call, errno } = injection;
+        let fault = format!("inject={}:error={errno}:when={}", call.syscall, call.number);
+        // Other calls are not counted.
+        let strace = strace(log, &call.syscall).arg("-P").arg(&call.path);
+        self.started_by(strace.arg("-e").arg(fault))
     }
 }
 
@@ -63,41 +59,49 @@ fn strace(log: &Path, syscalls: &str) -> Program {
 }
 
 impl Call {
-    /// The calls in `log`, in the order in which they were made.
+    /// The calls in `log` about what is in the directory `below`, in the order in which they were made.
     ///
     /// # Panics
     /// When it cannot be read.
-    pub fn all(log: &Path) -> Vec<Self> {
+    pub fn all(log: &Path, below: &Path) -> Vec<Self> {
         let text = fs::read_to_string(log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+        let below = format!("{}/", below.display());
         let mut calls: Vec<Self> = Vec::new();
-        let mut numbers: HashMap<(String, String), usize> = HashMap::new();
-        let mut unfinished: HashMap<(String, String), usize> = HashMap::new();
+        let mut numbers: HashMap<(&str, &str, &str), usize> = HashMap::new();
+        let mut unfinished: HashMap<(&str, &str), usize> = HashMap::new();
         for line in text.lines() {
             let Some((thread, rest)) = line.split_once(' ') else { continue };
-            let rest = rest.trim_start();
+            let (rest, injected) = (rest.trim_start(), rest.contains(INJECTED));
             if let Some(resumed) = rest.strip_prefix("<... ") {
-                let name = resumed.split(' ').next().unwrap_or_default().to_owned();
-                if let Some(index) = unfinished.remove(&(thread.to_owned(), name)) {
-                    calls[index].injected |= rest.contains(INJECTED);
+                let name = resumed.split(' ').next().unwrap_or_default();
+                if let Some(index) = unfinished.remove(&(thread, name)) {
+                    calls[index].injected |= injected;
                 }
                 continue;
             }
-            let Some((name, _)) = rest.split_once('(') else { continue };
-            let key = (thread.to_owned(), name.to_owned());
-            let number = numbers.entry(key.clone()).or_default();
+            let Some((name, words)) = rest.split_once('(') else { continue };
+            let Some(path) = path_in(words, &below) else { continue };
+            let number = numbers.entry((thread, name, path)).or_default();
             *number += 1;
             if rest.contains("<unfinished ...>") {
-                unfinished.insert(key, calls.len());
+                unfinished.insert((thread, name), calls.len());
             }
             calls.push(Self {
                 syscall: name.to_owned(),
+                path: path.to_owned(),
                 number: *number,
-                text: rest.to_owned(),
-                injected: rest.contains(INJECTED),
+                injected,
             });
         }
         calls
     }
+}
+
+/// The first path below `below` in the words of a call: what a descriptor leads to, or what stands there itself.
+fn path_in<'w>(words: &'w str, below: &str) -> Option<&'w str> {
+    let of_descriptor = words.split('<').skip(1).find(|rest| rest.starts_with(below));
+    let itself = || words.split('"').find(|word| word.starts_with(below));
+    of_descriptor.map_or_else(itself, |rest| rest.split('>').next())
 }
 
 /// How strace marks what it made fail.
@@ -112,18 +116,28 @@ mod tests {
         let place = tempfile::tempdir().expect("temporary directory");
         let log = place.path().join("log");
         let lines = [
-            "10 openat(AT_FDCWD</>, \"/a\", O_RDONLY) = 3</a>",
-            "10 write(3</a>, \"\"..., 4 <unfinished ...>",
-            "11 write(4</b>, \"\"..., 4) = -1 ENOSPC (No space left on device) (INJECTED)",
+            "10 openat(AT_FDCWD</s>, \"/s/t/a\", O_RDONLY) = 3</s/t/a>",
+            "10 write(3</s/t/a>, \"\"..., 4 <unfinished ...>",
+            "11 write(4</s/t/b>, \"\"..., 4) = -1 ENOSPC (No space left on device) (INJECTED)",
+            "11 write(5<anon_inode:[eventfd]>, \"\"..., 8) = 8",
             "10 <... write resumed>) = -1 ENOSPC (No space left on device) (INJECTED)",
-            "10 write(3</a>, \"\"..., 4) = 4",
+            "10 write(3</s/t/a>, \"\"..., 4) = 4",
+            "10 unlinkat(6</s/t/d>, \"x\", 0) = 0",
         ];
         fs::write(&log, lines.join("\n")).expect("writes");
-        let seen: Vec<_> = Call::all(&log)
-            .into_iter()
-            .map(|call| (call.syscall, call.number, call.injected))
-            .collect();
-        let expected = [("openat", 1, false), ("write", 1, true), ("write", 1, true), ("write", 2, false)];
-        assert_eq!(seen, expected.map(|(name, number, injected)| (name.to_owned(), number, injected)));
+        let call = |syscall: &str, path: &str, number, injected| Call {
+            syscall: syscall.to_owned(),
+            path: path.to_owned(),
+            number,
+            injected,
+        };
+        let expected = [
+            call("openat", "/s/t/a", 1, false),
+            call("write", "/s/t/a", 1, true),
+            call("write", "/s/t/b", 1, true),
+            call("write", "/s/t/a", 2, false),
+            call("unlinkat", "/s/t/d", 1, false),
+        ];
+        assert_eq!(Call::all(&log, Path::new("/s/t")), expected);
     }
 }
