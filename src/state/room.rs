@@ -5,7 +5,8 @@
 use std::io;
 use std::path::Path;
 
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags};
+use rustix::io::Errno;
 
 use super::StateError;
 
@@ -46,10 +47,17 @@ impl Room {
         Err(cannot(path, io::ErrorKind::NotFound.into()))
     }
 
-    /// Whether the file system of `path` is known to be mounted read-only.
+    /// Whether the file system of the directory `path` is known to take no changes.
     #[must_use]
     pub fn is_read_only_at(path: &Path) -> bool {
-        rustix::fs::statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+        let mounted = rustix::fs::statvfs(path);
+        if mounted.is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY)) {
+            return true;
+        }
+        // After an error, a file system can be so without being mounted so. A file without a name leaves nothing behind.
+        let nameless = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(CWD, path, nameless, Mode::RUSR);
+        matches!(opened, Err(Errno::ROFS))
     }
 }
 

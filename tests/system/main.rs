@@ -21,6 +21,7 @@ mod overlay;
 mod promoting;
 mod races;
 mod site;
+mod small_disks;
 mod stopping;
 mod testing;
 mod tls;

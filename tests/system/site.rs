@@ -170,6 +170,11 @@ impl Source {
         self.publish();
     }
 
+    /// Runs `hook` just before the next request that matches is answered.
+    pub(crate) fn before(&self, pattern: &str, hook: impl FnOnce() + Send + 'static) {
+        self.upstream.before(pattern, hook);
+    }
+
     /// Writes the archive as it is now, a minute after the last time.
     pub(crate) fn publish(&mut self) {
         self.made = self.made.plus(60);
