@@ -4,7 +4,6 @@
 //! log all the same, and whoever opens the catalog next may see it. So each transaction leaves a mark of its own, and after
 //! an error it is looked for. It changes nothing else of the catalog.
 
-
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::{Catalog, CatalogError};
@@ -45,7 +44,8 @@ impl Catalog {
     /// Finds out what became of a change whose commit reported `error`. Succeeds when it is recorded and durable.
     ///
     /// # Errors
-    /// What is: that it is not recorded, that it is and the disk has not confirmed it, or that neither can be known.
+    /// What is: that it is not recorded, or not as far as can be seen; that it is and the disk has not confirmed it; or that
+    /// nothing can be known.
     pub(super) fn settle(&mut self, mark: &Mark, error: rusqlite::Error) -> Result<(), CatalogError> {
         if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
             // It waited for another process, and wrote nothing.
@@ -60,7 +60,8 @@ impl Catalog {
             Ok(true) if self.make_durable().is_ok_and(|durable| durable) => Ok(()),
             Ok(true) => Err(CatalogError::Undurable(error)),
             Ok(false) if self.decide(mark).is_ok_and(|recorded| !recorded) => Err(CatalogError::NotRecorded(error)),
-            Ok(false) | Err(_) => Err(CatalogError::CommitUnknown(error)),
+            Ok(false) => Err(CatalogError::NotSeen(error)),
+            Err(_) => Err(CatalogError::CommitUnknown(error)),
         }
     }
 

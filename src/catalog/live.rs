@@ -251,7 +251,10 @@ mod tests {
         let mut house = House::new();
         let row = house.catalog.adopt_mirror(&mirror_id("debian")).expect("adopts");
         house.add(&["a", "b"]);
-        house.catalog.lease(row, &[facts("b").digest], at(1_000)).expect("leases");
+        house
+            .catalog
+            .lease(row, &[facts("b").digest], at(1_000))
+            .expect("leases");
         house.catalog.condemn_unused(at(1_000)).expect("marks");
         house.catalog.correct_times(at(5)).expect("corrects");
         let since = |house: &House| house.catalog.reader().condemned_after(at(0)).expect("reads");

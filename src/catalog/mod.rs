@@ -146,6 +146,9 @@ pub enum CatalogError {
     /// A commit reported an error, and the change is there, as far as anybody can see.
     #[error("the change is recorded, but the disk did not confirm it: a power cut could take it back")]
     Undurable(#[source] rusqlite::Error),
+    /// A commit reported an error, the change is not there, and nothing can be written that would make that final.
+    #[error("the catalog could not write the change, and whoever reads it now does not find it there")]
+    NotSeen(#[source] rusqlite::Error),
     /// A commit reported an error, and whether the change is there cannot be found out.
     #[error("the catalog could not confirm the change; it may or may not be recorded")]
     CommitUnknown(#[source] rusqlite::Error),
@@ -464,6 +467,7 @@ impl CatalogError {
         match self {
             Self::Sql(error)
             | Self::NotRecorded(error)
+            | Self::NotSeen(error)
             | Self::Undurable(error)
             | Self::CommitUnknown(error)
             | Self::Open { source: error, .. } => error.sqlite_error_code(),

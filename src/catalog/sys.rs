@@ -98,7 +98,11 @@ unsafe extern "C" fn map_filled(
     // SAFETY: SQLite calls this as it would call its own, with the same arguments.
     let code = unsafe { (methods.map)(file, region, size, extend, mapped) };
     // SAFETY: on success SQLite has set the pointer, to null where there is no such region.
-    let address = if code == ffi::SQLITE_OK { unsafe { *mapped } } else { ptr::null_mut() };
+    let address = if code == ffi::SQLITE_OK {
+        unsafe { *mapped }
+    } else {
+        ptr::null_mut()
+    };
     if address.is_null() {
         return code;
     }

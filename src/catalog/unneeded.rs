@@ -69,7 +69,12 @@ impl CatalogReader {
             let base = base_of.query_row([row], |found| {
                 let (Sql(digest), size) = (found.get(2)?, found.get::<_, i64>(3)?.cast_unsigned());
                 let (row, since) = (found.get(0)?, None);
-                let base = Unneeded { row, digest, size, since };
+                let base = Unneeded {
+                    row,
+                    digest,
+                    size,
+                    since,
+                };
                 Ok((base, found.get::<_, i64>(1)?))
             });
             let Some((base, refs)) = base.optional()? else { continue };
@@ -148,10 +153,7 @@ mod tests {
         assert_eq!(reader.unnoticed().expect("counts"), Marked::default());
         let found = reader.unneeded(at(0), &[]).expect("reads");
         assert_eq!(found[0].since, Some(at(7)));
-        assert_eq!(
-            reader.condemned_after(at(6)).expect("reads"),
-            Some((at(7), at(7)))
-        );
+        assert_eq!(reader.condemned_after(at(6)).expect("reads"), Some((at(7), at(7))));
         assert_eq!(reader.condemned_after(at(7)).expect("reads"), None);
     }
 
@@ -163,13 +165,25 @@ mod tests {
             house.sync("debian", &files, name, &[], at(0)).expect("records");
         }
         let row = house.row("debian");
-        assert_eq!(house.whole_manifest(row, house.catalog.reader().snapshots(row).expect("reads")[0].seq).1, 3);
-        house.catalog.forget_mirror(&mirror_id("debian"), true).expect("forgets");
+        assert_eq!(
+            house
+                .whole_manifest(row, house.catalog.reader().snapshots(row).expect("reads")[0].seq)
+                .1,
+            3
+        );
+        house
+            .catalog
+            .forget_mirror(&mirror_id("debian"), true)
+            .expect("forgets");
         house.catalog.clear_forgotten().expect("clears");
         let reader = house.catalog.reader();
         let going = reader.unneeded(at(0), &[]).expect("reads");
         let bases = reader.bases_freed_by(&going).expect("reads");
-        assert_eq!(bases.len(), 2, "the newest manifest is unused, the two below it are not yet");
+        assert_eq!(
+            bases.len(),
+            2,
+            "the newest manifest is unused, the two below it are not yet"
+        );
         let foretold = going.len() + bases.len();
         let all = house.number("SELECT count(*) FROM blob");
         assert_eq!(i64::try_from(foretold).expect("few"), all);

@@ -45,7 +45,10 @@ impl From<CatalogError> for Failure {
 }
 
 /// The failure that a catalog error is, told by `told`: as the error itself, or as one that it caused.
-fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e (dyn std::error::Error + 'static)) -> Failure) -> Failure {
+fn catalog<'e>(
+    error: &'e CatalogError,
+    told: impl Fn(Kind, &'e (dyn std::error::Error + 'static)) -> Failure,
+) -> Failure {
     match error {
         CatalogError::UnknownMirror(mirror) => told(Kind::Failed, error).hint(format!("run mirrorctl sync {mirror}")),
         CatalogError::Empty => told(Kind::Failed, error).hint("run mirrorctl sync"),
@@ -102,7 +105,7 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e (dyn std::error:
         }
         CatalogError::Newer { .. } => told(Kind::Failed, error).hint("use the newer mirrorctl that wrote it"),
         CatalogError::NotRecorded(_) => told(Kind::Failed, error).hint("everything is as it was before this change"),
-        CatalogError::CommitUnknown(_) | CatalogError::Undurable(_) => {
+        CatalogError::CommitUnknown(_) | CatalogError::NotSeen(_) | CatalogError::Undurable(_) => {
             told(Kind::Failed, error).hint("mirrorctl status and snapshot list show what is recorded")
         }
         CatalogError::NoBlob(_) => told(Kind::Failed, error).hint("run the sync again: it fetches what is missing"),

@@ -36,8 +36,7 @@ pub fn plan_collect(
     })?;
     // What the clock was ahead for counts as condemned now.
     let since = |blob: &Unneeded| blob.since.map_or(now, |since| since.min(now));
-    let (mut due, waiting): (Vec<Unneeded>, Vec<Unneeded>) =
-        unneeded.iter().partition(|blob| since(blob) <= until);
+    let (mut due, waiting): (Vec<Unneeded>, Vec<Unneeded>) = unneeded.iter().partition(|blob| since(blob) <= until);
     due.extend(bases);
     let ends = || waiting.iter().map(|blob| since(blob).plus(policy.grace));
     let going = due.iter().map(|blob| blob.digest).collect();

@@ -124,7 +124,10 @@ mod tests {
             let mode = fs::metadata(&path).expect("exists").mode();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode | WRITE_FOR_ALL)).expect("own file");
             let refused = StateDir::open_to_change(&root);
-            assert!(matches!(refused, Err(StateError::WritableByAll(_))), "{name}: {refused:?}");
+            assert!(
+                matches!(refused, Err(StateError::WritableByAll(_))),
+                "{name}: {refused:?}"
+            );
         }
     }
 

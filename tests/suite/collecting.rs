@@ -40,7 +40,9 @@ fn add_unneeded(site: &Site, count: u64, size: u64) -> Vec<PathBuf> {
     let paths: Vec<PathBuf> = blobs.iter().map(|blob| site.blob(blob.digest)).collect();
     for path in &paths {
         fs::create_dir_all(path.parent().expect("has one")).expect("makes");
-        fs::File::create(path).and_then(|file| file.set_len(size)).expect("writes");
+        fs::File::create(path)
+            .and_then(|file| file.set_len(size))
+            .expect("writes");
     }
     let mut catalog = Catalog::open(&site.env.state_dir().join("catalog.db")).expect("opens");
     catalog.add_blobs(&blobs).expect("adds");
@@ -70,7 +72,10 @@ fn what_a_dry_run_foretells_happens() {
 
     let at_once = site.json("gc --now --dry-run");
     assert!(files(&at_once, "removed") >= marked, "{at_once}");
-    assert_eq!((files(&at_once, "waiting"), &at_once["waiting_until"]), (0, &Value::Null));
+    assert_eq!(
+        (files(&at_once, "waiting"), &at_once["waiting_until"]),
+        (0, &Value::Null)
+    );
     assert_eq!(site.blobs(), before, "it changes nothing");
     assert_eq!(site.json("gc --now --dry-run"), at_once);
 
@@ -81,13 +86,20 @@ fn what_a_dry_run_foretells_happens() {
     assert_eq!((files(&again, "marked"), &again["waiting"]), (0, &told["waiting"]));
     assert_eq!(again["waiting_until"], done["waiting_until"], "its grace goes on");
 
-    let inventories = fs::read_dir(site.env.state_dir().join("inventories")).expect("exists").count();
+    let inventories = fs::read_dir(site.env.state_dir().join("inventories"))
+        .expect("exists")
+        .count();
     let done = site.json("gc --now");
     assert_eq!(done["removed"], at_once["removed"]);
-    let left = fs::read_dir(site.env.state_dir().join("inventories")).expect("exists").count();
+    let left = fs::read_dir(site.env.state_dir().join("inventories"))
+        .expect("exists")
+        .count();
     let gone = before.len() - site.blobs().len() + inventories - left;
     assert_eq!(files(&done, "removed"), gone as u64);
-    assert_eq!(site.json("gc --now --dry-run")["removed"], json!({ "files": 0, "bytes": 0 }));
+    assert_eq!(
+        site.json("gc --now --dry-run")["removed"],
+        json!({ "files": 0, "bytes": 0 })
+    );
     site.assert_whole();
 }
 

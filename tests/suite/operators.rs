@@ -66,7 +66,10 @@ fn a_collection_takes_nothing_from_a_stopped_sync() {
     // The last package waits; those before it are in the cache, with no snapshot that has them.
     let (release, held) = mpsc::channel::<()>();
     let last = names.len();
-    site.upstream.before_nth("pool/*", last, move || drop(held.recv()));
+    site.upstream.before_nth("pool/*", last, move || {
+        // It ends when the other side is dropped.
+        let _ = held.recv();
+    });
     let mut sync = site.env.spawn(&["sync"]);
     let path = site.pool(&names[0]);
     sync.wait_until("a first batch is kept", |_| site.has_cached(&path));
@@ -97,7 +100,7 @@ fn a_sync_stopped_anywhere_goes_on_after_a_collection() {
     let begun = Instant::now();
     site.add(&deb("usual", "1", 2_000));
     site.sync();
-    let (usual, mut dice) = (begun.elapsed(), Dice(0x73_746f_70));
+    let (usual, mut dice) = (begun.elapsed(), Dice(0x7374_6f70));
     for round in 0..10 {
         for part in 0..3 {
             site.archive
@@ -111,7 +114,10 @@ fn a_sync_stopped_anywhere_goes_on_after_a_collection() {
         let collected = site.run("gc --now");
         sync.signal(Signal::Continue);
         // Whoever waits in vain for a transaction says so and has done nothing.
-        assert!(matches!(collected.status.code(), Some(0 | 3)), "round {round}: {collected}");
+        assert!(
+            matches!(collected.status.code(), Some(0 | 3)),
+            "round {round}: {collected}"
+        );
         sync.wait().success();
         site.assert_whole();
         for path in site.archive.pool_paths() {
@@ -137,14 +143,21 @@ fn syncs_and_collections_at_once_lose_nothing() {
         site.run(&format!("snapshot delete debian {with}")).success();
         site.add(&package);
         let later = part_of(usual, &mut dice);
-        let lines = if round % 2 == 0 { ["gc --now", "sync"] } else { ["sync", "gc --now"] };
+        let lines = if round % 2 == 0 {
+            ["gc --now", "sync"]
+        } else {
+            ["sync", "gc --now"]
+        };
         for ran in race(&site, lines, later) {
             ran.success();
         }
         site.archive.remove(SUITE, "back").expect("a suite");
         site.assert_whole();
         let newest = site.newest();
-        assert!(newest.keys().any(|path| path.contains("/back_")), "round {round}: {newest:?}");
+        assert!(
+            newest.keys().any(|path| path.contains("/back_")),
+            "round {round}: {newest:?}"
+        );
     }
 }
 
@@ -152,7 +165,7 @@ fn syncs_and_collections_at_once_lose_nothing() {
 #[test]
 fn a_promote_during_a_prune_leads_to_what_is_there() {
     let site = site(&["s0", "s1", "s2"]);
-    let mut dice = Dice(0x7072_756e_65);
+    let mut dice = Dice(0x0070_7275_6e65);
     let usual = length_of(&site, "snapshot prune --dry-run");
     let mut seen = [0, 0];
     for round in 0..12 {
@@ -165,7 +178,11 @@ fn a_promote_during_a_prune_leads_to_what_is_there() {
         let prune = "snapshot prune --keep-last 1 --keep-within 0";
         let later = part_of(usual, &mut dice);
         let first = round % 2;
-        let lines = if first == 0 { [prune, &publish] } else { [&publish, prune] };
+        let lines = if first == 0 {
+            [prune, &publish]
+        } else {
+            [&publish, prune]
+        };
         let ran = race(&site, lines, later);
         let (pruned, published) = (&ran[first], &ran[1 - first]);
         let (current, there) = (site.pointer("debian", "current"), site.snapshots("debian"));
@@ -176,10 +193,16 @@ fn a_promote_during_a_prune_leads_to_what_is_there() {
         } else {
             seen[1] += 1;
             assert_eq!(published.status.code(), Some(1), "{published}");
-            assert!(published.stderr.contains(&format!("no snapshot {target}")), "{published}");
+            assert!(
+                published.stderr.contains(&format!("no snapshot {target}")),
+                "{published}"
+            );
             assert_eq!(pruned.status.code(), Some(0), "{pruned}");
         }
-        assert!(current.is_none_or(|current| there.contains(&current)), "round {round}: {there:?}");
+        assert!(
+            current.is_none_or(|current| there.contains(&current)),
+            "round {round}: {there:?}"
+        );
         site.assert_whole();
     }
     assert!(seen[0] > 0, "a publish was never first: {seen:?}");
@@ -204,11 +227,19 @@ fn what_a_pointer_leads_to_is_neither_deleted_nor_pruned() {
                 &site,
                 &format!("snapshot delete debian {name}{force}"),
                 4,
-                &[&format!("debian/{pointer} leads to snapshot {name}"), "point it elsewhere first"],
+                &[
+                    &format!("debian/{pointer} leads to snapshot {name}"),
+                    "point it elsewhere first",
+                ],
             );
         }
         // All that are named, or none.
-        refused(&site, &format!("snapshot delete debian four {name} --force"), 4, &[pointer]);
+        refused(
+            &site,
+            &format!("snapshot delete debian four {name} --force"),
+            4,
+            &[pointer],
+        );
     }
     site.run("snapshot prune --keep-last 1 --keep-within 0").success();
     assert_eq!(site.snapshots("debian"), ["four", "three", "two", "one"]);
@@ -230,7 +261,11 @@ fn what_is_gone_damaged_or_held_is_not_promoted() {
     site.configure_all(config);
     site.run("snapshot stage debian one").success();
     let files = site.files("debian", "one");
-    let (digest, _) = files.iter().find(|(path, _)| path.contains("/one_")).expect("is listed").1;
+    let (digest, _) = files
+        .iter()
+        .find(|(path, _)| path.contains("/one_"))
+        .expect("is listed")
+        .1;
     std::fs::remove_file(site.blob(*digest)).expect("is there");
     refused(&site, "snapshot promote debian", 4, &["snapshot test"]);
     site.run("snapshot test debian").code(4);
@@ -269,9 +304,15 @@ fn two_promotes_at_once_are_both_in_the_history_or_one_is_refused() {
             assert_eq!(good, 2, "{} {}", ran[0], ran[1]);
             assert_ne!(moves[0]["to"], moves[1]["to"]);
         } else {
-            let loser = ran.iter().find(|ran| ran.status.code() != Some(0)).expect("one of the two");
+            let loser = ran
+                .iter()
+                .find(|ran| ran.status.code() != Some(0))
+                .expect("one of the two");
             assert_eq!((good, loser.status.code()), (1, Some(4)), "{loser}");
-            assert!(loser.stderr.contains(&format!("leads to {newest}, not to zero")), "{loser}");
+            assert!(
+                loser.stderr.contains(&format!("leads to {newest}, not to zero")),
+                "{loser}"
+            );
         }
     }
 }
@@ -302,7 +343,14 @@ fn order_is_that_of_events_whatever_the_clock_says() {
         // Recorded, published and condemned at another time.
         let terms = MoveTerms::default();
         catalog(&site)
-            .create_snapshot(&id("debian"), &"odd".parse().expect("a name"), false, &[], terms, act("stage", then))
+            .create_snapshot(
+                &id("debian"),
+                &"odd".parse().expect("a name"),
+                false,
+                &[],
+                terms,
+                act("stage", then),
+            )
             .expect("creates");
         let wish = RequestedMove {
             mirror: id("debian"),
@@ -322,7 +370,11 @@ fn order_is_that_of_events_whatever_the_clock_says() {
         }
         site.add(&deb("two", "1", 1_000));
         let two = text(&site.sync()["snapshot"]["name"]);
-        assert_eq!(site.snapshots("debian"), [two.as_str(), "odd", "one"], "the last one recorded comes first");
+        assert_eq!(
+            site.snapshots("debian"),
+            [two.as_str(), "odd", "one"],
+            "the last one recorded comes first"
+        );
         site.run(&format!("snapshot publish debian {two}")).success();
         let moves = history(&site);
         let led: Vec<&Value> = moves.iter().map(|moved| &moved["to"]).collect();
@@ -333,7 +385,11 @@ fn order_is_that_of_events_whatever_the_clock_says() {
 
         // What is of the future is young.
         site.run("snapshot prune --keep-last 1 --keep-within 1d").success();
-        let kept: &[&str] = if jump > 0 { &[&two, "odd", "one"] } else { &[&two, "one"] };
+        let kept: &[&str] = if jump > 0 {
+            &[&two, "odd", "one"]
+        } else {
+            &[&two, "one"]
+        };
         assert_eq!(site.snapshots("debian"), kept);
         site.assert_whole();
     }

@@ -17,6 +17,7 @@ mod matrix;
 mod mounting;
 mod moves;
 mod mutations;
+mod operators;
 mod overlay;
 mod promoting;
 mod races;

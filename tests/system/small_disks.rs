@@ -22,7 +22,9 @@ impl Disk {
     fn ext4(path: PathBuf, bytes: u64, inodes: u32) -> Self {
         let image = path.with_extension("image");
         fs::create_dir_all(&path).expect("makes");
-        File::create(&image).and_then(|file| file.set_len(bytes)).expect("makes");
+        File::create(&image)
+            .and_then(|file| file.set_len(bytes))
+            .expect("makes");
         let made = Program::new("mkfs.ext4", "e2fsprogs").args(["-q", "-b", "1024", "-m", "0", "-N"]);
         made.arg(inodes.to_string()).arg(&image).run().success();
         let disk = Self(path);
@@ -39,9 +41,14 @@ impl Disk {
     fn trigger(&self) -> PathBuf {
         let mounts = fs::read_to_string("/proc/self/mounts").expect("procfs");
         let place = self.0.to_string_lossy();
-        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(&place)).expect("mounted");
+        let line = mounts
+            .lines()
+            .find(|line| line.split(' ').nth(1) == Some(&place))
+            .expect("mounted");
         let device = line.split(' ').next().expect("has words");
-        Path::new("/sys/fs/ext4").join(device.trim_start_matches("/dev/")).join("trigger_fs_error")
+        Path::new("/sys/fs/ext4")
+            .join(device.trim_start_matches("/dev/"))
+            .join("trigger_fs_error")
     }
 
     /// One in memory.
@@ -78,7 +85,10 @@ impl Disk {
                 }
             }
         }
-        made.iter().rev().take(left).for_each(|path| fs::remove_file(path).expect("is there"));
+        made.iter()
+            .rev()
+            .take(left)
+            .for_each(|path| fs::remove_file(path).expect("is there"));
     }
 
     /// Gives the room back.
@@ -104,7 +114,10 @@ impl Drop for Disk {
 
 /// The state is a directory of the disk, so that the filler is none of its files.
 fn configure(site: &Site, disk: &Path) {
-    let config = site.config(1).set("dir", &quoted(&site.env.mount_dir())).lending_nothing();
+    let config = site
+        .config(1)
+        .set("dir", &quoted(&site.env.mount_dir()))
+        .lending_nothing();
     let config = config.set_in("snapshot", "path", &quoted(&disk.join("state")));
     let config = config.set_in("http", "retries", "0");
     site.env.configure_with(&config.to_toml());
@@ -166,7 +179,9 @@ fn a_full_disk_is_told_of_by_every_command_and_nothing_is_lost() {
             assert!(!ran.stderr.contains("panicked"), "{ran}");
             if ran.status.code() != Some(0) {
                 full += 1;
-                let told = ["df -h", "free space", "make room"].iter().any(|words| ran.stderr.contains(words));
+                let told = ["df -h", "free space", "make room"]
+                    .iter()
+                    .any(|words| ran.stderr.contains(words));
                 assert!(told, "{left} KiB left: {ran}");
             }
             disk.empty();
@@ -243,9 +258,13 @@ fn a_disk_that_becomes_read_only_in_a_sync_is_told_of_and_loses_nothing() {
     let failed = run(&site, "sync").code(1).stderr_has("hint: ");
     let told = ["read-only", "dmesg"].iter().any(|words| failed.stderr.contains(words));
     assert!(told, "{failed}");
-    for line in ["snapshot create debian again", "gc", "snapshot publish debian x"] {
+    let stage = format!("snapshot stage debian {name}");
+    for line in ["snapshot create debian again", "gc", &stage] {
         let refused = run(&site, line).failure();
-        assert!(refused.stderr.contains("read-only") || refused.stderr.contains("dmesg"), "{refused}");
+        assert!(
+            refused.stderr.contains("read-only") || refused.stderr.contains("dmesg"),
+            "{refused}"
+        );
     }
     let umount = Program::new("umount", "mount").arg(&disk.0);
     umount.run().success();
@@ -301,7 +320,9 @@ fn too_few_open_files_are_told_of_as_such() {
             assert!(ran.status.code().is_some(), "{most}: {ran}");
             if line == ["sync"] && ran.status.code() != Some(0) && ran.stderr.contains("error: ") {
                 failed += 1;
-                let told = ["ulimit -n", "Too many open files"].iter().any(|words| ran.stderr.contains(words));
+                let told = ["ulimit -n", "Too many open files"]
+                    .iter()
+                    .any(|words| ran.stderr.contains(words));
                 assert!(told, "{most}: {ran}");
             }
             assert_whole(&site.env.state_dir(), &ran);

@@ -16,6 +16,8 @@ pub struct Injection {
     pub call: Call,
     /// The error that it answers with: `ENOSPC`.
     pub errno: String,
+    /// Whether all later ones fail, too.
+    pub lasting: bool,
 }
 
 /// A system call that a program made.
@@ -41,8 +43,9 @@ impl Program {
     /// Lets a call fail, and has those of its name about its path written to `log`.
     #[must_use]
     pub fn injected(self, injection: &Injection, log: &Path) -> Self {
-        let Injection { call, errno } = injection;
-        let fault = format!("inject={}:error={errno}:when={}", call.syscall, call.number);
+        let Injection { call, errno, lasting } = injection;
+        let more = if *lasting { "+" } else { "" };
+        let fault = format!("inject={}:error={errno}:when={}{more}", call.syscall, call.number);
         // Other calls are not counted.
         let strace = strace(log, &call.syscall).arg("-P").arg(&call.path);
         self.started_by(strace.arg("-e").arg(fault))
@@ -70,7 +73,9 @@ impl Call {
         let mut numbers: HashMap<(&str, &str, &str), usize> = HashMap::new();
         let mut unfinished: HashMap<(&str, &str), usize> = HashMap::new();
         for line in text.lines() {
-            let Some((thread, rest)) = line.split_once(' ') else { continue };
+            let Some((thread, rest)) = line.split_once(' ') else {
+                continue;
+            };
             let (rest, injected) = (rest.trim_start(), rest.contains(INJECTED));
             if let Some(resumed) = rest.strip_prefix("<... ") {
                 let name = resumed.split(' ').next().unwrap_or_default();
@@ -79,7 +84,9 @@ impl Call {
                 }
                 continue;
             }
-            let Some((name, words)) = rest.split_once('(') else { continue };
+            let Some((name, words)) = rest.split_once('(') else {
+                continue;
+            };
             let Some(path) = path_in(words, &below) else { continue };
             let number = numbers.entry((thread, name, path)).or_default();
             *number += 1;
