@@ -1,8 +1,7 @@
 //! Moving pointers, and making changes visible.
 //!
 //! Owns the acts *stage*, *publish*, *promote*, *rollback*, *unpublish* and *migrate*, each one transaction however many mirrors it moves, and
-//! the telling of running mounts. It touches no network and no blob: the commit is the switch. When a commit's outcome is
-//! unknown it looks again and reports what is.
+//! the telling of running mounts. It touches no network and no blob: the commit is the switch.
 
 use std::path::Path;
 
@@ -354,53 +353,7 @@ fn move_pointers(
     clock: &Clock,
 ) -> Result<Vec<Moved>, CatalogError> {
     in_turn(clock, |now, in_turn| {
-        let act = Act { now, in_turn, ..act };
-        match catalog.move_pointers(wishes, act) {
-            Err(CatalogError::CommitUnknown(_)) => match recorded(catalog.reader(), wishes, act)? {
-                Some(moved) => Ok(moved),
-                None => catalog.move_pointers(wishes, act),
-            },
-            outcome => outcome,
-        }
-    })
-}
-
-/// The moves that `act` made for `wishes`; `None` when it has made none. It makes all or none.
-fn recorded(
-    reader: &CatalogReader,
-    wishes: &[RequestedMove],
-    act: Act<'_>,
-) -> Result<Option<Vec<Moved>>, CatalogError> {
-    let mut moves = Vec::new();
-    let mut made = false;
-    for wish in wishes {
-        let row = reader.mirror(&wish.mirror)?;
-        let history = reader.history(row)?;
-        let of_pointer = history.iter().filter(|moved| moved.pointer == wish.pointer);
-        let mut of_pointer = of_pointer.take_while(|moved| !moved.ends);
-        let Some(newest) = of_pointer.next() else {
-            return Ok(None);
-        };
-        let is_of_act = (newest.act.as_str(), newest.actor.as_str(), newest.message.as_deref())
-            == (act.command, act.actor, act.message)
-            && (newest.moved_at, newest.retracts) == (act.now, act.retracts)
-            && leads_as_wished(reader, wish, &newest.snapshot)?;
-        made |= is_of_act;
-        moves.push(Moved {
-            before: if is_of_act { of_pointer.next() } else { Some(newest) }.cloned(),
-            now: newest.clone(),
-        });
-    }
-    Ok(made.then_some(moves))
-}
-
-fn leads_as_wished(reader: &CatalogReader, wish: &RequestedMove, to: &SnapshotName) -> Result<bool, CatalogError> {
-    Ok(match &wish.target {
-        PointerTarget::Snapshot(name) => name == to,
-        PointerTarget::SameAs(pointer) => reader
-            .pointer(reader.mirror(&wish.mirror)?, pointer)?
-            .is_some_and(|there| there.snapshot == *to),
-        PointerTarget::Previous => true,
+        catalog.move_pointers(wishes, Act { now, in_turn, ..act })
     })
 }
 
@@ -489,30 +442,6 @@ mod tests {
             terms: MoveTerms::default(),
             expect: Some(Leads::To(name(expect))),
         }
-    }
-
-    #[test]
-    fn what_an_unknown_commit_has_recorded_is_found_and_nothing_else_is() {
-        let place = tempfile::tempdir().expect("temporary directory");
-        let mut catalog = catalog(place.path());
-        let times = [0, 1, 2, 3, 4].map(clock);
-        let unset = Mover {
-            expect: None,
-            ..mover("one")
-        };
-        publish(&mut catalog, &Pointer::Current, &[(unset, name("one"))], by(&times[1])).expect("moves");
-        let wishes = named(&Pointer::Current, &[(mover("one"), name("two"))]);
-        let find = |catalog: &Catalog, act| recorded(catalog.reader(), &wishes, act).expect("reads");
-        assert_eq!(find(&catalog, by(&times[2]).act("publish")), None, "not yet");
-        let moved = move_pointers(&mut catalog, &wishes, by(&times[2]).act("publish"), &times[2]).expect("moves");
-        assert_eq!(find(&catalog, by(&times[2]).act("publish")), Some(moved));
-        assert_eq!(find(&catalog, by(&times[3]).act("publish")), None, "another time");
-        assert_eq!(find(&catalog, by(&times[2]).act("promote")), None, "another command");
-        let retracting = Act {
-            retracts: true,
-            ..by(&times[2]).act("publish")
-        };
-        assert_eq!(find(&catalog, retracting), None, "another act");
     }
 
     #[test]

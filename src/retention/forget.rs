@@ -67,14 +67,6 @@ pub fn forget(
     let mirror = lock.mirror();
     take_up_leased_by(catalog, blobs, mirror)?;
     let forgetting = plan_forget(catalog.reader(), mirror).map_err(RetentionError::Forget)?;
-    match catalog.forget_mirror(mirror, force) {
-        Ok(()) => Ok(forgetting),
-        // Looking again tells whether it happened: nobody else adds the mirror while its lock is held.
-        Err(CatalogError::CommitUnknown(_)) if is_gone(catalog.reader(), mirror)? => Ok(forgetting),
-        Err(error) => Err(RetentionError::Forget(error)),
-    }
-}
-
-fn is_gone(reader: &CatalogReader, mirror: &MirrorId) -> Result<bool, CatalogError> {
-    Ok(!reader.known_mirrors()?.contains(mirror))
+    catalog.forget_mirror(mirror, force).map_err(RetentionError::Forget)?;
+    Ok(forgetting)
 }

@@ -63,8 +63,7 @@ fn what_a_dry_run_foretells_happens() {
     assert!(marked >= 2 && bytes.as_u64() > Some(1_000), "{told}");
     assert_eq!((files(&told, "removed"), &told["waiting"]), (0, &told["marked"]));
     assert_eq!(told["needs_force"], false);
-    let until = text(&told["waiting_until"]["first"]);
-    assert_eq!(told["waiting_until"]["last"], until);
+    assert_eq!(told["all_at"], text(&told["next_at"]));
     site.run("gc --dry-run")
         .success()
         .stdout_has("would be found to be unused now")
@@ -72,10 +71,7 @@ fn what_a_dry_run_foretells_happens() {
 
     let at_once = site.json("gc --now --dry-run");
     assert!(files(&at_once, "removed") >= marked, "{at_once}");
-    assert_eq!(
-        (files(&at_once, "waiting"), &at_once["waiting_until"]),
-        (0, &Value::Null)
-    );
+    assert_eq!((files(&at_once, "waiting"), &at_once["next_at"]), (0, &Value::Null));
     assert_eq!(site.blobs(), before, "it changes nothing");
     assert_eq!(site.json("gc --now --dry-run"), at_once);
 
@@ -84,7 +80,7 @@ fn what_a_dry_run_foretells_happens() {
     assert_eq!((files(&done, "removed"), &done["needs_force"]), (0, &Value::Null));
     let again = site.json("gc --dry-run");
     assert_eq!((files(&again, "marked"), &again["waiting"]), (0, &told["waiting"]));
-    assert_eq!(again["waiting_until"], done["waiting_until"], "its grace goes on");
+    assert_eq!(again["all_at"], done["all_at"], "its grace goes on");
 
     let inventories = fs::read_dir(site.env.state_dir().join("inventories"))
         .expect("exists")

@@ -175,7 +175,10 @@ impl Case {
 /// Whether a command that failed says that what it is for has happened.
 fn admits(ran: &Ran) -> bool {
     let report = ["is deleted", "removed", "debian: snapshot", "debian/current", "tags"];
-    ran.stderr.contains("recorded") || report.iter().any(|words| ran.stdout.contains(words))
+    let about_the_rest = "what was removed until then is gone";
+    ran.stderr.contains("recorded")
+        || ran.stderr.contains(about_the_rest)
+        || report.iter().any(|words| ran.stdout.contains(words))
 }
 
 /// Up to `most` of `calls`, from the first to the last.

@@ -274,12 +274,11 @@ fn what_a_mirror_left_that_is_configured_no_more_is_collected_in_time() {
     site.configure_all(other().set_in("gc", "keep_partial", "\"1s\""));
     std::thread::sleep(Duration::from_millis(2_100));
     let planned = site.json("gc --now --dry-run");
-    assert_eq!(
-        (&planned["removed"]["bytes"], &planned["unfinished"]["files"]),
-        (&size.into(), &0.into())
-    );
+    assert_eq!(planned["unfinished"]["files"], 0);
+    assert!(planned["removed"]["bytes"].as_u64() > Some(size), "{planned}");
     assert!(part.exists());
     let report = site.json("gc --now");
+    assert_eq!(report["removed"], planned["removed"]);
     // Its leases have ended as well, and the inventory of its index goes with that.
     assert_eq!(report["removed"]["files"], 2 + blobs, "{report}");
     assert!(!part.exists() && foreign.exists() && site.blobs().is_empty());

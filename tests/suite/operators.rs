@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mirrorctl::catalog::{Act, Catalog, PointerTarget, RequestedMove};
 use mirrorctl::model::{MoveTerms, Pointer, Timestamp};
+use mirrorctl::state::StateDir;
 use mirrorctl_testkit::{Config, Dice, Fault, Ran, Signal, SuiteSpec, now};
 use serde_json::Value;
 
@@ -50,6 +51,23 @@ fn length_of(site: &Site, line: &str) -> Duration {
 fn part_of(length: Duration, dice: &mut Dice) -> Duration {
     let thousandths = u32::try_from(dice.roll(1_000)).expect("small");
     length * thousandths / 1_000
+}
+
+/// L20, of collections.
+#[test]
+fn of_two_collections_the_second_says_who_holds_it_up() {
+    let site = site(&["one"]);
+    let state = StateDir::open_to_change(&site.env.state_dir()).expect("opens");
+    let lock = state.lock_gc().expect("free");
+    let busy = site.run("--json gc").code(3).json();
+    assert_eq!(busy["error"]["kind"], "busy");
+    let message = text(&busy["error"]["message"]);
+    assert_eq!(message, format!("process {} is collecting garbage", std::process::id()));
+    // Whoever only looks waits for nobody, and a sync leaves its sweep to the one that runs.
+    site.run("gc --dry-run").success();
+    site.run("sync").success();
+    drop(lock);
+    site.run("gc").success();
 }
 
 /// L22.
@@ -407,7 +425,7 @@ fn a_collection_is_not_led_astray_by_clocks() {
     // Not for ever, nor at once.
     let collected = site.json("gc");
     assert_eq!(collected["removed"]["files"], 0, "{collected}");
-    let until = text(&collected["waiting_until"]["last"]);
+    let until = text(&collected["all_at"]);
     let year = |time: Timestamp| mirrorctl::cli::text::utc(time)[..4].to_owned();
     assert_eq!(until[..4], year(now().plus(86_400)), "{until}");
     assert_eq!(site.blobs(), blobs);

@@ -244,7 +244,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_sync_that_does_not_fit_is_refused_before_it_fetches_a_package() {
-    for options in ["size=1200k", "size=50m,nr_inodes=300"] {
+    for options in ["size=1200k,mode=0755", "size=50m,nr_inodes=300,mode=0755"] {
         let place = Place::new();
         let disk = SmallDisk::at(place.env.state_dir(), options);
         let told = place.run("--json sync --dry-run").code(4).json();
@@ -257,7 +257,7 @@ fn a_sync_that_does_not_fit_is_refused_before_it_fetches_a_package() {
         assert_eq!(place.upstream.hits("*/pool/*"), 0);
         drop(disk);
 
-        let disk = SmallDisk::at(place.env.state_dir(), "size=50m");
+        let disk = SmallDisk::at(place.env.state_dir(), "size=50m,mode=0755");
         let told = place.run("--json sync --dry-run").success().json();
         assert_eq!(told["fits"], true);
         place.run("sync").success();

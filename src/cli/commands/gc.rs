@@ -22,8 +22,10 @@ struct Report {
     /// Found to be unused for the first time.
     marked: Amount,
     waiting: Amount,
-    /// When the grace of the first and of the last of the waiting ends.
-    waiting_until: Option<Until>,
+    /// When the grace of the first of the waiting ends.
+    next_at: Option<String>,
+    /// When that of all of them has ended.
+    all_at: Option<String>,
     held_open: Amount,
     /// Of failed syncs, or of syncs that run.
     unfinished: Amount,
@@ -42,12 +44,6 @@ struct Report {
 struct Amount {
     files: u64,
     bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Until {
-    first: String,
-    last: String,
 }
 
 /// Deletes files that nothing needs any more.
@@ -99,10 +95,8 @@ impl Report {
             removed: amount(collected.removed()),
             marked: amount(collected.marked),
             waiting: amount(collected.waiting),
-            waiting_until: collected.waits_until.map(|(first, last)| Until {
-                first: utc(first),
-                last: utc(last),
-            }),
+            next_at: collected.waits_until.map(|(first, _)| utc(first)),
+            all_at: collected.waits_until.map(|(_, last)| utc(last)),
             held_open: amount(collected.held),
             unfinished: amount(collected.unfinished),
             needs_force: dry_run.then_some(collected.wipe.is_some()),
@@ -111,14 +105,13 @@ impl Report {
             keep_partial: settings.keep_partial,
         }
     }
-}
 
-impl Until {
-    fn phrase(&self) -> String {
-        if self.first == self.last {
-            format!(": at {}", self.first)
-        } else {
-            format!(": from {} to {}", self.first, self.last)
+    /// When what waits goes, as the end of a sentence.
+    fn ends(&self) -> String {
+        match (&self.next_at, &self.all_at) {
+            (Some(next), Some(all)) if next == all => format!(": at {all}"),
+            (Some(next), Some(all)) => format!(": from {next} to {all}"),
+            _ => String::new(),
         }
     }
 }
@@ -144,7 +137,7 @@ impl Human for Report {
                 "{} unused, removed {} after they became so{}",
                 said(&self.waiting),
                 span(self.grace),
-                self.waiting_until.as_ref().map(Until::phrase).unwrap_or_default()
+                self.ends()
             ));
         }
         if self.held_open.files > 0 {
