@@ -36,7 +36,7 @@ pub(super) fn keep_log_on_close(connection: &Connection) -> Result<(), CatalogEr
     }
 }
 
-/// SQLite's own way to files, and ours, which differs in [`map`] alone.
+/// SQLite's own way to files, and ours, which differs in `xShmMap` alone.
 struct Methods {
     original: usize,
     map: unsafe extern "C" fn(*mut ffi::sqlite3_file, c_int, c_int, c_int, *mut *mut c_void) -> c_int,

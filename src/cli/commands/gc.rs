@@ -29,9 +29,8 @@ struct Report {
     held_open: Amount,
     /// Of failed syncs, or of syncs that run.
     unfinished: Amount,
-    /// Whether it goes too far without force; known of a dry run only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    needs_force: Option<bool>,
+    /// Whether it would be refused without force; what was done was not.
+    needs_force: bool,
     #[serde(skip)]
     wipe: Option<Wipe>,
     #[serde(skip)]
@@ -99,7 +98,7 @@ impl Report {
             all_at: collected.waits_until.map(|(_, last)| utc(last)),
             held_open: amount(collected.held),
             unfinished: amount(collected.unfinished),
-            needs_force: dry_run.then_some(collected.wipe.is_some()),
+            needs_force: collected.wipe.is_some(),
             wipe: collected.wipe,
             grace: settings.grace,
             keep_partial: settings.keep_partial,
