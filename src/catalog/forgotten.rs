@@ -31,7 +31,9 @@ const ITS_ALONE: &str = "
             WHERE lease.mirror_id = ?1)
     SELECT size FROM (SELECT blob_id, sum(times) AS times FROM named GROUP BY blob_id) JOIN blob ON id = blob_id
     WHERE refs = times
-      AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.sha256 = blob.sha256 AND lease.mirror_id <> ?1)";
+      AND NOT EXISTS (
+          SELECT 1 FROM mirror CROSS JOIN lease ON lease.mirror_id = mirror.id AND lease.sha256 = blob.sha256
+          WHERE mirror.id <> ?1)";
 
 impl CatalogReader {
     /// What nothing would need any more if `mirror` were forgotten, besides what nothing needs now.
@@ -145,7 +147,7 @@ fn clear_entries(transaction: &Transaction<'_>, mirror: MirrorRow, rows: u32) ->
 
 fn clear_leases(transaction: &Transaction<'_>, mirror: MirrorRow, rows: u32) -> Result<usize, CatalogError> {
     Ok(transaction.execute(
-        "DELETE FROM lease WHERE (sha256, mirror_id) IN (SELECT sha256, mirror_id FROM lease WHERE mirror_id = ? LIMIT ?)",
+        "DELETE FROM lease WHERE (mirror_id, sha256) IN (SELECT mirror_id, sha256 FROM lease WHERE mirror_id = ? LIMIT ?)",
         params![mirror, rows],
     )?)
 }

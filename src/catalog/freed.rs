@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::params;
 
+use super::leases::UNLEASED;
 use super::sql_types::OPEN;
 use super::{BlobRow, CatalogError, CatalogReader, Marked, MirrorRow, Seq, SnapshotRow};
 
@@ -124,9 +125,6 @@ impl CatalogReader {
         Ok(())
     }
 }
-
-/// What a sync holds stays, whoever else lets go of it.
-const UNLEASED: &str = "NOT EXISTS (SELECT 1 FROM lease WHERE lease.sha256 = blob.sha256)";
 
 /// The sums, while the blobs are counted.
 #[derive(Default)]

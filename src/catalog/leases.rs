@@ -26,6 +26,20 @@ pub enum Claim {
 /// size, and still one row for each value, unless somebody went to great lengths.
 const BY_DIGEST: &str = "substr(sha256, 1, 8) = substr(?1, 1, 8) AND sha256 = ?1";
 
+/// Leases stand in the order of their mirrors, which are few.
+macro_rules! unleased {
+    () => {
+        "NOT EXISTS (
+            SELECT 1 FROM mirror CROSS JOIN lease ON lease.mirror_id = mirror.id AND lease.sha256 = blob.sha256)"
+    };
+}
+
+/// That no sync holds a row of `blob`.
+pub(super) const UNLEASED: &str = unleased!();
+
+/// That nothing needs a row of `blob`: no row names it and no sync holds it.
+pub(super) const UNUSED: &str = concat!("refs = 0 AND ", unleased!());
+
 /// When a blob was condemned last.
 const LAST_CONDEMNED: &str = "SELECT max(condemned_at) FROM blob INDEXED BY blob_unused WHERE refs = 0";
 
@@ -241,7 +255,7 @@ fn write_lease(
     transaction
         .prepare_cached(
             "INSERT INTO lease (mirror_id, sha256, leased_at) VALUES (?, ?, ?)
-             ON CONFLICT (sha256, mirror_id) DO UPDATE SET leased_at = excluded.leased_at",
+             ON CONFLICT (mirror_id, sha256) DO UPDATE SET leased_at = excluded.leased_at",
         )?
         .execute(params![mirror, Sql(digest), Sql(now)])?;
     Ok(())

@@ -5,6 +5,7 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
+use super::leases::UNUSED;
 use super::sql_types::Sql;
 use super::{BlobRow, Catalog, CatalogError, CatalogReader};
 use crate::model::{Digest, MirrorId, Timestamp};
@@ -30,9 +31,6 @@ pub struct Marked {
     /// Their bytes.
     pub bytes: u64,
 }
-
-/// A blob that nothing needs: no row names it and no sync holds it.
-const UNUSED: &str = "refs = 0 AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.sha256 = blob.sha256)";
 
 impl CatalogReader {
     /// Blobs condemned at or before `until` that still are unused, longest condemned first, at most `limit`.

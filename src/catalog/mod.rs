@@ -543,7 +543,7 @@ mod opening_tests {
         std::fs::write(&path, "").expect("makes a file");
         let mut catalog = Catalog::open(&path).expect("opens");
         let row = catalog.adopt_mirror(&mirror_id("debian")).expect("adopts");
-        let digests: Vec<_> = (0..60_000_u32).map(|n| Digest::of(&n.to_le_bytes())).collect();
+        let digests: Vec<_> = (0..120_000_u32).map(|n| Digest::of(&n.to_le_bytes())).collect();
         catalog.lease(row, &digests, at(0)).expect("leases");
         let log = || {
             std::fs::metadata(path.with_file_name("catalog.db-wal"))

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension as _, params};
 
+use super::leases::{UNLEASED, UNUSED};
 use super::sql_types::Sql;
 use super::{BlobRow, CatalogError, CatalogReader, Marked};
 use crate::model::{Digest, MirrorId, Timestamp};
@@ -37,7 +38,8 @@ impl CatalogReader {
         let mut query = self.connection.prepare(&format!(
             "SELECT id, sha256, size, condemned_at FROM blob
              WHERE refs = 0 AND NOT EXISTS (
-                 SELECT 1 FROM lease WHERE lease.sha256 = blob.sha256 AND (leased_at >= ? OR mirror_id IN ({})))
+                 SELECT 1 FROM mirror CROSS JOIN lease ON lease.mirror_id = mirror.id AND lease.sha256 = blob.sha256
+                 WHERE (leased_at >= ? OR mirror_id IN ({})))
              ORDER BY id",
             rows?.join(", ")
         ))?;
@@ -58,10 +60,10 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn bases_freed_by(&self, going: &[Unneeded]) -> Result<Vec<Unneeded>, CatalogError> {
-        let mut base_of = self.connection.prepare(
+        let mut base_of = self.connection.prepare(&format!(
             "SELECT blob.id, refs, sha256, size FROM manifest JOIN blob ON blob.id = base_id
-             WHERE blob_id = ? AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.sha256 = blob.sha256)",
-        )?;
+             WHERE blob_id = ? AND {UNLEASED}"
+        ))?;
         let mut left = HashMap::new();
         let mut freed = Vec::new();
         let mut frontier: Vec<BlobRow> = going.iter().map(|blob| blob.row).collect();
@@ -93,10 +95,8 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn unnoticed(&self) -> Result<Marked, CatalogError> {
-        let sql = "SELECT count(*), coalesce(sum(size), 0) FROM blob
-                   WHERE condemned_at IS NULL AND refs = 0
-                     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.sha256 = blob.sha256)";
-        Ok(self.connection.query_row(sql, [], |row| {
+        let sql = format!("SELECT count(*), coalesce(sum(size), 0) FROM blob WHERE condemned_at IS NULL AND {UNUSED}");
+        Ok(self.connection.query_row(&sql, [], |row| {
             Ok(Marked {
                 blobs: row.get::<_, i64>(0)?.cast_unsigned(),
                 bytes: row.get::<_, i64>(1)?.cast_unsigned(),
@@ -110,10 +110,8 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn condemned_after(&self, until: Timestamp) -> Result<Option<(Timestamp, Timestamp)>, CatalogError> {
-        let sql = "SELECT min(condemned_at), max(condemned_at) FROM blob
-                   WHERE condemned_at > ? AND refs = 0
-                     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.sha256 = blob.sha256)";
-        let found = self.connection.query_row(sql, params![Sql(until)], |row| {
+        let sql = format!("SELECT min(condemned_at), max(condemned_at) FROM blob WHERE condemned_at > ? AND {UNUSED}");
+        let found = self.connection.query_row(&sql, params![Sql(until)], |row| {
             let first: Option<Sql<Timestamp>> = row.get(0)?;
             let last: Option<Sql<Timestamp>> = row.get(1)?;
             Ok(first.zip(last))
