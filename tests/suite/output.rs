@@ -54,10 +54,10 @@ fn documents(env: &TestEnv, lines: &[(&str, i32)]) -> Vec<Value> {
 }
 
 /// Commands that a later release has.
-const LATER: [&str; 2] = ["verify --part 1/2", "repair --rebuild"];
+const LATER: [&str; 1] = ["repair --rebuild"];
 
 /// Commands that work on mirrors, in an order in which each can succeed.
-const ON_MIRRORS: [&str; 25] = [
+const ON_MIRRORS: [&str; 26] = [
     "check config",
     "sync --dry-run",
     "sync",
@@ -82,6 +82,7 @@ const ON_MIRRORS: [&str; 25] = [
     "status",
     "gc --dry-run",
     "gc --now",
+    "verify --deep",
     "forget debian --dry-run",
 ];
 
