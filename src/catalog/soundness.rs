@@ -181,6 +181,17 @@ fn broken_pages(connection: &Connection) -> Result<Vec<String>, CatalogError> {
     Ok(found)
 }
 
+impl CatalogError {
+    /// Whether SQLite says that the file of the catalog is damaged.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Sql(error) | Self::Open { source: error, .. } => is_damage(error),
+            _ => false,
+        }
+    }
+}
+
 /// Whether SQLite says that the file is damaged, or a value in it is none that can be there.
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(
@@ -260,10 +271,10 @@ mod tests {
         let fresh = Catalog::open(path).expect("opens");
         catalog.reader().connection.query_row(checkpoint, [], |_| Ok(())).expect("writes");
         drop(std::mem::replace(catalog, fresh));
+        let sql = "SELECT (rootpage - 1) * page_size FROM sqlite_schema, pragma_page_size WHERE name = 'move'";
+        let page: usize = catalog.reader().connection.query_row(sql, [], |row| row.get(0)).expect("a table");
         let mut bytes = std::fs::read(&*path).expect("reads");
-        let middle = bytes.len() / 2;
-        let end = bytes.len() - 4096;
-        bytes[middle..end].fill(0xa5);
+        bytes[page..page + 4096].fill(0xa5);
         std::fs::write(&*path, bytes).expect("writes");
         let told = CatalogReader::open(path).expect("its head is good").soundness();
         let told = told.expect("looks");

@@ -120,7 +120,7 @@ fn wrong_command_lines_exit_with_2() {
 
 #[test]
 fn what_a_later_release_builds_is_refused_by_name() {
-    for (words, name) in [(&["repair", "--rebuild"], "repair")] {
+    for (words, name) in [(&["repair", "--rebuild"][..], "repair")] {
         let human = ran(words);
         assert_eq!(human.code, 1);
         assert!(

@@ -6,12 +6,12 @@
 use std::num::NonZeroU64;
 
 use super::verify_repair::{self, Fetched};
-use super::verify_report::{Asked, Known, Report};
+use super::verify_report::{Asked, Known, REBUILD, Report};
 use crate::blobs::{BlobStore, Quarantine};
 use crate::catalog::Catalog;
 use crate::cli::args::VerifyArgs;
 use crate::cli::context::Context;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::Output;
 use crate::cli::progress;
 use crate::cli::stopping::Stopping;
@@ -23,7 +23,7 @@ use crate::verify::{self, Stores, Verified, Wish};
 pub(in crate::cli) fn run(arguments: &VerifyArgs, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let wish = wish(arguments, context)?;
     let state = context.existing_state()?;
-    let (mut catalog, blobs) = (Catalog::open(&state.catalog())?, Context::blobs(&state)?);
+    let (mut catalog, blobs) = (open(&state)?, Context::blobs(&state)?);
     let stopping = Stopping::listen();
     let mut verified = check(&state, (&mut catalog, &blobs), &wish, context, (output, &stopping))?;
     let before = Known::read(catalog.reader(), wish.mirrors.as_deref())?;
@@ -48,6 +48,17 @@ pub(in crate::cli) fn run(arguments: &VerifyArgs, context: &Context, output: &mu
     let report = Report::of(&asked, &verified, (&before, &after), &fetched, (rehashed, aside));
     output.done(&report);
     report.conclude(asked, &verified)
+}
+
+/// The catalog. That it is damaged is an answer here.
+fn open(state: &StateDir) -> Result<Catalog, Failure> {
+    Catalog::open(&state.catalog()).map_err(|error| {
+        if error.is_damage() {
+            Failure::caused(Kind::Damaged, &error).hint(REBUILD)
+        } else {
+            error.into()
+        }
+    })
 }
 
 fn wish(arguments: &VerifyArgs, context: &Context) -> Result<Wish, Failure> {

@@ -9,12 +9,12 @@ use super::sync::{Run, Terms};
 use super::verify_report::Known;
 use crate::catalog::{Damaged, ListedAs};
 use crate::cli::context::Context;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::Output;
 use crate::config::MirrorSettings;
 use crate::model::{Digest, HashType, RepoPath};
 use crate::state::StateDir;
-use crate::sync::{self, Lost, RepairSource};
+use crate::sync::{self, FileError, Lost, RepairSource};
 
 /// Most paths of one mirror at which one file is asked for: packages have one, and an index that is the same in all suites some.
 const MOST_PATHS: usize = 16;
@@ -119,7 +119,11 @@ fn fetch_from(
         fetched.whole.insert(digest, mirror.id.to_string());
     }
     for (digest, error) in repaired.failed {
-        let why = Failure::caused(crate::cli::failure::Kind::Failed, &error).in_one_line();
+        let why = match &error {
+            FileError::Missing => "upstream has it no more".to_owned(),
+            FileError::Content(_) => "upstream has other bytes in its place".to_owned(),
+            FileError::Upstream(_) => Failure::caused(Kind::Failed, &error).in_one_line(),
+        };
         fetched
             .failed
             .entry(digest)

@@ -16,6 +16,9 @@ use crate::cli::text::{size, utc};
 use crate::model::{Digest, MirrorId, Role, SnapshotName, UNITS};
 use crate::verify::{Verified, Wish};
 
+/// What helps a catalog that is damaged.
+pub(super) const REBUILD: &str = "mirrorctl repair --rebuild makes the catalog anew; a copy can take its place, too";
+
 /// Snapshots, and things that are nobody's, of which people are told one by one; programs get all of them.
 const TOLD: usize = 5;
 
@@ -239,7 +242,7 @@ impl Report {
 
     fn hints(&self, mut failure: Failure, repair: bool, has_modes: bool) -> Failure {
         if !self.catalog.is_empty() {
-            failure = failure.hint("mirrorctl repair --rebuild makes the catalog anew; a copy can take its place, too");
+            failure = failure.hint(REBUILD);
         }
         let has_files = self.damaged.iter().any(|bad| !bad.is_manifest);
         if !repair && (has_files || has_modes) {
