@@ -217,7 +217,9 @@ impl Session {
         }
         self.shared.filesystem.forget_bytes(files);
         for file in files {
-            let Some(number) = Ino::File(*file).number() else { continue };
+            let Some(number) = Ino::File(*file).number() else {
+                continue;
+            };
             self.shared.kernel.forget_content(number)?;
         }
         Ok(())

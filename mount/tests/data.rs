@@ -226,7 +226,10 @@ fn bytes_that_were_forgotten_are_shown_to_nobody_until_they_are_whole() {
         let (blob, path) = (mounted.tree.blob_path(&whole), mounted.path("current/pool/damaged.deb"));
         let open = File::open(&path).unwrap();
         let mapping = Mapping::of(&open, whole.len());
-        assert!(mapping.copied().unwrap() == whole && fs::read(&path).unwrap() == whole, "{data}");
+        assert!(
+            mapping.copied().unwrap() == whole && fs::read(&path).unwrap() == whole,
+            "{data}"
+        );
         // The tree knows that it is damaged.
         fs::remove_file(&blob).unwrap();
         assert!(mapping.copied().unwrap() == whole, "{data}: hot");

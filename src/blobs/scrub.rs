@@ -358,7 +358,11 @@ mod tests {
             let sight = house.store.sight(digest).expect("looks").expect("is there");
             assert_eq!((sight.is_file, sight.has_right_mode), (number == 0, false));
             let moved = house.store.set_aside(digest, sight.identity(), &house.quarantine);
-            let name = if number == 0 { digest.to_string() } else { format!("{digest}-{}", number + 1) };
+            let name = if number == 0 {
+                digest.to_string()
+            } else {
+                format!("{digest}-{}", number + 1)
+            };
             assert_eq!(moved.expect("moves"), Moved::To(name));
             assert_eq!(house.store.sight(digest).expect("looks"), None);
             let again = house.store.set_aside(digest, sight.identity(), &house.quarantine);
@@ -395,9 +399,23 @@ mod tests {
         let digest = house.add(b"hello");
         let path = house.store.path(digest);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("sets");
-        assert!(!house.store.sight(digest).expect("looks").expect("is there").has_right_mode);
+        assert!(
+            !house
+                .store
+                .sight(digest)
+                .expect("looks")
+                .expect("is there")
+                .has_right_mode
+        );
         house.store.mend_mode(digest).expect("mends");
-        assert!(house.store.sight(digest).expect("looks").expect("is there").has_right_mode);
+        assert!(
+            house
+                .store
+                .sight(digest)
+                .expect("looks")
+                .expect("is there")
+                .has_right_mode
+        );
     }
 
     #[test]

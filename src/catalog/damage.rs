@@ -78,7 +78,8 @@ impl CatalogReader {
              FROM damaged JOIN blob ON blob.id = blob_id ORDER BY damaged.id",
         )?;
         let rows = query.query_map([], |row| {
-            let (Sql(digest), Sql(mtime), Sql(fault), Sql(since)) = (row.get(2)?, row.get(4)?, row.get(5)?, row.get(6)?);
+            let (Sql(digest), Sql(mtime), Sql(fault), Sql(since)) =
+                (row.get(2)?, row.get(4)?, row.get(5)?, row.get(6)?);
             Ok(Damaged {
                 row: row.get(0)?,
                 mark: row.get(1)?,
@@ -99,7 +100,9 @@ impl CatalogReader {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn is_damaged(&self, blob: BlobRow) -> Result<bool, CatalogError> {
-        let mut query = self.connection.prepare_cached("SELECT 1 FROM damaged WHERE blob_id = ?")?;
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT 1 FROM damaged WHERE blob_id = ?")?;
         Ok(query.exists([blob])?)
     }
 
@@ -120,7 +123,11 @@ impl CatalogReader {
         let marks = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let marks: Vec<(BlobRow, i64)> = marks.collect::<rusqlite::Result<_>>()?;
         // Looking through all entries takes its time, and almost always nothing is damaged.
-        let indices = if marks.is_empty() { HashSet::new() } else { self.damaged_indices()? };
+        let indices = if marks.is_empty() {
+            HashSet::new()
+        } else {
+            self.damaged_indices()?
+        };
         let with_role = |(blob, mark): (BlobRow, i64)| (blob, mark, indices.contains(&blob));
         Ok(Marks {
             blobs: marks.into_iter().map(with_role).collect(),
@@ -140,7 +147,9 @@ impl CatalogReader {
 
     /// Every time that Release files and indices were ever shown with below any pointer.
     fn serial_times(&self) -> Result<Vec<Timestamp>, CatalogError> {
-        let mut query = self.connection.prepare_cached("SELECT DISTINCT serial_mtime FROM move")?;
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT DISTINCT serial_mtime FROM move")?;
         let rows = query.query_map([], |row| row.get(0).map(|Sql(time)| time))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -173,40 +182,30 @@ impl Catalog {
     /// that were marked now.
     ///
     /// # Errors
-    /// When `put_aside` fails, those before it are marked and the rest are not. When the catalog cannot be written, files may
-    /// have been moved without a mark: they are missing at the next look.
-    pub fn mark_damaged<E: From<CatalogError>>(
+    /// When the catalog cannot be written. Files may have been moved without a mark then: they are missing at the next look.
+    pub fn mark_damaged(
         &mut self,
         suspects: &[Suspect],
         now: Timestamp,
-        mut put_aside: impl FnMut(&Suspect) -> Result<Aside, E>,
-    ) -> Result<Vec<Suspect>, E> {
-        let mut failure = None;
-        let marked = self.write(|transaction| {
+        mut put_aside: impl FnMut(&Suspect) -> Aside,
+    ) -> Result<Vec<Suspect>, CatalogError> {
+        self.write(|transaction| {
             let mut marked = Vec::new();
             for suspect in suspects {
                 if !has_row(transaction, suspect)? {
                     continue;
                 }
                 let aside = match put_aside(suspect) {
-                    Ok(Aside::Replaced) => continue,
-                    Ok(Aside::Nothing) => None,
-                    Ok(Aside::As(name)) => Some(name),
-                    Err(error) => {
-                        failure = Some(error);
-                        break;
-                    }
+                    Aside::Replaced => continue,
+                    Aside::Nothing => None,
+                    Aside::As(name) => Some(name),
                 };
-                if mark(transaction, suspect, aside, now)? {
+                if mark(transaction, suspect, aside.as_deref(), now)? {
                     marked.push(*suspect);
                 }
             }
             Ok(marked)
-        })?;
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(marked),
-        }
+        })
     }
 
     /// Ends the marks of blobs whose file is whole.
@@ -227,7 +226,7 @@ fn has_row(transaction: &Transaction<'_>, suspect: &Suspect) -> Result<bool, Cat
 fn mark(
     transaction: &Transaction<'_>,
     suspect: &Suspect,
-    aside: Option<String>,
+    aside: Option<&str>,
     now: Timestamp,
 ) -> Result<bool, CatalogError> {
     let mut insert = transaction.prepare_cached(
@@ -273,7 +272,7 @@ pub(super) fn damaged_files(connection: &Connection, mirror: MirrorRow, seq: Seq
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{House, SweepFailure, act, at, facts, listing, mirror_id, snapshot_name};
+    use super::super::tests::{House, act, at, facts, listing, mirror_id, snapshot_name};
     use super::super::{Claim, PointerTarget, RequestedMove};
     use super::*;
     use crate::model::{MoveTerms, Pointer};
@@ -291,9 +290,7 @@ mod tests {
 
     fn mark(house: &mut House, content: &str, aside: &Aside) -> Vec<Suspect> {
         let suspects = [suspect(house, content)];
-        let marked = house
-            .catalog
-            .mark_damaged(&suspects, at(7), |_| Ok::<_, CatalogError>(aside.clone()));
+        let marked = house.catalog.mark_damaged(&suspects, at(7), |_| aside.clone());
         marked.expect("marks")
     }
 
@@ -312,7 +309,10 @@ mod tests {
         assert_eq!(mark(&mut house, "x", &Aside::As("q".to_owned())).len(), 1);
         let found = house.catalog.reader().damaged().expect("reads");
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].digest, found[0].fault, found[0].since), (x.digest, Fault::Altered, at(7)));
+        assert_eq!(
+            (found[0].digest, found[0].fault, found[0].since),
+            (x.digest, Fault::Altered, at(7))
+        );
         assert_eq!((found[0].aside.as_deref(), found[0].is_needed), (Some("q"), true));
         // However many digests are claimed together: a state is read whole for many, and each is looked up for few.
         for many in [0, 2_000_u32] {
@@ -323,7 +323,11 @@ mod tests {
             assert!(matches!(claims[1], Claim::Held(blob) | Claim::Leased(blob) if blob == y));
         }
         house.catalog.add_blobs(&[y]).expect("adds");
-        assert_eq!(house.catalog.reader().damaged().expect("reads").len(), 1, "another blob");
+        assert_eq!(
+            house.catalog.reader().damaged().expect("reads").len(),
+            1,
+            "another blob"
+        );
         house.catalog.add_blobs(&[x]).expect("adds");
         assert_eq!(house.catalog.reader().damaged().expect("reads"), []);
     }
@@ -338,7 +342,7 @@ mod tests {
         };
         let marked = house
             .catalog
-            .mark_damaged(&[gone], at(7), |_| -> Result<Aside, CatalogError> { panic!("nothing to look at") });
+            .mark_damaged(&[gone], at(7), |_| panic!("nothing to look at"));
         assert_eq!(marked.expect("looks"), []);
         assert_eq!(house.catalog.reader().damaged().expect("reads"), []);
 
@@ -355,20 +359,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_marked_before_a_failure_stays_marked() {
-        let mut house = house();
-        let suspects = [suspect(&house, "x"), suspect(&house, "y")];
-        let mut looked = 0;
-        let outcome = house.catalog.mark_damaged(&suspects, at(7), |_| {
-            looked += 1;
-            if looked == 2 { Err(SweepFailure::Unlink) } else { Ok(Aside::Nothing) }
-        });
-        assert!(matches!(outcome, Err(SweepFailure::Unlink)));
-        let digests = house.catalog.reader().damaged_digests().expect("reads");
-        assert_eq!(digests, HashSet::from([facts("x").digest]));
-    }
-
-    #[test]
     fn a_mark_goes_with_its_blob() {
         let mut house = House::new();
         house.add(&["x"]);
@@ -382,7 +372,14 @@ mod tests {
     fn no_pointer_moves_to_a_snapshot_with_damaged_files_without_force() {
         let mut house = house();
         mark(&mut house, "x", &Aside::Nothing);
-        assert_eq!(house.catalog.reader().damaged_files(house.row("debian"), Seq(1)).expect("counts"), 1);
+        assert_eq!(
+            house
+                .catalog
+                .reader()
+                .damaged_files(house.row("debian"), Seq(1))
+                .expect("counts"),
+            1
+        );
         let wish = RequestedMove {
             mirror: mirror_id("debian"),
             pointer: Pointer::Current,
@@ -392,7 +389,10 @@ mod tests {
         };
         let mut act = act("publish", at(8));
         let refused = house.catalog.move_pointers(std::slice::from_ref(&wish), act);
-        assert!(matches!(refused, Err(CatalogError::Damaged { files: 1, .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(CatalogError::Damaged { files: 1, .. })),
+            "{refused:?}"
+        );
         act.force = true;
         let moved = house.catalog.move_pointers(&[wish], act).expect("moves");
         assert!(moved[0].now.forced);

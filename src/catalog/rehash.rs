@@ -246,7 +246,9 @@ mod tests {
                 .sync("debian", &listing(&[("a", name), ("b", "same")]), name, &[], now)
                 .expect("records");
         }
-        house.sync("other", &listing(&[("a", "else")]), "one", &[], at(3)).expect("records");
+        house
+            .sync("other", &listing(&[("a", "else")]), "one", &[], at(3))
+            .expect("records");
         let reader = house.catalog.reader();
         let of = |mirror: &str| reader.blobs_of(house.row(mirror)).expect("reads").len();
         assert_eq!((of("debian"), of("other")), (3 + 2, 1 + 1));
@@ -258,17 +260,35 @@ mod tests {
         let part: Part = "2/2".parse().expect("a part");
         let begun = |house: &House, scope: &str| house.catalog.reader().rehash_begun(scope, part).expect("reads");
         assert_eq!(begun(&house, ""), None);
-        house.catalog.note_rehashed(("", part), at(5), 2048..3000, at(6)).expect("notes");
+        house
+            .catalog
+            .note_rehashed(("", part), at(5), 2048..3000, at(6))
+            .expect("notes");
         let some = Begun { at: at(5), next: 3000 };
         assert_eq!(begun(&house, ""), Some(some));
         assert_eq!(begun(&house, "debian"), None);
-        house.catalog.note_rehashed(("debian", part), at(7), 2048..2049, at(7)).expect("notes");
-        let before = Rehashed { units: 952, oldest: Some(at(6)) };
+        house
+            .catalog
+            .note_rehashed(("debian", part), at(7), 2048..2049, at(7))
+            .expect("notes");
+        let before = Rehashed {
+            units: 952,
+            oldest: Some(at(6)),
+        };
         assert_eq!(house.catalog.reader().rehashed().expect("reads"), before);
-        house.catalog.note_rehashed(("", part), at(5), 3000..UNITS, at(9)).expect("notes");
+        house
+            .catalog
+            .note_rehashed(("", part), at(5), 3000..UNITS, at(9))
+            .expect("notes");
         assert_eq!(begun(&house, ""), None);
-        house.catalog.note_rehashed(("", Part::WHOLE), at(20), 0..2500, at(20)).expect("notes");
-        let after = Rehashed { units: UNITS, oldest: Some(at(6)) };
+        house
+            .catalog
+            .note_rehashed(("", Part::WHOLE), at(20), 0..2500, at(20))
+            .expect("notes");
+        let after = Rehashed {
+            units: UNITS,
+            oldest: Some(at(6)),
+        };
         assert_eq!(house.catalog.reader().rehashed().expect("reads"), after);
     }
 }

@@ -215,11 +215,16 @@ mod tests {
         for (turn, name) in ["one", "two", "three"].iter().enumerate() {
             let now = at(i64::try_from(turn).expect("few"));
             let files = listing(&[("a", name), ("pool/b", "same"), ("pool/c", "same")]);
-            house.sync("debian", &files, name, &[Pointer::Current], now).expect("records");
+            house
+                .sync("debian", &files, name, &[Pointer::Current], now)
+                .expect("records");
             house.sync("other", &files, name, &[], now).expect("records");
         }
         let one = [snapshot_name("one")];
-        house.catalog.delete_snapshots(&mirror_id("debian"), &one, true, at(99)).expect("deletes");
+        house
+            .catalog
+            .delete_snapshots(&mirror_id("debian"), &one, true, at(99))
+            .expect("deletes");
         house
     }
 
@@ -243,17 +248,47 @@ mod tests {
     #[test]
     fn whatever_must_not_be_is_told() {
         for (spoil, words) in [
-            ("UPDATE blob SET refs = refs + 1 WHERE id = 1", "1 blobs are named by another number of rows"),
-            ("INSERT INTO blob (sha256, size, mtime) SELECT sha256, 1, 1 FROM blob LIMIT 1", "have the same digest"),
-            ("UPDATE entry SET blob_id = 999 WHERE name = 'a'", "names lead to blobs that are not there"),
-            ("UPDATE listing SET files = files + 1 WHERE mirror_id = 2 AND seq = 2", "listing 2 of other has 3 files"),
-            ("UPDATE listing SET pool_files = 7 WHERE mirror_id = 1 AND seq = 3", "listing 3 of debian has"),
-            ("UPDATE listing SET manifest_id = 999 WHERE seq = 2", "listings have no manifest"),
-            ("UPDATE move SET snapshot_id = 999 WHERE id = 3", "1 pointers lead to snapshots that are not complete"),
+            (
+                "UPDATE blob SET refs = refs + 1 WHERE id = 1",
+                "1 blobs are named by another number of rows",
+            ),
+            (
+                "INSERT INTO blob (sha256, size, mtime) SELECT sha256, 1, 1 FROM blob LIMIT 1",
+                "have the same digest",
+            ),
+            (
+                "UPDATE entry SET blob_id = 999 WHERE name = 'a'",
+                "names lead to blobs that are not there",
+            ),
+            (
+                "UPDATE listing SET files = files + 1 WHERE mirror_id = 2 AND seq = 2",
+                "listing 2 of other has 3 files",
+            ),
+            (
+                "UPDATE listing SET pool_files = 7 WHERE mirror_id = 1 AND seq = 3",
+                "listing 3 of debian has",
+            ),
+            (
+                "UPDATE listing SET manifest_id = 999 WHERE seq = 2",
+                "listings have no manifest",
+            ),
+            (
+                "UPDATE move SET snapshot_id = 999 WHERE id = 3",
+                "1 pointers lead to snapshots that are not complete",
+            ),
             ("UPDATE move SET snapshot_id = 999 WHERE id = 2", ""),
-            ("UPDATE move SET serial_mtime = 0 WHERE id = 2", "not after that of the move before"),
-            ("UPDATE move SET act_id = 9 WHERE id = 2", "1 moves of pointers belong to an act"),
-            ("PRAGMA foreign_keys = off; UPDATE snapshot SET seq = 99 WHERE name = 'two'", "rows name others"),
+            (
+                "UPDATE move SET serial_mtime = 0 WHERE id = 2",
+                "not after that of the move before",
+            ),
+            (
+                "UPDATE move SET act_id = 9 WHERE id = 2",
+                "1 moves of pointers belong to an act",
+            ),
+            (
+                "PRAGMA foreign_keys = off; UPDATE snapshot SET seq = 99 WHERE name = 'two'",
+                "rows name others",
+            ),
         ] {
             let house = house();
             house.sql().execute_batch(spoil).expect(spoil);
@@ -265,18 +300,18 @@ mod tests {
 
     #[test]
     fn damaged_pages_are_told_and_nothing_else() {
-        let House { catalog, path, .. } = &mut house();
+        let mut house = house();
         // Everything into the one file.
-        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-        let fresh = Catalog::open(path).expect("opens");
-        catalog.reader().connection.query_row(checkpoint, [], |_| Ok(())).expect("writes");
-        drop(std::mem::replace(catalog, fresh));
-        let sql = "SELECT (rootpage - 1) * page_size FROM sqlite_schema, pragma_page_size WHERE name = 'move'";
-        let page: usize = catalog.reader().connection.query_row(sql, [], |row| row.get(0)).expect("a table");
-        let mut bytes = std::fs::read(&*path).expect("reads");
+        let fresh = Catalog::open(&house.path).expect("opens");
+        house.number("PRAGMA wal_checkpoint(TRUNCATE)");
+        let page =
+            house.number("SELECT (rootpage - 1) * page_size FROM sqlite_schema, pragma_page_size WHERE name = 'move'");
+        drop(std::mem::replace(&mut house.catalog, fresh));
+        let page = usize::try_from(page).expect("a small file");
+        let mut bytes = std::fs::read(&house.path).expect("reads");
         bytes[page..page + 4096].fill(0xa5);
-        std::fs::write(&*path, bytes).expect("writes");
-        let told = CatalogReader::open(path).expect("its head is good").soundness();
+        std::fs::write(&house.path, bytes).expect("writes");
+        let told = CatalogReader::open(&house.path).expect("its head is good").soundness();
         let told = told.expect("looks");
         assert!(told.is_broken && !told.complaints.is_empty(), "{told:?}");
     }

@@ -3,7 +3,7 @@
 //! Owns the search from bytes to names, which no index helps: it reads every entry once, for all damaged blobs together. It
 //! decides nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map};
 
 use rusqlite::params;
 
@@ -59,12 +59,12 @@ impl CatalogReader {
         let mut snapshots = HashMap::new();
         let mut found = Vec::new();
         for ((blob, mirror, listed), (row, spans)) in places {
-            if !snapshots.contains_key(&row) {
-                snapshots.insert(row, self.snapshots_by_listing(row)?);
-            }
+            let all = match snapshots.entry(row) {
+                hash_map::Entry::Occupied(known) => known.into_mut(),
+                hash_map::Entry::Vacant(unknown) => unknown.insert(self.snapshots_by_listing(row)?),
+            };
             let within = |seq: Seq| spans.iter().any(|(from, to)| (*from..*to).contains(&seq));
-            let all = snapshots[&row].iter();
-            let names = all.filter(|(seq, _)| within(*seq)).map(|(_, name)| name.clone());
+            let names = all.iter().filter(|(seq, _)| within(*seq)).map(|(_, name)| name.clone());
             found.push(Whereabouts {
                 blob,
                 mirror,
@@ -123,7 +123,9 @@ impl CatalogReader {
         let mut query = self
             .connection
             .prepare_cached("SELECT seq, name FROM snapshot WHERE mirror_id = ? ORDER BY id")?;
-        let rows = query.query_map(params![mirror], |row| Ok((row.get(0)?, row.get(1).map(|Sql(name)| name)?)))?;
+        let rows = query.query_map(params![mirror], |row| {
+            Ok((row.get(0)?, row.get(1).map(|Sql(name)| name)?))
+        })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 }
@@ -137,11 +139,16 @@ mod tests {
 
     fn damage(house: &mut House, digest: Digest) {
         let sql = "SELECT id FROM blob WHERE sha256 = ?";
-        let row = house.sql().query_row(sql, [Sql(digest)], |row| row.get(0)).expect("a blob");
-        let suspects = [Suspect { row, digest, fault: Fault::Missing }];
-        let marked = house
-            .catalog
-            .mark_damaged(&suspects, at(9), |_| Ok::<_, CatalogError>(Aside::Nothing));
+        let row = house
+            .sql()
+            .query_row(sql, [Sql(digest)], |row| row.get(0))
+            .expect("a blob");
+        let suspects = [Suspect {
+            row,
+            digest,
+            fault: Fault::Missing,
+        }];
+        let marked = house.catalog.mark_damaged(&suspects, at(9), |_| Aside::Nothing);
         assert_eq!(marked.expect("marks").len(), 1);
     }
 
@@ -194,7 +201,9 @@ mod tests {
         let mut house = House::new();
         for (turn, name) in ["one", "two", "three"].iter().enumerate() {
             let now = at(i64::try_from(turn).expect("few"));
-            house.sync("debian", &listing(&[("a", name)]), name, &[], now).expect("records");
+            house
+                .sync("debian", &listing(&[("a", name)]), name, &[], now)
+                .expect("records");
         }
         let row = house.row("debian");
         let chain = house.catalog.reader().manifest_chain(row, Seq(3)).expect("reads");

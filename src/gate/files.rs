@@ -14,12 +14,7 @@ use crate::model::Digest;
 ///
 /// # Errors
 /// When the test is to stop.
-pub(super) fn check(
-    tree: &Tree<'_>,
-    damaged: &HashSet<Digest>,
-    deep: bool,
-    stop: Stop<'_>,
-) -> Result<Check, Halt> {
+pub(super) fn check(tree: &Tree<'_>, damaged: &HashSet<Digest>, deep: bool, stop: Stop<'_>) -> Result<Check, Halt> {
     let mut contents: HashMap<Digest, (u64, &str)> = HashMap::new();
     for (path, file) in &tree.files {
         let known = contents.entry(file.digest).or_insert((file.size, path));

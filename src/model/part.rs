@@ -115,7 +115,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "1", "/", "0/3", "4/3", "1/0", "1/4097", "+1/3", "1/3/3", "a/b", " 1/3"] {
+        for text in [
+            "", "1", "/", "0/3", "4/3", "1/0", "1/4097", "+1/3", "1/3/3", "a/b", " 1/3",
+        ] {
             assert_eq!(text.parse::<Part>(), Err(PartError), "{text:?}");
         }
     }

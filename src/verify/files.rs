@@ -48,11 +48,8 @@ enum Look {
     Stopped,
 }
 
-/// What a thread tells of a blob.
-struct Finding {
-    blob: Stored,
-    what: Result<Look, VerifyError>,
-}
+/// What a thread tells: of a blob, or that it cannot go on.
+type Finding = Result<(Stored, Look), VerifyError>;
 
 /// Looks at the file of every blob that `wish` means.
 pub(super) fn check(
@@ -244,37 +241,22 @@ impl Looker<'_> {
             let blob = match feed.next() {
                 Ok(Some(blob)) => blob,
                 Ok(None) => return,
-                Err(error) => return self.fail(error.into(), sender),
+                // Nobody listens any more only when something else has failed before.
+                Err(error) => return drop(sender.send(Err(error.into()))),
             };
-            let what = self.look(&blob, &mut buffer).map_err(|source| VerifyError::Look {
+            let look = self.look(&blob, &mut buffer).map_err(|source| VerifyError::Look {
                 digest: blob.digest,
                 source,
             });
-            if matches!(what, Ok(Look::Stopped)) {
+            if matches!(look, Ok(Look::Stopped)) {
                 return;
             }
             // Told before it is counted as done, so that what is recorded as done has been told.
-            if sender.send(Finding { blob, what }).is_err() {
+            if sender.send(look.map(|look| (blob, look))).is_err() {
                 return;
             }
             feed.done(&blob);
         }
-    }
-
-    /// Tells that nothing more can be looked at, as a failed look at no blob in particular.
-    fn fail(&self, error: VerifyError, sender: &Sender<Finding>) {
-        let nothing = Stored {
-            row: BlobRow::from_number(0),
-            digest: Digest::of(b""),
-            size: 0,
-            is_needed: false,
-            is_damaged: false,
-        };
-        // Nobody listens any more only when something else has failed before.
-        drop(sender.send(Finding {
-            blob: nothing,
-            what: Err(error),
-        }));
     }
 
     fn look(&self, blob: &Stored, buffer: &mut [u8]) -> io::Result<Look> {
@@ -380,11 +362,11 @@ impl<'a, 's> Keeper<'a, 's> {
         self.keep(findings, feed)
     }
 
-    fn take(&mut self, Finding { blob, what }: Finding) -> Result<(), VerifyError> {
-        let what = what?;
+    fn take(&mut self, finding: Finding) -> Result<(), VerifyError> {
+        let (blob, look) = finding?;
         self.verified.checked.blobs += 1;
         self.verified.checked.bytes += blob.size;
-        match what {
+        match look {
             Look::Whole | Look::Stopped => {}
             Look::Healed => self.healed.push((blob.row, blob.digest)),
             Look::WrongMode => {
@@ -461,20 +443,14 @@ impl<'a, 's> Keeper<'a, 's> {
 }
 
 /// Looks at a suspect again and puts its file aside. One that cannot be is marked all the same: nobody is shown its bytes.
-fn put_aside(
-    blobs: &BlobStore,
-    quarantine: &Quarantine,
-    suspect: &Suspect,
-    identity: Option<Identity>,
-) -> Result<Aside, VerifyError> {
+fn put_aside(blobs: &BlobStore, quarantine: &Quarantine, suspect: &Suspect, identity: Option<Identity>) -> Aside {
     let Some(identity) = identity else {
-        let there = blobs.sight(suspect.digest);
-        return Ok(match there {
+        return match blobs.sight(suspect.digest) {
             Ok(Some(_)) if suspect.fault == Fault::Missing => Aside::Replaced,
             Ok(_) | Err(_) => Aside::Nothing,
-        });
+        };
     };
-    Ok(match blobs.set_aside(suspect.digest, identity, quarantine) {
+    match blobs.set_aside(suspect.digest, identity, quarantine) {
         Ok(Moved::To(name)) => Aside::As(name),
         Ok(Moved::Nothing) => Aside::Nothing,
         Ok(Moved::Replaced) => Aside::Replaced,
@@ -483,5 +459,5 @@ fn put_aside(
             tracing::warn!(error, digest = %suspect.digest, "a damaged file stays where it is");
             Aside::Nothing
         }
-    })
+    }
 }

@@ -57,7 +57,10 @@ impl House {
     }
 
     fn add(&mut self, contents: impl Iterator<Item = String>) {
-        let inbox = self.blobs.inbox(&self.state.incoming_root().join("debian")).expect("opens");
+        let inbox = self
+            .blobs
+            .inbox(&self.state.incoming_root().join("debian"))
+            .expect("opens");
         let mut facts = Vec::new();
         for content in contents {
             let mut incoming = inbox.begin(content.len() as u64, None).expect("begins");
@@ -115,11 +118,18 @@ fn a_run_that_was_stopped_is_gone_on_with() {
     let second = house.run_at(&deep(), u64::MAX, later).expect("runs");
     assert_eq!((second.stopped, second.went_on), (false, Some(NOW)));
     let done = first.checked.blobs + second.checked.blobs;
-    assert!((300..=310).contains(&done), "{done}: little is done twice, and nothing left out");
+    assert!(
+        (300..=310).contains(&done),
+        "{done}: little is done twice, and nothing left out"
+    );
     let rehashed = house.catalog.reader().rehashed().expect("reads");
     assert_eq!((rehashed.units, rehashed.oldest), (UNITS, Some(NOW)));
     let third = house.run_at(&deep(), u64::MAX, later).expect("runs");
-    assert_eq!((third.went_on, third.checked.blobs), (None, 300), "that one had come to its end");
+    assert_eq!(
+        (third.went_on, third.checked.blobs),
+        (None, 300),
+        "that one had come to its end"
+    );
     assert_eq!(house.catalog.reader().rehashed().expect("reads").oldest, Some(later));
 }
 
@@ -139,7 +149,11 @@ fn parts_together_are_everything() {
     let mut checked = 0;
     for nth in 1..=7 {
         let part = format!("{nth}/7").parse().expect("a part");
-        checked += house.run(&Wish { part, ..deep() }, u64::MAX).expect("runs").checked.blobs;
+        checked += house
+            .run(&Wish { part, ..deep() }, u64::MAX)
+            .expect("runs")
+            .checked
+            .blobs;
     }
     assert_eq!(checked, 300);
     assert_eq!(house.catalog.reader().rehashed().expect("reads").units, UNITS);
@@ -189,7 +203,7 @@ fn a_mark_without_a_move_and_a_move_without_a_mark_are_healed() {
     }];
     let marked = house
         .catalog
-        .mark_damaged(&suspects, NOW, |_| Ok::<_, CatalogError>(crate::catalog::Aside::Nothing));
+        .mark_damaged(&suspects, NOW, |_| crate::catalog::Aside::Nothing);
     assert_eq!(marked.expect("marks").len(), 1);
     let quick = Wish { deep: false, ..deep() };
     assert_eq!(house.run(&quick, u64::MAX).expect("runs").found, [], "known");
@@ -205,7 +219,10 @@ fn strays_are_told_and_left_alone() {
     let foreign = Digest::of(b"foreign");
     let stray = house.path(foreign);
     fs::create_dir_all(stray.parent().expect("has one")).expect("makes");
-    let mirror = house.catalog.adopt_mirror(&"debian".parse().expect("valid")).expect("adopts");
+    let mirror = house
+        .catalog
+        .adopt_mirror(&"debian".parse().expect("valid"))
+        .expect("adopts");
     let leased = Digest::of(b"leased");
     house.catalog.lease(mirror, &[leased], NOW).expect("leases");
     fs::create_dir_all(house.path(leased).parent().expect("has one")).expect("makes");
@@ -216,7 +233,12 @@ fn strays_are_told_and_left_alone() {
     let quick = Wish { deep: false, ..deep() };
     let mut strays = house.run(&quick, u64::MAX).expect("runs").strays;
     strays.sort();
-    let below = |path: &PathBuf| path.strip_prefix(house.state.blobs()).expect("below").display().to_string();
+    let below = |path: &PathBuf| {
+        path.strip_prefix(house.state.blobs())
+            .expect("below")
+            .display()
+            .to_string()
+    };
     let mut expected: Vec<String> = others.iter().map(below).collect();
     expected.sort();
     assert_eq!(strays, expected);
@@ -224,7 +246,11 @@ fn strays_are_told_and_left_alone() {
     let mut by_parts = 0;
     for nth in 1..=5 {
         let part = format!("{nth}/5").parse().expect("a part");
-        by_parts += house.run(&Wish { part, ..quick.clone() }, u64::MAX).expect("runs").strays.len();
+        by_parts += house
+            .run(&Wish { part, ..quick.clone() }, u64::MAX)
+            .expect("runs")
+            .strays
+            .len();
     }
     assert_eq!(by_parts, 3);
 }

@@ -68,7 +68,10 @@ impl Damage {
 
 /// Every number that the files of `blobs` can have: their own, and for indices one for each time of a pointer.
 fn numbers(blobs: &[(BlobNo, bool)], times: &[Timestamp]) -> Vec<FileId> {
-    let serials: Vec<u64> = times.iter().filter_map(|time| u64::try_from(time.unix()).ok()).collect();
+    let serials: Vec<u64> = times
+        .iter()
+        .filter_map(|time| u64::try_from(time.unix()).ok())
+        .collect();
     let mut files = Vec::new();
     for (blob, is_index) in blobs {
         files.push(FileId { blob: *blob, serial: 0 });
@@ -115,7 +118,11 @@ mod tests {
         let index = [(8, 0), (8, 100), (8, 200)];
         assert_eq!(told(&damage, &[(7, 1, false), (8, 2, true)]), index);
         assert_eq!(told(&damage, &[(7, 1, false)]), index, "repaired");
-        assert_eq!(told(&damage, &[(7, 3, false)]), [(7, 0), (7, 0)], "repaired and damaged again");
+        assert_eq!(
+            told(&damage, &[(7, 3, false)]),
+            [(7, 0), (7, 0)],
+            "repaired and damaged again"
+        );
         assert_eq!(told(&damage, &[]), [(7, 0)]);
     }
 

@@ -11,7 +11,7 @@ use mirrorctl::model::Digest;
 use mirrorctl_testkit::{Config, Fault, Mirror, Program, Signal, Upstream};
 use serde_json::Value;
 
-use crate::site::{SUITE, Site, below, deb, refused};
+use crate::site::{SUITE, Site, deb, refused};
 
 /// The exit code of damage.
 const DAMAGED: i32 = 9;
@@ -46,11 +46,6 @@ fn rewrite(blob: &Path, bytes: &[u8]) {
     fs::set_permissions(blob, fs::Permissions::from_mode(0o444)).expect("sets");
 }
 
-/// Files in the quarantine.
-fn aside(site: &Site) -> Vec<PathBuf> {
-    below(&site.env.state_dir().join("quarantine"))
-}
-
 /// Asserts that `line` finds exactly this damage, and gives the report's part about it.
 #[track_caller]
 fn finds(site: &Site, line: &str, path: &str, fault: &str) -> Value {
@@ -60,7 +55,11 @@ fn finds(site: &Site, line: &str, path: &str, fault: &str) -> Value {
     let damaged = document["damaged"].as_array().expect("a list");
     assert_eq!(damaged.len(), 1, "{ran}");
     let (found, snapshot) = (&damaged[0], &site.snapshots("debian")[0]);
-    assert_eq!((found["fault"].as_str(), found["files"][0]["path"].as_str()), (Some(fault), Some(path)), "{ran}");
+    assert_eq!(
+        (found["fault"].as_str(), found["files"][0]["path"].as_str()),
+        (Some(fault), Some(path)),
+        "{ran}"
+    );
     assert_eq!(found["files"][0]["mirror"], "debian");
     let snapshots = found["files"][0]["snapshots"].as_array().expect("a list");
     assert!(snapshots.iter().any(|name| name == snapshot), "{ran}");
@@ -93,9 +92,13 @@ fn attack(line: &str, fault: &str, goes_aside: bool, spoil: impl Fn(&Path)) {
         }
         let ran = site.run(repair).success();
         if repair == "verify --repair" {
-            assert!(ran.stdout.contains(&format!("debian: {path} is whole again, fetched from")), "{ran}");
+            assert!(
+                ran.stdout
+                    .contains(&format!("debian: {path} is whole again, fetched from")),
+                "{ran}"
+            );
         }
-        assert_eq!(aside(&site).len(), usize::from(goes_aside), "bad files are kept");
+        assert_eq!(site.quarantined().len(), usize::from(goes_aside), "bad files are kept");
         is_whole(&site);
     }
 }
@@ -119,7 +122,9 @@ fn a_rotted_file_is_found_and_repaired() {
 
 #[test]
 fn a_deleted_file_is_found_and_repaired() {
-    attack("verify", "missing", false, |blob| fs::remove_file(blob).expect("removes"));
+    attack("verify", "missing", false, |blob| {
+        fs::remove_file(blob).expect("removes");
+    });
 }
 
 #[test]
@@ -174,7 +179,10 @@ fn what_is_nobodys_is_told_and_left_alone() {
         fs::write(path, "foreign").expect("writes");
     }
     let ran = site.run("verify").success();
-    assert!(ran.stdout.contains("2 among the blobs are nobody's, and left alone"), "{ran}");
+    assert!(
+        ran.stdout.contains("2 among the blobs are nobody's, and left alone"),
+        "{ran}"
+    );
     for line in ["verify --deep --repair", "gc --now"] {
         site.run(line).success();
         assert!(stray.exists() && blobs.join("notes").exists(), "{line}");
@@ -212,7 +220,9 @@ fn bytes_come_from_whichever_mirror_has_them() {
     let mut site = site();
     let (path, blob) = package(&site, "bb");
     let other = Upstream::serve(site.archive.root());
-    let key = site.env.key("again.asc", &site.archive.key().public_armored().expect("a key"));
+    let key = site
+        .env
+        .key("again.asc", &site.archive.key().public_armored().expect("a key"));
     let second = Mirror::new("second", &other.url()).suites(&[SUITE]).key(&key);
     site.configure_all(Config::new().mirror(site.mirror("debian")).mirror(second));
     site.run("sync second").success();
@@ -278,12 +288,22 @@ fn what_upstream_has_no_more_is_told_with_the_snapshots_that_need_it() {
 #[test]
 fn a_damaged_manifest_is_outlived() {
     let mut site = site();
-    let files: std::collections::BTreeSet<PathBuf> =
-        site.newest().into_values().map(|(digest, _)| site.blob(digest)).collect();
-    let manifest = site.blobs().into_iter().find(|blob| !files.contains(blob)).expect("a manifest");
+    let files: std::collections::BTreeSet<PathBuf> = site
+        .newest()
+        .into_values()
+        .map(|(digest, _)| site.blob(digest))
+        .collect();
+    let manifest = site
+        .blobs()
+        .into_iter()
+        .find(|blob| !files.contains(blob))
+        .expect("a manifest");
     rot(&manifest);
     let ran = site.run("verify --deep --repair").code(DAMAGED);
-    assert!(ran.stderr.contains("debian: a manifest") && ran.stderr.contains("sync --force"), "{ran}");
+    assert!(
+        ran.stderr.contains("debian: a manifest") && ran.stderr.contains("sync --force"),
+        "{ran}"
+    );
     let old = site.snapshots("debian").remove(0);
     site.add(&deb("dd", "1", 2_000));
     site.run("sync").success();
@@ -298,11 +318,16 @@ fn a_damaged_manifest_is_outlived() {
 fn only_the_mirrors_that_are_named_are_checked() {
     let site = site();
     let (path, blob) = package(&site, "bb");
-    let second = Mirror::new("second", &site.upstream.url()).suites(&[SUITE]).set("no_pgp_check", "true");
+    let second = Mirror::new("second", &site.upstream.url())
+        .suites(&[SUITE])
+        .set("no_pgp_check", "true");
     site.configure_all(Config::new().mirror(site.mirror("debian")).mirror(second));
     rot(&blob);
     let report = site.json("verify second --deep");
-    assert_eq!((&report["checked_files"], &report["mirrors"][0]), (&0.into(), &"second".into()));
+    assert_eq!(
+        (&report["checked_files"], &report["mirrors"][0]),
+        (&0.into(), &"second".into())
+    );
     finds(&site, "verify debian --deep", &path, "altered");
     site.run("verify second").success();
     site.run("verify nosuch").code(2);
@@ -325,11 +350,17 @@ fn a_deep_check_that_was_stopped_goes_on_where_it_stopped() {
     }
     let report = site.json("verify --deep");
     assert!(report["went_on"].is_string(), "{report}");
-    assert!(report["checked_files"].as_u64().expect("a number") < all as u64, "{report}");
+    assert!(
+        report["checked_files"].as_u64().expect("a number") < all as u64,
+        "{report}"
+    );
     assert_eq!(report["hashed_again"]["percent"], 100);
     assert_eq!(site.json("status")["cache"]["hashed_again"], report["hashed_again"]);
     let report = site.json("verify --deep");
-    assert_eq!((&report["went_on"], &report["checked_files"]), (&Value::Null, &all.into()));
+    assert_eq!(
+        (&report["went_on"], &report["checked_files"]),
+        (&Value::Null, &all.into())
+    );
 }
 
 /// Each of these may be at any step while the others are.
@@ -346,7 +377,12 @@ fn checks_run_beside_syncs_and_collections() {
         if blob.exists() {
             rot(&blob);
         }
-        let lines = [&["sync"][..], &["verify", "--deep"], &["gc", "--now"], &["verify", "--deep", "--repair"]];
+        let lines = [
+            &["sync"][..],
+            &["verify", "--deep"],
+            &["gc", "--now"],
+            &["verify", "--deep", "--repair"],
+        ];
         let running: Vec<_> = lines.iter().map(|line| site.env.spawn(line)).collect();
         for (running, line) in running.into_iter().zip(lines) {
             let ran = running.wait();

@@ -102,7 +102,11 @@ fn damage_ends_reading_of_hot_files_until_it_is_repaired() {
         // Hot: nobody is asked for the bytes.
         mount.daemon().signal(Signal::Stop);
         for hot in damaged.iter().chain([&other]) {
-            assert!(hot.held().expect("in memory") == hot.bytes, "{data} {}", hot.path.display());
+            assert!(
+                hot.held().expect("in memory") == hot.bytes,
+                "{data} {}",
+                hot.path.display()
+            );
         }
         mount.daemon().signal(Signal::Continue);
 
@@ -110,7 +114,10 @@ fn damage_ends_reading_of_hot_files_until_it_is_repaired() {
         rot(&site, &damaged[2].bytes);
         damaged.iter().for_each(Hot::is_served);
         let ran = verify(&site, &["--deep"], DAMAGED);
-        assert!(ran.stderr.contains("2 files of the cache are not as they should be"), "{ran}");
+        assert!(
+            ran.stderr.contains("2 files of the cache are not as they should be"),
+            "{ran}"
+        );
         for hot in &damaged {
             assert!(hot.is_refused(), "{data} {}", hot.path.display());
             assert_eq!(stat(&hot.path).len(), hot.bytes.len() as u64, "it is listed");
@@ -119,10 +126,16 @@ fn damage_ends_reading_of_hot_files_until_it_is_repaired() {
         }
         other.is_served();
         let answer = fetch(&url(COMMON));
-        assert!(!answer.is_ok_and(|answer| answer.status == 200 && answer.complete), "{data}");
+        assert!(
+            !answer.is_ok_and(|answer| answer.status == 200 && answer.complete),
+            "{data}"
+        );
 
         let ran = verify(&site, &["--repair"], 0);
-        assert!(ran.stdout.contains(&format!("debian: {COMMON} is whole again")), "{ran}");
+        assert!(
+            ran.stdout.contains(&format!("debian: {COMMON} is whole again")),
+            "{ran}"
+        );
         damaged.iter().for_each(Hot::is_served);
         let answer = fetch(&url(COMMON)).expect("an answer");
         assert!(answer.complete && answer.body == damaged[0].bytes, "{data}");

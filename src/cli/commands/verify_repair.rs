@@ -78,7 +78,9 @@ fn paths(mirror: &MirrorSettings, damaged: &Damaged, known: &Known) -> Vec<RepoP
     let mut seen = HashSet::new();
     for place in known.places(damaged.row).filter(|place| place.mirror == mirror.id) {
         let ListedAs::File {
-            path, by_hash: is_by_hash, ..
+            path,
+            by_hash: is_by_hash,
+            ..
         } = &place.listed
         else {
             continue;
@@ -94,7 +96,9 @@ fn paths(mirror: &MirrorSettings, damaged: &Damaged, known: &Known) -> Vec<RepoP
 }
 
 fn path_by_hash(path: &RepoPath, digest: Digest) -> Option<RepoPath> {
-    path.parent()?.join(&format!("by-hash/{}/{digest}", HashType::Sha256)).ok()
+    path.parent()?
+        .join(&format!("by-hash/{}/{digest}", HashType::Sha256))
+        .ok()
 }
 
 fn fetch_from(

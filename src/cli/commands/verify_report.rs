@@ -146,7 +146,10 @@ impl HashedAgain {
         match &self.oldest {
             None => "the cache was never hashed again (mirrorctl verify --deep)".to_owned(),
             Some(oldest) if self.percent == 100 => format!("all of the cache was hashed again, the oldest at {oldest}"),
-            Some(oldest) => format!("{} % of the cache was hashed again, the oldest at {oldest}", self.percent),
+            Some(oldest) => format!(
+                "{} % of the cache was hashed again, the oldest at {oldest}",
+                self.percent
+            ),
         }
     }
 }
@@ -223,7 +226,11 @@ impl Report {
         let message = match (self.catalog.is_empty(), files) {
             (true, 0) => return None,
             (false, 0) => "the catalog is not sound".to_owned(),
-            (true, files) => format!("{} not as {} should be", these(files), if files == 1 { "it" } else { "they" }),
+            (true, files) => format!(
+                "{} not as {} should be",
+                these(files),
+                if files == 1 { "it" } else { "they" }
+            ),
             (false, files) => format!("the catalog is not sound, and {} not as they should be", these(files)),
         };
         let mut failure = Failure::new(Kind::Damaged, message);
@@ -381,7 +388,10 @@ impl Human for Report {
             let name = mended.files.first();
             let name = name.and_then(|file| Some(format!("{}: {}", file.mirror, file.path.as_ref()?)));
             let name = name.unwrap_or_else(|| mended.digest.clone());
-            let from = mended.from.as_ref().map(|from| format!(", fetched from upstream of {from}"));
+            let from = mended
+                .from
+                .as_ref()
+                .map(|from| format!(", fetched from upstream of {from}"));
             page.line(format!("{name} is whole again{}", from.unwrap_or_default()));
         }
         for mode in self.wrong_modes.iter().filter(|mode| mode.mended) {

@@ -10,13 +10,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::verify_report::HashedAgain;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
 use crate::cli::stores::unconfigured_hint;
 use crate::cli::text::size;
 use crate::retention;
-use super::verify_report::HashedAgain;
 use mirrors::{Mirror, Suite};
 use mounts::Mount;
 
