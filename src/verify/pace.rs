@@ -68,9 +68,9 @@ mod tests {
         let pace = Pace::new(NonZeroU64::new(1));
         let begun = Instant::now();
         pace.pass(1_000_000, &|| true);
-        assert!(begun.elapsed() < Duration::from_secs(60));
+        assert!(begun.elapsed() < Duration::from_mins(1));
         let begun = Instant::now();
         Pace::new(None).pass(u64::MAX, &|| false);
-        assert!(begun.elapsed() < Duration::from_secs(60));
+        assert!(begun.elapsed() < Duration::from_mins(1));
     }
 }

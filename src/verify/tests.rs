@@ -97,11 +97,11 @@ impl House {
         let hex = digest.to_string();
         self.state.blobs().join(&hex[..2]).join(hex)
     }
+}
 
-    /// The digest of the first blob.
-    fn first(&self) -> Digest {
-        Digest::of(format!("{:0100}", 0).as_bytes())
-    }
+/// The digest of the blob with this number.
+fn digest(number: u32) -> Digest {
+    Digest::of(format!("{number:0100}").as_bytes())
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn parts_together_are_everything() {
 #[test]
 fn unused_files_are_marked_when_they_are_bad_and_forgotten_when_they_are_gone() {
     let mut house = House::with(20);
-    let (gone, bad) = (house.first(), Digest::of(format!("{:0100}", 1).as_bytes()));
+    let (gone, bad) = (digest(0), digest(1));
     fs::remove_file(house.path(gone)).expect("removes");
     fs::remove_file(house.path(bad)).expect("removes");
     fs::write(house.path(bad), format!("{:0100}", 7)).expect("writes");
@@ -177,13 +177,13 @@ fn unused_files_are_marked_when_they_are_bad_and_forgotten_when_they_are_gone() 
 #[test]
 fn a_marked_blob_that_is_whole_again_loses_its_mark_at_any_look() {
     let mut house = House::with(20);
-    let (digest, path) = (house.first(), house.path(house.first()));
+    let (first, path) = (digest(0), house.path(digest(0)));
     fs::rename(&path, house.place.path().join("kept")).expect("moves");
     fs::write(&path, "bad").expect("writes");
     assert_eq!(house.run(&deep(), u64::MAX).expect("runs").found.len(), 1);
     fs::rename(house.place.path().join("kept"), &path).expect("moves");
     let quick = Wish { deep: false, ..deep() };
-    assert_eq!(house.run(&quick, u64::MAX).expect("runs").healed, [digest]);
+    assert_eq!(house.run(&quick, u64::MAX).expect("runs").healed, [first]);
     assert_eq!(house.catalog.reader().damaged().expect("reads"), []);
 }
 
@@ -191,14 +191,14 @@ fn a_marked_blob_that_is_whole_again_loses_its_mark_at_any_look() {
 #[test]
 fn a_mark_without_a_move_and_a_move_without_a_mark_are_healed() {
     let mut house = House::with(20);
-    let (digest, path) = (house.first(), house.path(house.first()));
+    let (first, path) = (digest(0), house.path(digest(0)));
     fs::rename(&path, house.place.path().join("whole")).expect("moves");
     fs::write(&path, "bad").expect("writes");
     let row = house.catalog.reader().stored(&(0..UNITS)).expect("reads");
-    let row = row.iter().find(|blob| blob.digest == digest).expect("a blob").row;
+    let row = row.iter().find(|blob| blob.digest == first).expect("a blob").row;
     let suspects = [Suspect {
         row,
-        digest,
+        digest: first,
         fault: Fault::Length,
     }];
     let marked = house
@@ -208,14 +208,14 @@ fn a_mark_without_a_move_and_a_move_without_a_mark_are_healed() {
     let quick = Wish { deep: false, ..deep() };
     assert_eq!(house.run(&quick, u64::MAX).expect("runs").found, [], "known");
     let known = house.catalog.reader().damaged().expect("reads").remove(0);
-    assert_eq!(known.aside, Some(digest.to_string()));
+    assert_eq!(known.aside, Some(first.to_string()));
     assert!(!path.exists());
 }
 
 #[test]
 fn strays_are_told_and_left_alone() {
     let mut house = House::with(3);
-    let directory = house.path(house.first()).parent().expect("has one").to_owned();
+    let directory = house.path(digest(0)).parent().expect("has one").to_owned();
     let foreign = Digest::of(b"foreign");
     let stray = house.path(foreign);
     fs::create_dir_all(stray.parent().expect("has one")).expect("makes");
