@@ -35,16 +35,6 @@ pub struct Damaged {
     pub is_needed: bool,
 }
 
-/// The damaged blobs, for who remembers bytes of blobs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marks {
-    /// Each with the number of its mark, and whether any listing has it as a Release file or index: as one that is shown with
-    /// the times of pointers.
-    pub blobs: Vec<(BlobRow, i64, bool)>,
-    /// The times that such files were ever shown with, below any pointer.
-    pub times: Vec<Timestamp>,
-}
-
 /// A blob that looked damaged a moment ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Suspect {
@@ -114,29 +104,22 @@ impl CatalogReader {
         digests(&self.connection)
     }
 
-    /// What who remembers bytes of blobs has to know of damage.
+    /// The damaged blobs, each with the number of its mark.
     ///
     /// # Errors
     /// When the catalog cannot be read.
-    pub fn marks(&self) -> Result<Marks, CatalogError> {
+    pub fn marks(&self) -> Result<Vec<(BlobRow, i64)>, CatalogError> {
         let mut query = self.connection.prepare_cached("SELECT blob_id, id FROM damaged")?;
         let marks = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let marks: Vec<(BlobRow, i64)> = marks.collect::<rusqlite::Result<_>>()?;
-        // Looking through all entries takes its time, and almost always nothing is damaged.
-        let indices = if marks.is_empty() {
-            HashSet::new()
-        } else {
-            self.damaged_indices()?
-        };
-        let with_role = |(blob, mark): (BlobRow, i64)| (blob, mark, indices.contains(&blob));
-        Ok(Marks {
-            blobs: marks.into_iter().map(with_role).collect(),
-            times: self.serial_times()?,
-        })
+        Ok(marks.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// The damaged blobs that any listing has as Release files or indices.
-    fn damaged_indices(&self) -> Result<HashSet<BlobRow>, CatalogError> {
+    /// The damaged blobs that any listing has as Release files or indices: as files that are shown with the times of
+    /// pointers. Reads every entry.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn damaged_indices(&self) -> Result<HashSet<BlobRow>, CatalogError> {
         let mut query = self.connection.prepare_cached(
             "SELECT DISTINCT entry.blob_id FROM entry CROSS JOIN damaged ON damaged.blob_id = entry.blob_id
              WHERE role < 2",
@@ -146,7 +129,10 @@ impl CatalogReader {
     }
 
     /// Every time that Release files and indices were ever shown with below any pointer.
-    fn serial_times(&self) -> Result<Vec<Timestamp>, CatalogError> {
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn serial_times(&self) -> Result<Vec<Timestamp>, CatalogError> {
         let mut query = self
             .connection
             .prepare_cached("SELECT DISTINCT serial_mtime FROM move")?;

@@ -55,7 +55,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 
 pub use changes::{FileChange, FileChanges};
 pub use computed::Uncompressed;
-pub use damage::{Aside, Damaged, Marks, Suspect};
+pub use damage::{Aside, Damaged, Suspect};
 pub use files::ListedFile;
 pub use freed::Freed;
 pub use generations::{Generation, Lenders, Reach};

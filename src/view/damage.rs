@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mirrorctl_mount::tree::{BlobNo, FileId};
 
-use crate::catalog::{CatalogError, CatalogReader, Marks};
+use crate::catalog::{BlobRow, CatalogError, CatalogReader};
 use crate::model::Timestamp;
 
 /// The damaged blobs of some moment.
@@ -19,22 +19,10 @@ pub(super) struct Damage(Mutex<Known>);
 /// Each damaged blob with the number of its mark, and whether it is shown with the times of pointers.
 type Known = BTreeMap<BlobNo, (i64, bool)>;
 
-/// What the catalog says now: the damaged blobs, and the times that pointers were ever shown with where those matter.
+/// What the catalog says now: the damaged blobs, and the times that pointers were ever shown with.
 pub(super) struct Now {
     known: Known,
     times: Vec<Timestamp>,
-}
-
-pub(super) fn read(reader: &CatalogReader) -> Result<Now, CatalogError> {
-    let Marks { blobs, times } = reader.marks()?;
-    let known = blobs.into_iter().filter_map(|(blob, mark, is_index)| {
-        let number = u32::try_from(blob.number()).ok()?;
-        Some((BlobNo(number), (mark, is_index)))
-    });
-    Ok(Now {
-        known: known.collect(),
-        times,
-    })
 }
 
 impl Damage {
@@ -45,6 +33,33 @@ impl Damage {
 
     pub(super) fn has(&self, blob: BlobNo) -> bool {
         self.known().contains_key(&blob)
+    }
+
+    /// What is damaged now; `None` when that is what is known. Only a change is worth looking through all entries.
+    pub(super) fn news(&self, reader: &CatalogReader) -> Result<Option<Now>, CatalogError> {
+        let numbered = reader.marks()?.into_iter();
+        let numbered =
+            numbered.filter_map(|(row, mark)| Some((BlobNo(u32::try_from(row.number()).ok()?), (row, mark))));
+        let marks: BTreeMap<BlobNo, (BlobRow, i64)> = numbered.collect();
+        let is_known = {
+            let known = self.known();
+            let pairs = marks.iter().zip(&*known);
+            known.len() == marks.len()
+                && pairs
+                    .into_iter()
+                    .all(|((a, (_, new)), (b, (old, _)))| a == b && new == old)
+        };
+        if is_known {
+            return Ok(None);
+        }
+        let indices = reader.damaged_indices()?;
+        let known = marks.into_iter();
+        Ok(Some(Now {
+            known: known
+                .map(|(blob, (row, mark))| (blob, (mark, indices.contains(&row))))
+                .collect(),
+            times: reader.serial_times()?,
+        }))
     }
 
     /// Hands every number of every file to `forget` whose blob was found damaged or repaired since the last time that this

@@ -92,8 +92,10 @@ impl View {
     /// # Errors
     /// When the catalog cannot be read, or `forget` fails. Then they are handed out again the next time.
     pub fn damage(&self, forget: impl FnOnce(&[FileId]) -> io::Result<()>) -> io::Result<()> {
-        let now = self.readers.read(|reader| reader.at_once(damage::read))?;
-        self.damage.change(now, forget)
+        let news = self
+            .readers
+            .read(|reader| reader.at_once(|reader| self.damage.news(reader)))?;
+        news.map_or(Ok(()), |now| self.damage.change(now, forget))
     }
 
     /// Whether a blob is damaged; when the catalog fails, whether it was when it was last looked at.
