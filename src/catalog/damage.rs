@@ -258,10 +258,10 @@ pub(super) fn damaged_files(connection: &Connection, mirror: MirrorRow, seq: Seq
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{House, act, at, facts, listing, mirror_id, snapshot_name};
+    use super::super::tests::{House, act, at, entry, facts, listing, mirror_id, repo_path, snapshot_name};
     use super::super::{Claim, PointerTarget, RequestedMove};
     use super::*;
-    use crate::model::{MoveTerms, Pointer};
+    use crate::model::{HashTypes, ListingBuilder, MoveTerms, Pointer, Role};
 
     fn suspect(house: &House, content: &str) -> Suspect {
         let digest = facts(content).digest;
@@ -342,6 +342,36 @@ mod tests {
         assert!(!house.catalog.reader().is_damaged(found.row).expect("reads"));
         mark(&mut house, "x", &Aside::Nothing);
         assert_ne!(house.catalog.reader().marks().expect("reads"), first, "another mark");
+    }
+
+    #[test]
+    fn indices_are_known_with_every_time_that_they_were_shown_with() {
+        let mut house = House::new();
+        for (turn, name) in ["one", "two"].iter().enumerate() {
+            let mut files = ListingBuilder::new();
+            for (path, content, role) in [
+                ("dists/a/Release", "r", Role::Release),
+                ("dists/a/Packages", name, Role::Index),
+                ("pool/x", "x", Role::Pool),
+            ] {
+                let file = entry(content, role, HashTypes::NONE);
+                files.add(repo_path(path), file).expect("no clash");
+            }
+            let (files, now) = (
+                files.build().expect("no clash"),
+                at(10 * i64::try_from(turn).expect("few")),
+            );
+            house
+                .sync("debian", &files, name, &[Pointer::Current], now)
+                .expect("records");
+        }
+        for content in ["r", "one", "x"] {
+            mark(&mut house, content, &Aside::Nothing);
+        }
+        let indices = ["r", "one"].map(|content| suspect(&house, content).row);
+        let reader = house.catalog.reader();
+        assert_eq!(reader.damaged_indices().expect("reads"), HashSet::from(indices));
+        assert_eq!(reader.serial_times().expect("reads"), [at(0), at(10)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Owns the form of the report for people and for programs, and the failure that damage is. It looks at nothing but the
 //! catalog.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -58,7 +58,9 @@ impl Known {
 
     /// Where a blob is listed.
     pub(super) fn places(&self, blob: BlobRow) -> impl Iterator<Item = &Whereabouts> {
-        self.places.iter().filter(move |place| place.blob == blob)
+        // They are sorted by blob, and there may be as many as files.
+        let first = self.places.partition_point(|place| place.blob < blob);
+        self.places[first..].iter().take_while(move |place| place.blob == blob)
     }
 }
 
@@ -165,15 +167,15 @@ impl Report {
         let wish = asked.wish;
         let mirrors = wish.mirrors.as_ref();
         let damaged = after.damaged.iter().map(|damaged| Bad::of(damaged, after, fetched));
+        let rows = before.damaged.iter().map(|damaged| (damaged.digest, damaged.row));
+        let rows: HashMap<Digest, BlobRow> = rows.collect();
         let whole = fetched.whole.iter().map(|(digest, from)| Mended {
             digest: digest.to_string(),
             from: Some(from.clone()),
-            files: before
-                .damaged
-                .iter()
-                .filter(|damaged| damaged.digest == *digest)
-                .flat_map(|damaged| before.places(damaged.row).map(Place::of))
-                .collect(),
+            files: rows
+                .get(digest)
+                .map(|row| before.places(*row).map(Place::of).collect())
+                .unwrap_or_default(),
         });
         let healed = verified.healed.iter().map(|digest| Mended {
             digest: digest.to_string(),
