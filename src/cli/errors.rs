@@ -384,12 +384,12 @@ impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         match &error {
             VerifyError::Catalog(source) => catalog(source, |kind, _| Self::caused(kind, &error)),
-            VerifyError::Blobs(BlobError::Io { source, .. }) | VerifyError::Look { source, .. } => {
-                with_space_hint(Self::caused(Kind::Failed, &error), source)
-            }
             VerifyError::NoBlobs { .. } => Self::caused(Kind::Damaged, &error)
                 .hint("see whether the file system of [snapshot] path is mounted; nothing was marked as damaged"),
-            VerifyError::Blobs(_) | VerifyError::Mounts(_) => Self::caused(Kind::Failed, &error),
+            VerifyError::Look { .. } | VerifyError::Blobs(_) | VerifyError::Mounts(_) => {
+                Self::caused(Kind::Failed, &error)
+                    .hint("what was found until then is marked, and a deep check goes on where it stopped")
+            }
         }
     }
 }
