@@ -253,7 +253,13 @@ impl Serving {
     /// Brings the kernel in line with the catalog.
     fn make_current(&self) -> io::Result<()> {
         self.view.refresh()?;
-        self.session.reconcile()
+        let told = self.session.reconcile();
+        self.forget_damage().and(told)
+    }
+
+    /// Makes the kernel forget the bytes of blobs that were found damaged since the last time, and of those repaired.
+    fn forget_damage(&self) -> io::Result<()> {
+        self.view.damage(|files| self.session.forget_files(files))
     }
 
     /// Whether there is a sound catalog whose numbers are not those of this mount: another file has taken the name, or
@@ -281,6 +287,10 @@ fn answer(serving: &Serving, request: Request, facts: &Facts) -> Result<Reply, S
         }
         Request::Reconcile => {
             serving.make_current().map_err(|error| error.to_string())?;
+            Ok(Reply::Done)
+        }
+        Request::Damage => {
+            serving.forget_damage().map_err(|error| error.to_string())?;
             Ok(Reply::Done)
         }
         Request::HeldBlobs => Ok(Reply::HeldBlobs(

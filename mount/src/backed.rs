@@ -4,7 +4,7 @@
 //! number, so one is made for the first and given up after the last; nothing is kept for a blob that nobody has open, and
 //! so a blob that was repaired is read anew. No lock is held while a blob is opened or a number made or given up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use crate::cache::lock;
@@ -20,6 +20,8 @@ struct Open<Id> {
     id: Arc<Id>,
     /// Openings that have not been released. Never 0.
     times: u64,
+    /// Whether the file that the number stands for is not the blob any more.
+    spoilt: bool,
 }
 
 impl<Id> Default for Backed<Id> {
@@ -32,6 +34,9 @@ impl<Id> Backed<Id> {
     /// Opens `blob` once more: by the number it has, or by one that `name` makes.
     pub(crate) fn open(&self, blob: BlobNo, name: impl FnOnce() -> Result<Id, FsError>) -> Result<Arc<Id>, FsError> {
         if let Some(open) = lock(&self.0).get_mut(&blob) {
+            if open.spoilt {
+                return Err(FsError::Damaged);
+            }
             open.times += 1;
             return Ok(Arc::clone(&open.id));
         }
@@ -40,6 +45,7 @@ impl<Id> Backed<Id> {
         let open = all.entry(blob).or_insert_with(|| Open {
             id: Arc::clone(&made),
             times: 0,
+            spoilt: false,
         });
         open.times += 1;
         let id = Arc::clone(&open.id);
@@ -57,6 +63,15 @@ impl<Id> Backed<Id> {
         let last = if open.times == 0 { all.remove(&blob) } else { None };
         drop(all);
         drop(last);
+    }
+
+    /// Notes that these blobs are not what they were. Who has one open reads on in the old file, which nothing can keep the
+    /// kernel from, and nobody else can open it until they have closed it: the kernel takes no other number meanwhile.
+    pub(crate) fn spoil(&self, blobs: &HashSet<BlobNo>) {
+        let mut all = lock(&self.0);
+        for (_, open) in all.iter_mut().filter(|(blob, _)| blobs.contains(*blob)) {
+            open.spoilt = true;
+        }
     }
 
     /// The blobs that are open.
@@ -91,6 +106,21 @@ mod tests {
         backed.release(BlobNo(7));
         assert_eq!(backed.blobs(), [BlobNo(8)]);
         assert_eq!(*backed.open(BlobNo(7), name).unwrap(), 3, "opened anew");
+    }
+
+    #[test]
+    fn what_is_spoilt_is_opened_anew_once_nobody_has_it_open() {
+        let backed = Backed::default();
+        for _ in 0..2 {
+            backed.open(BlobNo(7), || Ok("old")).unwrap();
+        }
+        backed.spoil(&HashSet::from([BlobNo(7), BlobNo(8)]));
+        assert!(matches!(backed.open(BlobNo(7), || Ok("new")), Err(FsError::Damaged)));
+        assert_eq!(*backed.open(BlobNo(8), || Ok("other")).unwrap(), "other");
+        backed.release(BlobNo(7));
+        assert!(backed.open(BlobNo(7), || Ok("new")).is_err(), "one is left");
+        backed.release(BlobNo(7));
+        assert_eq!(*backed.open(BlobNo(7), || Ok("new")).unwrap(), "new");
     }
 
     #[test]

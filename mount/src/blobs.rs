@@ -4,10 +4,12 @@
 //! the file; which descriptor serves it is decided here. Bytes are answered only if the blob has the recorded
 //! length: a shorter one would reach the reader as zeros. No lock is held while a blob is opened or read.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lru::LruCache;
@@ -18,7 +20,11 @@ use crate::tree::{BlobNo, FileId, Tree};
 
 /// The open blobs, least recently read ones closed first.
 #[derive(Debug)]
-pub(crate) struct Blobs(Mutex<LruCache<BlobNo, Arc<OpenBlob>>>);
+pub(crate) struct Blobs {
+    open: Mutex<LruCache<BlobNo, Arc<OpenBlob>>>,
+    /// How often blobs were forgotten: what was opened before the last time may be what was to be forgotten.
+    forgotten: AtomicU64,
+}
 
 #[derive(Debug)]
 struct OpenBlob {
@@ -29,12 +35,26 @@ struct OpenBlob {
 impl Blobs {
     /// Room for `limit` open blobs.
     pub(crate) fn new(limit: NonZeroUsize) -> Self {
-        Self(Mutex::new(LruCache::new(limit)))
+        Self {
+            open: Mutex::new(LruCache::new(limit)),
+            forgotten: AtomicU64::new(0),
+        }
+    }
+
+    /// Gives up these blobs, which are not what they were. Whoever is just opening one asks the tree again.
+    pub(crate) fn forget(&self, blobs: &HashSet<BlobNo>) {
+        let closed: Vec<_> = {
+            let mut open = lock(&self.open);
+            self.forgotten.fetch_add(1, Ordering::SeqCst);
+            blobs.iter().filter_map(|blob| open.pop(blob)).collect()
+        };
+        // Closing may take its time: not under the lock.
+        drop(closed);
     }
 
     /// The blobs held open.
     pub(crate) fn held(&self) -> Vec<BlobNo> {
-        lock(&self.0).iter().map(|(blob, _)| *blob).collect()
+        lock(&self.open).iter().map(|(blob, _)| *blob).collect()
     }
 
     /// Fills `buffer` from `offset` of `blob` on and returns how many bytes that were: fewer only at the blob's end.
@@ -46,7 +66,7 @@ impl Blobs {
             Ok(()) => Ok(wanted),
             Err(error) => {
                 // A repaired blob is another file: the next read must open it anew.
-                lock(&self.0).pop(&blob);
+                lock(&self.open).pop(&blob);
                 Err(if error.kind() == io::ErrorKind::UnexpectedEof {
                     FsError::Damaged
                 } else {
@@ -67,14 +87,23 @@ impl Blobs {
     }
 
     fn open(&self, tree: &dyn Tree, blob: BlobNo) -> Result<Arc<OpenBlob>, FsError> {
-        if let Some(open) = lock(&self.0).get(&blob) {
-            return Ok(Arc::clone(open));
+        loop {
+            if let Some(open) = lock(&self.open).get(&blob) {
+                return Ok(Arc::clone(open));
+            }
+            let before = self.forgotten.load(Ordering::SeqCst);
+            let open = Arc::new(self.open_whole(tree, blob)?);
+            let mut all = lock(&self.open);
+            if self.forgotten.load(Ordering::SeqCst) != before {
+                // It may be one of those that were forgotten meanwhile.
+                continue;
+            }
+            let closed = all.push(blob, Arc::clone(&open));
+            drop(all);
+            // Closing may take its time: not under the lock.
+            drop(closed);
+            return Ok(open);
         }
-        let open = Arc::new(self.open_whole(tree, blob)?);
-        let closed = lock(&self.0).push(blob, Arc::clone(&open));
-        // Closing may take its time: not under the lock.
-        drop(closed);
-        Ok(open)
     }
 
     /// Opens `blob` without keeping it, if it has the recorded length.
@@ -98,7 +127,7 @@ impl Blobs {
 
     fn close_half(&self) {
         let closed: Vec<_> = {
-            let mut blobs = lock(&self.0);
+            let mut blobs = lock(&self.open);
             (0..blobs.len().div_ceil(2)).map_while(|_| blobs.pop_lru()).collect()
         };
         drop(closed);

@@ -13,7 +13,7 @@
 //! below any door          the archive: nothing listed there ever changes; what is not listed may vanish
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
@@ -539,6 +539,13 @@ impl Filesystem {
         let mut held = self.blobs.held();
         held.extend(self.backed.blobs());
         held
+    }
+
+    /// Gives up what is open of the blobs of `files`, which are not what they were.
+    pub(crate) fn forget_bytes(&self, files: &[FileId]) {
+        let blobs: HashSet<BlobNo> = files.iter().map(|file| file.blob).collect();
+        self.blobs.forget(&blobs);
+        self.backed.spoil(&blobs);
     }
 
     /// Forgets listings of directories that can change: they have changed.

@@ -81,6 +81,13 @@ impl Kernel {
         self.notifier()?.inval_inode(INodeNo(directory), 0, 0)
     }
 
+    /// Makes the kernel forget the bytes and the attributes of the file `number`, also where it is mapped into memory. Waits
+    /// for reads of it that are in flight.
+    pub(crate) fn forget_content(&self, number: u64) -> io::Result<()> {
+        // From offset 0 to the end, which a length of 0 means.
+        self.notifier()?.inval_inode(INodeNo(number), 0, 0)
+    }
+
     fn notifier(&self) -> io::Result<Notifier> {
         lock(&self.notifier)
             .clone()

@@ -27,7 +27,7 @@ use crate::adapter::Adapter;
 use crate::cache::lock;
 use crate::data::{DataPath, Unfit};
 use crate::filesystem::{Filesystem, HiddenNames, SECRET_BYTES};
-use crate::ino::ROOT;
+use crate::ino::{Ino, ROOT};
 use crate::kernel::Kernel;
 use crate::mount_error::MountError;
 use crate::mount_table::{self, FILE_SYSTEM_TYPE};
@@ -35,7 +35,7 @@ use crate::reconcile::reconcile;
 use crate::record::{Begun, Record};
 use crate::sys;
 use crate::transport;
-use crate::tree::{BlobNo, Tree};
+use crate::tree::{BlobNo, FileId, Tree};
 
 /// The kernel's end of a mount of this kind.
 pub(crate) const DEVICE: &str = "/dev/fuse";
@@ -199,6 +199,30 @@ impl Session {
             return Ok(());
         }
         reconcile(&self.shared.filesystem, &self.shared.kernel, self.shared.with_barriers)
+    }
+
+    /// Makes this process and the kernel forget the bytes of `files`: when this has returned, reading one asks the tree to open
+    /// its blob again, whoever had it open or mapped. For blobs that turned out to be damaged, or were repaired; the tree
+    /// must answer so before this is called. A file is known by each of its numbers. Must not be called from a method of the
+    /// [`Tree`].
+    ///
+    /// Returns at once when the mount has ended.
+    ///
+    /// # Errors
+    /// When the kernel does not follow. It may still show some of the bytes then.
+    pub fn forget_files(&self, files: &[FileId]) -> io::Result<()> {
+        let _turn = lock(&self.shared.telling);
+        if !self.shared.kernel.is_served() {
+            return Ok(());
+        }
+        self.shared.filesystem.forget_bytes(files);
+        for file in files {
+            let Some(number) = Ino::File(*file).number() else {
+                continue;
+            };
+            self.shared.kernel.forget_content(number)?;
+        }
+        Ok(())
     }
 
     /// How the bytes of files reach their readers.

@@ -12,6 +12,8 @@
 
 #[expect(dead_code, reason = "what only other tests need")]
 mod common;
+#[path = "common/mapping/sys.rs"]
+mod mapping;
 #[path = "common/reading/sys.rs"]
 mod reading;
 
@@ -24,7 +26,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Files, MemoryTree};
-use mirrorctl_mount::tree::MirrorNo;
+use mapping::Mapping;
+use mirrorctl_mount::tree::{FileId, MirrorNo};
 use mirrorctl_mount::{DataPath, Options, Session, mount};
 use reading::{READINGS, directly, forget, resident, seek};
 use tempfile::TempDir;
@@ -212,6 +215,56 @@ fn damage_is_an_error_in_every_way_of_reading_until_it_is_repaired() {
         for (name, read) in READINGS {
             assert!(read(&path).unwrap() == whole, "{data} {name}");
         }
+    });
+}
+
+/// With files that are hot, open and mapped, of which the kernel needs no bytes from anybody.
+#[test]
+fn bytes_that_were_forgotten_are_shown_to_nobody_until_they_are_whole() {
+    with_each(|data, mounted| {
+        let whole = b"was longer".repeat(2000);
+        let (blob, path) = (mounted.tree.blob_path(&whole), mounted.path("current/pool/damaged.deb"));
+        let open = File::open(&path).unwrap();
+        let mapping = Mapping::of(&open, whole.len());
+        assert!(
+            mapping.copied().unwrap() == whole && fs::read(&path).unwrap() == whole,
+            "{data}"
+        );
+        // The tree knows that it is damaged.
+        fs::remove_file(&blob).unwrap();
+        assert!(mapping.copied().unwrap() == whole, "{data}: hot");
+        let file = FileId {
+            blob: mounted.tree.blob_number(&whole),
+            serial: 0,
+        };
+        mounted.session.forget_files(&[file]).unwrap();
+        for (name, read) in READINGS {
+            let error = read(&path).map(|_| ()).unwrap_err().raw_os_error();
+            assert_eq!(error, Some(libc::EIO), "{data} {name}");
+        }
+        let mut bytes = vec![0; whole.len()];
+        let (held, copied) = (open.read_exact_at(&mut bytes, 0), mapping.copied());
+        if data == DataPath::Passthrough {
+            // The kernel has the old file itself, as long as anybody has it open.
+            assert!(held.is_ok() && bytes == whole);
+        } else {
+            assert_eq!(held.unwrap_err().raw_os_error(), Some(libc::EIO), "{data}");
+            assert_eq!(copied.unwrap_err().raw_os_error(), Some(libc::EFAULT), "{data}");
+        }
+        fs::write(&blob, &whole).unwrap();
+        mounted.session.forget_files(&[file]).unwrap();
+        if data == DataPath::Passthrough {
+            assert!(File::open(&path).is_err(), "no other file while the old one is open");
+            drop((mapping, open));
+            // Closing is told a little later than it is done.
+            while File::open(&path).is_err() {
+                std::thread::yield_now();
+            }
+        } else {
+            open.read_exact_at(&mut bytes, 0).unwrap();
+            assert!(bytes == whole && mapping.copied().unwrap() == whole, "{data}");
+        }
+        assert!(fs::read(&path).unwrap() == whole, "{data}");
     });
 }
 

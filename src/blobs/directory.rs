@@ -35,6 +35,21 @@ const CONTINUABLE_MODE: u32 = 0o600;
 /// User and group that new files are given to, if any.
 pub(super) type Owner = Option<(u32, u32)>;
 
+/// What stands under a name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    /// Whether it is a regular file.
+    pub(super) is_file: bool,
+    /// Its length in bytes.
+    pub(super) size: u64,
+    /// The bits of its mode that say who may do what.
+    pub(super) permissions: u32,
+    /// The device that it is on.
+    pub(super) device: u64,
+    /// Its number there.
+    pub(super) inode: u64,
+}
+
 /// An open directory.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -148,6 +163,18 @@ impl Directory {
         let regular = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
         let length = u64::try_from(found.st_size).ok().filter(|_| regular);
         Ok(length.map(|length| (length, Timestamp::from_unix(found.st_ctime))))
+    }
+
+    /// What stands under `name`: itself, never what a link leads to.
+    pub(super) fn entry(&self, name: impl rustix::path::Arg) -> io::Result<Entry> {
+        let found = rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Entry {
+            is_file: FileType::from_raw_mode(found.st_mode) == FileType::RegularFile,
+            size: u64::try_from(found.st_size).unwrap_or(0),
+            permissions: found.st_mode & 0o7777,
+            device: found.st_dev,
+            inode: found.st_ino,
+        })
     }
 
     /// Gives the file `name` the name `new` in `to` as well; an error when that exists.

@@ -10,6 +10,7 @@ mod directory;
 mod incoming;
 mod layout;
 mod leftovers;
+mod scrub;
 mod sys;
 mod taking;
 
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 pub use derived::{Derived, DerivedFile};
 pub use incoming::{Arrived, Inbox, Incoming, LEAST_CONTINUED};
 pub use leftovers::{Leftover, Leftovers};
+pub use scrub::{Identity, Moved, Quarantine, Sight};
 pub use taking::{Expected, Sharable, Sharing};
 
 use directory::{Directory, Owner};

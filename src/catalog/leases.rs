@@ -3,12 +3,12 @@
 //! Owns the rows that keep fetched bytes from being swept before a listing names them. A lease belongs to a mirror,
 //! not to a process, so the mirror's next sync takes over what a dead one had fetched.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::sql_types::{Sql, stored};
-use super::{BlobRow, Catalog, CatalogError, CatalogReader, MirrorRow, computed};
+use super::{BlobRow, Catalog, CatalogError, CatalogReader, MirrorRow, computed, damage};
 use crate::model::{BlobFacts, Digest, MirrorId, Sha512, Timestamp};
 
 /// What the catalog knows of wanted bytes.
@@ -18,7 +18,7 @@ pub enum Claim {
     Held(BlobFacts),
     /// The cache has them, for whatever reason; a lease keeps them now.
     Leased(BlobFacts),
-    /// They have to be fetched.
+    /// They have to be fetched: the cache has never had them, or what it has is damaged.
     Absent,
 }
 
@@ -108,9 +108,10 @@ impl Catalog {
             } else {
                 HashMap::new()
             };
+            let damaged = damage::digests(transaction)?;
             digests
                 .iter()
-                .map(|digest| claim_one(transaction, mirror, *digest, &held, now))
+                .map(|digest| claim_one(transaction, mirror, *digest, (&held, &damaged), now))
                 .collect()
         })
     }
@@ -135,7 +136,8 @@ impl Catalog {
         })
     }
 
-    /// Records blobs whose bytes are whole and durable at their final names. Knowing one already is fine.
+    /// Records blobs whose bytes are whole and durable at their final names. Knowing one already is fine; if it was damaged,
+    /// it is not any more.
     ///
     /// # Errors
     /// When the catalog cannot be written.
@@ -153,7 +155,10 @@ impl Catalog {
             let mut insert = transaction.prepare_cached("INSERT INTO blob (sha256, size, mtime) VALUES (?, ?, ?)")?;
             for blob in blobs {
                 match find_blob(transaction, blob.digest)? {
-                    Some(_) => acquit(transaction, blob.digest)?,
+                    Some(found) => {
+                        acquit(transaction, blob.digest)?;
+                        damage::clear(transaction, found.row)?;
+                    }
                     None => {
                         insert.execute(params![Sql(blob.digest), stored(blob.size), Sql(blob.mtime)])?;
                     }
@@ -227,9 +232,12 @@ fn claim_one(
     transaction: &Transaction<'_>,
     mirror: MirrorRow,
     digest: Digest,
-    held: &HashMap<Digest, BlobFacts>,
+    (held, damaged): (&HashMap<Digest, BlobFacts>, &HashSet<Digest>),
     now: Timestamp,
 ) -> Result<Claim, CatalogError> {
+    if damaged.contains(&digest) {
+        return Ok(Claim::Absent);
+    }
     if let Some(facts) = held.get(&digest) {
         return Ok(Claim::Held(*facts));
     }

@@ -15,6 +15,7 @@
 mod changes;
 mod commits;
 mod computed;
+mod damage;
 mod files;
 mod forgotten;
 mod freed;
@@ -24,11 +25,13 @@ mod live;
 mod manifest;
 mod pointers;
 mod record;
+mod rehash;
 mod releases;
 mod remarks;
 mod replaced;
 mod schema;
 mod snapshots;
+mod soundness;
 mod sql_types;
 mod standing;
 mod sys;
@@ -41,6 +44,7 @@ mod tree;
 mod turns;
 mod unneeded;
 mod unset;
+mod whereabouts;
 mod wishes;
 
 use std::path::{Path, PathBuf};
@@ -51,6 +55,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 
 pub use changes::{FileChange, FileChanges};
 pub use computed::Uncompressed;
+pub use damage::{Aside, Damaged, Suspect};
 pub use files::ListedFile;
 pub use freed::Freed;
 pub use generations::{Generation, Lenders, Reach};
@@ -59,9 +64,11 @@ pub use live::{Condemned, Marked};
 pub use manifest::{Manifest, ManifestError, ManifestFile};
 pub use pointers::{Act, MoveRecord, Moved, PointerTarget, RequestedMove};
 pub use record::{Prepared, Recorded, Recording};
+pub use rehash::{Begun, Rehashed, Stored};
 pub use releases::{ReleaseFacts, Source, SyncedState};
 pub use schema::BackUpError;
 pub use snapshots::SnapshotRecord;
+pub use soundness::Soundness;
 pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
 pub use standing::{Lacking, Unfit};
 pub use test_runs::TestRun;
@@ -69,6 +76,7 @@ pub use tree::{FileRow, TreeNode};
 pub use turns::in_turn;
 pub use unneeded::Unneeded;
 pub use unset::{UNPUBLISH, Unsetting};
+pub use whereabouts::{ListedAs, Whereabouts};
 pub use wishes::Foreseen;
 
 use crate::model::{Digest, Leads, MirrorId, NameError, Pointer, Shrink, SnapshotName, Timestamp};
@@ -172,6 +180,16 @@ pub enum CatalogError {
         name: SnapshotName,
         /// Why it is held.
         shrink: Shrink,
+    },
+    /// Files of it are damaged, so that no pointer moves there.
+    #[error("{files} files of snapshot {name} of {mirror} are damaged, and reading them fails")]
+    Damaged {
+        /// The mirror.
+        mirror: MirrorId,
+        /// The snapshot.
+        name: SnapshotName,
+        /// Number of files, by their names.
+        files: u64,
     },
     /// The name is taken.
     #[error("mirror {mirror} already has a snapshot {name}")]

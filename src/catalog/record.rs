@@ -610,7 +610,18 @@ fn chain_to_continue(
         params![mirror, previous],
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
-    Ok((depth < LONGEST_CHAIN).then_some((row, digest, depth)))
+    let continues = depth < LONGEST_CHAIN && is_chain_whole(transaction, row)?;
+    Ok(continues.then_some((row, digest, depth)))
+}
+
+/// Whether none of the manifests that a chain ends with is damaged: nothing new is to depend on one that is.
+fn is_chain_whole(transaction: &Transaction<'_>, last: BlobRow) -> Result<bool, CatalogError> {
+    let mut query = transaction.prepare_cached(
+        "WITH RECURSIVE chain (blob_id) AS (
+             SELECT ?1 UNION SELECT base_id FROM chain JOIN manifest USING (blob_id) WHERE base_id IS NOT NULL)
+         SELECT 1 FROM chain JOIN damaged USING (blob_id)",
+    )?;
+    Ok(!query.exists([last])?)
 }
 
 fn insert_listing(

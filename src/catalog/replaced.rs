@@ -208,8 +208,9 @@ mod tests {
                 rows.collect::<Result<_, _>>().expect("reads")
             };
             let noted = rows(&house.catalog);
-            let back = "DROP TABLE replacement; DROP TABLE commit_mark; DROP INDEX entry_by_hash;
-                        DROP INDEX blob_by_listed_hash; PRAGMA user_version = 4";
+            let back = "DROP TABLE commit_mark; DROP TABLE replacement; DROP INDEX entry_by_hash;
+                        DROP INDEX blob_by_listed_hash; DROP TABLE damaged; DROP TABLE rehashed;
+                        DROP TABLE rehash_run; PRAGMA user_version = 4";
             house.sql().execute_batch(back).expect("goes back");
             prop_assert_eq!(rows(&Catalog::open(&house.path).expect("migrates")), noted);
         }

@@ -16,18 +16,19 @@ use super::CatalogError;
 const APPLICATION_ID: i32 = 0x4d52_4354;
 
 /// Every migration, oldest first. A released one is never edited.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
     include_str!("migrations/0005.sql"),
+    include_str!("migrations/0006.sql"),
     include_str!("migrations/0007.sql"),
     include_str!("migrations/0009.sql"),
 ];
 
 /// The format that this program reads and writes.
-const KNOWN: u32 = 7;
+const KNOWN: u32 = 8;
 const _: () = assert!(KNOWN as usize == MIGRATIONS.len(), "one migration for each format");
 
 /// Refuses what this program must not touch: a newer catalog, or anything else than a catalog.

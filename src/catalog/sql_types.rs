@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use crate::model::{Digest, MirrorId, Note, Pointer, Role, SnapshotName, Tag, Timestamp};
+use crate::model::{Digest, Fault, MirrorId, Note, Pointer, Role, SnapshotName, Tag, Timestamp};
 
 macro_rules! row_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -149,6 +149,14 @@ impl FromSql for Sql<Role> {
             2 => Ok(Self(Role::Pool)),
             other => Err(FromSqlError::OutOfRange(other)),
         }
+    }
+}
+
+impl FromSql for Sql<Fault> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let word = value.as_str()?;
+        let unknown = || FromSqlError::Other(format!("no fault is called {word:?}").into());
+        Fault::named(word).map(Self).ok_or_else(unknown)
     }
 }
 

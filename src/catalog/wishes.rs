@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::pointers::{MoveRecord, PointerTarget, RequestedMove, moves_of, newest};
 use super::snapshots::{self, Target};
 use super::standing::{self, Lacking, Production, Unfit};
-use super::{Act, CatalogError, CatalogReader, MirrorRow, Seq, generations, tree};
+use super::{Act, CatalogError, CatalogReader, MirrorRow, Seq, damage, generations, tree};
 use crate::model::{Leads, MirrorId, MoveTerms, Pointer, SnapshotName};
 
 /// What fulfilling a wish would come to now.
@@ -215,7 +215,7 @@ pub(super) fn require_checks(
     Err(CatalogError::Untested(unfit))
 }
 
-/// Refuses a target that is held or lacks the checks it needs, unless the act has force.
+/// Refuses a target that is held, has damaged files or lacks the checks it needs, unless the act has force.
 pub(super) fn judge(
     connection: &Connection,
     (row, mirror): (MirrorRow, &MirrorId),
@@ -231,6 +231,14 @@ pub(super) fn judge(
             shrink,
         });
     }
+    let damaged = damage::damaged_files(connection, row, target.seq)?;
+    if damaged > 0 && !act.force {
+        return Err(CatalogError::Damaged {
+            mirror: mirror.clone(),
+            name: target.name.clone(),
+            files: damaged,
+        });
+    }
     let lacking = standing::lacking(connection, (row, target), production, (terms, act.now))?;
     let passed = match &lacking {
         None => Some(true),
@@ -238,7 +246,7 @@ pub(super) fn judge(
         Some(Lacking::Untested | Lacking::Company { .. } | Lacking::Expired { .. } | Lacking::Expiring { .. }) => None,
     };
     let lacking = lacking.filter(|_| terms.must_have_passed);
-    let forced = held.is_some() || lacking.is_some();
+    let forced = held.is_some() || damaged > 0 || lacking.is_some();
     if let Some(why) = lacking.filter(|_| !act.force) {
         return Err(CatalogError::Untested(vec![Unfit {
             mirror: mirror.clone(),

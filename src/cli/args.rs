@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::words::{Aims, Expectation};
-use crate::config::{LogLevel, parse_duration};
-use crate::model::{MirrorId, Pointer, SnapshotName, Tag};
+use crate::config::{LogLevel, parse_duration, parse_size};
+use crate::model::{MirrorId, Part, Pointer, SnapshotName, Tag};
 
 /// Keep local mirrors of APT repositories, and move staging and production between snapshots
 #[derive(Debug, Parser)]
@@ -72,6 +72,8 @@ pub enum Command {
     Status,
     /// Delete files that nothing needs any more
     Gc(GcArgs),
+    /// Check that everything stored is whole
+    Verify(VerifyArgs),
     /// Take a mirror that is not configured any more out of the catalog
     Forget(ForgetArgs),
     /// Show everything with a small archive of its own, in a temporary directory
@@ -80,10 +82,7 @@ pub enum Command {
     Version,
     /// Print a completion script
     Completion(CompletionArgs),
-    /// Check that everything stored is whole
-    #[command(hide = true)]
-    Verify(Later),
-    /// Mend what verify found
+    /// Make the catalog anew
     #[command(hide = true)]
     Repair(Later),
     /// Make a snapshot of a mirror tree that is on this machine, without downloading
@@ -514,6 +513,26 @@ pub struct GcArgs {
     pub force: bool,
 }
 
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Mirrors or groups whose files to check [default: the whole cache]
+    #[arg(value_name = "MIRROR")]
+    pub mirrors: Vec<MirrorId>,
+    /// Read every file and hash it again; a run that was interrupted is gone on with
+    #[arg(long)]
+    pub deep: bool,
+    /// Check the Nth of T parts of the cache only, such as 3/30
+    #[arg(long, value_name = "N/T")]
+    pub part: Option<Part>,
+    /// Read at most so much in a second, such as 20MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "deep")]
+    pub max_rate: Option<u64>,
+    /// Fetch what is damaged again, from any mirror that has it
+    #[arg(long)]
+    pub repair: bool,
+}
+
 /// `forget`
 #[derive(Debug, Args)]
 pub struct ForgetArgs {
@@ -623,7 +642,8 @@ mod tests {
             "gc --dry-run --now",
             "forget a --force --dry-run",
             "demo --keep",
-            "verify --deep --part 1/30",
+            "verify",
+            "verify a b --deep --part 1/30 --max-rate 20MiB --repair",
             "repair --rebuild",
             "import debian /srv --name x --copy --accept-rollback --accept-release-info --no-pgp-check",
             "migrate --dry-run --copy --no-pgp-check",
@@ -674,6 +694,10 @@ mod tests {
             ("snapshot publish a one --to snapshots", "the served tree uses itself"),
             ("snapshot prune --keep-daily -1", "unexpected argument"),
             ("snapshot prune --keep-weekly=-1", "invalid digit"),
+            ("verify --part 0/3", "must be a part such as 3/30"),
+            ("verify --part 3", "must be a part such as 3/30"),
+            ("verify --deep --max-rate fast", "must be a size"),
+            ("verify --max-rate 1MiB", "--deep"),
             ("snapshot tag a b", "required"),
             ("snapshot tag a b -- -c", "a tag starts with"),
             ("snapshot note a b c --remove", "cannot be used with"),

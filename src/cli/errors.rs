@@ -18,6 +18,7 @@ use crate::signature::{KeyringError, SigningError};
 use crate::state::{Room, StateError};
 use crate::sync::{self, FileError, Load, SyncError};
 use crate::upstream::{CredentialsError, TlsFailure, UpstreamError};
+use crate::verify::VerifyError;
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
@@ -63,6 +64,9 @@ fn catalog<'e>(
         }
         CatalogError::Held { .. } => told(Kind::Refused, error)
             .hint("look at what is missing; if it is meant to be so, --force moves there and ends the hold"),
+        CatalogError::Damaged { .. } => told(Kind::Refused, error).hint(
+            "mirrorctl verify --repair fetches them again; --force moves there all the same, and history shows it",
+        ),
         CatalogError::InUse { .. } => {
             told(Kind::Refused, error).hint("see that no client reads it any more; --force forgets it all the same")
         }
@@ -374,6 +378,20 @@ fn would_wipe(wipe: &Wipe) -> String {
         size(going.bytes),
         size(all.bytes)
     )
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match &error {
+            VerifyError::Catalog(source) => catalog(source, |kind, _| Self::caused(kind, &error)),
+            VerifyError::NoBlobs { .. } => Self::caused(Kind::Damaged, &error)
+                .hint("see whether the file system of [snapshot] path is mounted; nothing was marked as damaged"),
+            VerifyError::Look { .. } | VerifyError::Blobs(_) | VerifyError::Mounts(_) => {
+                Self::caused(Kind::Failed, &error)
+                    .hint("what was found until then is marked, and a deep check goes on where it stopped")
+            }
+        }
+    }
 }
 
 impl From<ControlError> for Failure {

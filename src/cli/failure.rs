@@ -36,6 +36,8 @@ pub enum Kind {
     NotVisible,
     /// Upstream cannot be reached or has trouble: the same command may well succeed later.
     Unavailable,
+    /// Something stored is damaged.
+    Damaged,
     /// Ended by Ctrl-C (SIGINT), or with its terminal (SIGHUP).
     Interrupted,
     /// Ended by SIGTERM.
@@ -44,7 +46,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the exit codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Failed,
         Self::Usage,
         Self::Busy,
@@ -53,6 +55,7 @@ impl Kind {
         Self::Partial,
         Self::NotVisible,
         Self::Unavailable,
+        Self::Damaged,
         Self::Interrupted,
         Self::Terminated,
     ];
@@ -69,6 +72,7 @@ impl Kind {
             Self::Partial => 6,
             Self::NotVisible => 7,
             Self::Unavailable => 8,
+            Self::Damaged => 9,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -91,6 +95,7 @@ impl Kind {
             Self::Partial => "partial",
             Self::NotVisible => "not-visible",
             Self::Unavailable => "unavailable",
+            Self::Damaged => "damaged",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
         }

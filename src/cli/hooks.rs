@@ -125,7 +125,8 @@ impl Context {
             | Kind::Unverifiable
             | Kind::Partial
             | Kind::NotVisible
-            | Kind::Unavailable => {}
+            | Kind::Unavailable
+            | Kind::Damaged => {}
         }
         let concerned = |mirror: &&MirrorId| Concerned {
             mirror: (*mirror).clone(),

@@ -147,12 +147,19 @@ fn dispatch(command: Command, flags: &Global, environment: &Environment, output:
         Command::Unmount => commands::unmount::run(&configured(flags, environment, Keyrings::NotLookedAt)?, output),
         Command::Status => commands::status::run(&configured(flags, environment, Keyrings::NotLookedAt)?, output),
         Command::Gc(gc) => commands::gc::run(&gc, &configured(flags, environment, Keyrings::NotLookedAt)?, output),
+        Command::Verify(verify) => {
+            let context = if verify.repair {
+                configured_to_connect(flags, environment, Keyrings::NotLookedAt)?
+            } else {
+                configured(flags, environment, Keyrings::NotLookedAt)?
+            };
+            commands::verify::run(&verify, &context, output)
+        }
         Command::Forget(forget) => {
             let context = configured(flags, environment, Keyrings::NotLookedAt)?;
             commands::forget::run(&forget, &context, output)
         }
         Command::Snapshot(snapshot) => dispatch_snapshot(snapshot, flags, environment, output),
-        Command::Verify(_) => Err(later("verify")),
         Command::Repair(_) => Err(later("repair")),
     }
 }

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::output::Output;
 use crate::model::MirrorId;
 use crate::sync::Progress;
+use crate::verify::Watch;
 
 /// The form that fits `output`.
 pub(super) fn of(output: &Output) -> Arc<dyn Progress> {
@@ -16,6 +17,15 @@ pub(super) fn of(output: &Output) -> Arc<dyn Progress> {
         Arc::new(Bar::default())
     } else {
         Arc::new(Lines)
+    }
+}
+
+/// The form of a check that fits `output`.
+pub(super) fn of_check(output: &Output) -> Box<dyn Watch> {
+    if output.shows_progress() {
+        Box::new(Bar::default())
+    } else {
+        Box::new(Lines)
     }
 }
 
@@ -34,6 +44,16 @@ impl Progress for Lines {
     fn bytes(&self, _bytes: u64) {}
 
     fn file(&self) {}
+
+    fn end(&self) {}
+}
+
+impl Watch for Lines {
+    fn begin(&self, files: u64, bytes: u64) {
+        tracing::info!("{files} files to check, {}", super::text::size(bytes));
+    }
+
+    fn bytes(&self, _bytes: u64) {}
 
     fn end(&self) {}
 }
@@ -77,5 +97,19 @@ impl Progress for Bar {
     fn end(&self) {
         self.with(ProgressBar::finish_and_clear);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Watch for Bar {
+    fn begin(&self, files: u64, bytes: u64) {
+        Progress::begin(self, files, bytes);
+    }
+
+    fn bytes(&self, bytes: u64) {
+        Progress::bytes(self, bytes);
+    }
+
+    fn end(&self) {
+        Progress::end(self);
     }
 }

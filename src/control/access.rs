@@ -35,7 +35,7 @@ pub(super) struct Owner {
 pub(super) fn may(peer: &Peer, owner: Owner, request: Request) -> bool {
     match request {
         Request::Status => true,
-        Request::Reconcile | Request::HeldBlobs | Request::Stop => {
+        Request::Reconcile | Request::Damage | Request::HeldBlobs | Request::Stop => {
             peer.user == ROOT
                 || peer.user == owner.user
                 || peer.group == owner.group

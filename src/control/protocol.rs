@@ -33,6 +33,8 @@ pub(super) const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 pub enum Request {
     /// The catalog changed: make it visible, then answer [`Reply::Done`].
     Reconcile,
+    /// Blobs were found damaged, or are whole again: forget what is remembered of them, then answer [`Reply::Done`].
+    Damage,
     /// Which blobs are open now? Answered by [`Reply::HeldBlobs`].
     HeldBlobs,
     /// How is the mount? Answered by [`Reply::Status`].
@@ -175,7 +177,13 @@ mod tests {
 
     #[test]
     fn requests_survive_the_wire() {
-        for request in [Request::Reconcile, Request::HeldBlobs, Request::Status, Request::Stop] {
+        for request in [
+            Request::Reconcile,
+            Request::Damage,
+            Request::HeldBlobs,
+            Request::Status,
+            Request::Stop,
+        ] {
             let line = request_line(request);
             assert_eq!(line.last(), Some(&b'\n'));
             assert_eq!(parse_request(&line).expect("a request"), request);

@@ -217,7 +217,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let handler: Handler = Arc::new(|request| match request {
             Request::HeldBlobs => Ok(Reply::HeldBlobs(vec![3, 1])),
-            Request::Reconcile => Err("the catalog is locked".into()),
+            Request::Reconcile | Request::Damage => Err("the catalog is locked".into()),
             Request::Status | Request::Stop => Ok(Reply::Done),
         });
         let _server = serve(dir.path(), dir.path(), 1, handler);

@@ -166,7 +166,7 @@ impl Stores<'_> {
         let validity = releases::validity(&releases, subject.rules.min_validity, subject.now);
         let what = (subject.deep, subject.snapshot.absent);
         let (packages, [indices, listing]) = indices::check(&releases, &tree, reader, what, stop)?;
-        let cache = files::check(&tree, subject.deep, stop)?;
+        let cache = files::check(&tree, &reader.damaged_digests()?, subject.deep, stop)?;
         let before = subject
             .production
             .map(|production| self.before(subject, mirror, production));

@@ -105,7 +105,13 @@ impl StateDir {
         sys::may_change(&root).map_err(|source| refused_or("change", &root, source))?;
         fitness::refuse_writable_by_all(&open_directory(&root)?, &root)?;
         let state = Self { root, owner };
-        for directory in [state.blobs(), state.inventories(), state.incoming_root(), state.locks()] {
+        for directory in [
+            state.blobs(),
+            state.quarantine(),
+            state.inventories(),
+            state.incoming_root(),
+            state.locks(),
+        ] {
             state.make_directory(&directory)?;
         }
         state.make_catalog()?;
@@ -153,6 +159,12 @@ impl StateDir {
     #[must_use]
     pub fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
+    }
+
+    /// The directory of files that stood in the places of blobs and were bad.
+    #[must_use]
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
     }
 
     /// The directory of the inventories of indices, which may be missing: nothing there is needed.
@@ -280,6 +292,7 @@ mod tests {
         for directory in [
             state.root(),
             &state.blobs(),
+            &state.quarantine(),
             &state.inventories(),
             &state.incoming_root(),
             &state.locks(),
@@ -306,7 +319,7 @@ mod tests {
 
     #[test]
     fn links_in_the_place_of_directories_are_refused() {
-        for name in ["blobs", "inventories", "tmp", "locks"] {
+        for name in ["blobs", "quarantine", "inventories", "tmp", "locks"] {
             let place = tempfile::tempdir().expect("temporary directory");
             let root = place.path().join("state");
             let elsewhere = place.path().join("elsewhere");

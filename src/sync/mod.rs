@@ -19,6 +19,7 @@ mod preview;
 mod reading;
 mod reindex;
 mod release;
+mod repair;
 mod report;
 mod store;
 mod transfer;
@@ -34,6 +35,7 @@ pub use filtering::Filtering;
 pub use fit::{Load, reserve};
 pub use plausible::{Acceptance, ChangedField};
 pub use preview::{Known, Preview, preview};
+pub use repair::{Lost, Repaired, Source as RepairSource, repair};
 pub use report::{Outcome, Progress, SyncReport, Transferred};
 pub use store::Store;
 
@@ -173,7 +175,8 @@ async fn sync(
     loop {
         progress.stage(&job.mirror, "Downloading Release files");
         let releases = release::fetch_all(job, &archive, store, mirror).await?;
-        if !job.force && releases.suites.iter().all(|release| !release.changed) {
+        let is_whole = !store.catalog().reader().is_last_state_damaged(mirror)?;
+        if !job.force && is_whole && releases.suites.iter().all(|release| !release.changed) {
             transfer.discard_incomplete();
             return unchanged(job, store, mirror, &releases);
         }

@@ -5,6 +5,7 @@
 //! time of day, after which no time has a tree yet and by which earlier publications cease to lend names, is told by a clock
 //! that it is given.
 
+mod damage;
 mod doors;
 mod last_known;
 mod overlay;
@@ -25,6 +26,7 @@ use mirrorctl_mount::tree::{
 use crate::blobs::BlobStore;
 use crate::catalog::{BlobRow, CatalogError, CatalogReader, DirRow, FileRow, MirrorRow, ROOT_DIR, Seq, TreeNode};
 use crate::model::{Clock, Digest, Role, SnapshotName, Timestamp};
+use damage::Damage;
 use doors::{DoorCache, DoorTarget};
 use last_known::{LastKnown, ManifestTree};
 use overlay::Standing;
@@ -37,6 +39,7 @@ pub struct View {
     blobs: BlobStore,
     doors: DoorCache,
     last_known: LastKnown,
+    damage: Damage,
     clock: Clock,
     /// One at a time, so that what was read first is not remembered last.
     refreshing: Mutex<()>,
@@ -63,6 +66,7 @@ impl View {
             blobs,
             doors: DoorCache::default(),
             last_known: LastKnown::default(),
+            damage: Damage::default(),
             clock,
             refreshing: Mutex::default(),
         })
@@ -80,6 +84,24 @@ impl View {
             .read(|reader| reader.at_once(|reader| self.last_known.remember(reader, now)))?;
         self.doors.replace(self.last_known.doors());
         Ok(())
+    }
+
+    /// Hands the files to `forget` of which the kernel may remember bytes that it must not show any more, or had none to
+    /// remember: those of blobs that were found damaged since the last time, and of those that are whole again.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read, or `forget` fails. Then they are handed out again the next time.
+    pub fn damage(&self, forget: impl FnOnce(&[FileId]) -> io::Result<()>) -> io::Result<()> {
+        let news = self
+            .readers
+            .read(|reader| reader.at_once(|reader| self.damage.news(reader)))?;
+        news.map_or(Ok(()), |now| self.damage.change(now, forget))
+    }
+
+    /// Whether a blob is damaged; when the catalog fails, whether it was when it was last looked at.
+    fn is_damaged(&self, blob: BlobNo) -> bool {
+        let from_catalog = self.readers.read(|reader| reader.is_damaged(blob_row(blob)));
+        from_catalog.unwrap_or_else(|_| self.damage.has(blob))
     }
 
     /// The generation of the catalog that is shown, whatever has become of it meanwhile.
@@ -288,6 +310,10 @@ impl Tree for View {
 
     fn open(&self, blob: BlobNo) -> io::Result<File> {
         let (digest, size, _) = self.blob(blob)?.ok_or(io::ErrorKind::NotFound)?;
+        if self.is_damaged(blob) {
+            tracing::error!(%digest, "a blob is damaged: mirrorctl verify --repair fetches it again");
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let file = self.blobs.read(digest).map_err(io::Error::other)?;
         // A blob that lost or gained bytes must not be served as if it were whole.
         if file.metadata()?.len() != size {

@@ -8,8 +8,8 @@ use std::path::Path;
 /// How many rows each part has.
 const PARTS: [(char, usize); 3] = [('U', 64), ('T', 23), ('F', 29)];
 
-/// The rows about the disk and the operators, from and to.
-const LOCAL: [(usize, usize); 3] = [(1, 7), (12, 13), (20, 30)];
+/// The rows about the disk and the operators, and those about stored files, from and to.
+const LOCAL: [(usize, usize); 4] = [(1, 7), (12, 13), (20, 30), (14, 19)];
 
 /// Where the tests are that rows name.
 const PLACES: [&str; 3] = ["tests/suite", "tests/system", "mount/tests"];

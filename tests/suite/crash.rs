@@ -3,6 +3,9 @@
 //! Fifty kills without warning, at moments spread over the measured length of a sync and of a promote. After each, what
 //! was published is compared: where the pointers lead, their history, every listing, and the bytes of every blob.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mirrorctl_testkit::{Config, Fault, Ran, Running, Signal, SuiteSpec};
@@ -16,6 +19,8 @@ const SYNCS: u32 = 28;
 const PROMOTES: u32 = 16;
 /// Collections of garbage that are killed.
 const COLLECTIONS: u32 = 6;
+/// Repairs of damaged files that are killed.
+const REPAIRS: u32 = 12;
 
 /// A sequence of numbers that look random and are the same in every run (Steele and Vigna's `SplitMix64`).
 struct Random(u64);
@@ -266,4 +271,62 @@ fn a_killed_collection_loses_nothing_that_is_needed() {
         site.assert_whole();
         assert_eq!(site.sync()["outcome"], "unchanged", "{what}");
     }
+}
+
+#[test]
+fn a_killed_repair_loses_nothing_and_is_finished_by_the_next() {
+    let names: Vec<String> = (0..12).map(|n| format!("pkg{n:02}")).collect();
+    let add = |suite: SuiteSpec, name: &String| suite.package("main", deb(name, "1", 3_000));
+    let site = Site::new([names.iter().fold(SuiteSpec::new(SUITE), add)]);
+    site.sync();
+    site.run(&format!("snapshot publish debian {}", site.snapshots("debian")[0]))
+        .success();
+    let published = Published::of(&site, "debian");
+    let pool: Vec<_> = site.archive.pool_paths().into_iter().map(str::to_owned).collect();
+    let damage = |round: usize| {
+        for (nth, path) in pool
+            .iter()
+            .enumerate()
+            .filter(|(nth, _)| (nth + round).is_multiple_of(2))
+        {
+            let blob = site.blob(published.files[path].0);
+            match (nth + round) % 3 {
+                0 => fs::remove_file(&blob).expect("removes"),
+                1 => rot(&blob, 1),
+                _ => rot(&blob, 2),
+            }
+        }
+    };
+    damage(0);
+    let started = Instant::now();
+    site.run("verify --deep --repair").success();
+    let usual = started.elapsed();
+    let mut kills = Kills::new(0x7665_7269_6679, REPAIRS, usual);
+    let mut aside = 0;
+    while let Some(round) = kills.next_round() {
+        damage(usize::try_from(round).expect("a small number"));
+        let (_, what) = kills.kill(|| site.env.spawn(&["verify", "--deep", "--repair"]));
+        assert_eq!(Published::of(&site, "debian"), published, "{what}");
+        // Nothing bad has been removed without a trace.
+        let bad = site.quarantined().len();
+        assert!(bad >= aside, "{what}");
+        aside = bad;
+        site.run("verify --deep --repair").success();
+        site.assert_whole();
+        assert_eq!(site.json("status")["cache"]["damaged_files"], 0, "{what}");
+        site.run("verify --deep").success();
+    }
+}
+
+/// Makes a blob shorter, or changes a byte of it.
+fn rot(blob: &Path, how: usize) {
+    let mut bytes = fs::read(blob).expect("a blob");
+    if how == 1 {
+        bytes.pop();
+    } else {
+        bytes[100] ^= 1;
+    }
+    fs::set_permissions(blob, fs::Permissions::from_mode(0o644)).expect("sets");
+    fs::write(blob, bytes).expect("writes");
+    fs::set_permissions(blob, fs::Permissions::from_mode(0o444)).expect("sets");
 }

@@ -39,3 +39,4 @@ mod time;
 mod tls;
 mod transport;
 mod trust;
+mod verify;

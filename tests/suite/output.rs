@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
-use mirrorctl::model::HashType;
+use mirrorctl::model::{Digest, HashType};
 use mirrorctl_testkit::{Config, Fault, Mirror, Ran, SuiteSpec, TestEnv, Variant, forge};
 use serde_json::Value;
 
@@ -54,10 +55,10 @@ fn documents(env: &TestEnv, lines: &[(&str, i32)]) -> Vec<Value> {
 }
 
 /// Commands that a later release has.
-const LATER: [&str; 2] = ["verify --part 1/2", "repair --rebuild"];
+const LATER: [&str; 1] = ["repair --rebuild"];
 
 /// Commands that work on mirrors, in an order in which each can succeed.
-const ON_MIRRORS: [&str; 25] = [
+const ON_MIRRORS: [&str; 26] = [
     "check config",
     "sync --dry-run",
     "sync",
@@ -82,6 +83,7 @@ const ON_MIRRORS: [&str; 25] = [
     "status",
     "gc --dry-run",
     "gc --now",
+    "verify --deep",
     "forget debian --dry-run",
 ];
 
@@ -291,6 +293,26 @@ fn documented(command: &str) -> String {
         .to_owned()
 }
 
+/// A check that finds something of everything, and can repair one file of two.
+#[test]
+fn every_member_of_a_check_is_documented() {
+    let site = Site::small();
+    site.sync();
+    let blob = |name: &str| {
+        let bytes = fs::read(site.archive.root().join(site.pool(name))).expect("a file");
+        site.blob(Digest::of(&bytes))
+    };
+    for name in ["aa", "bb"] {
+        fs::remove_file(blob(name)).expect("removes");
+    }
+    site.upstream.fault("*bb_1*", Fault::Status(404));
+    fs::set_permissions(blob("cc"), fs::Permissions::from_mode(0o644)).expect("sets");
+    let line = "verify --repair";
+    let mut answer = document(&site.run(&format!("--json {line}")), 9);
+    answer.as_object_mut().expect("an object").remove("error");
+    assert_described(line, &answer);
+}
+
 /// Asserts that the documentation describes every member of what `line` printed, and no other.
 #[track_caller]
 fn assert_described(line: &str, answer: &Value) {
@@ -336,8 +358,8 @@ fn every_member_of_every_document_is_documented() {
     site.configure(|mirror| mirror.publish_to_staging(true));
     let mut lines: Vec<&str> = vec!["version", "completion bash", "--help"];
     lines.extend(ON_MIRRORS);
-    // One that finds no difference has no packages to describe.
-    lines.retain(|line| !line.starts_with("snapshot diff"));
+    // One that finds no difference has no packages to describe, and one that finds nothing wrong no files.
+    lines.retain(|line| !line.starts_with("snapshot diff") && !line.starts_with("verify"));
     for line in lines {
         let answer = document(&site.run(&format!("--json {line}")), 0);
         assert_described(line, &answer);

@@ -378,7 +378,6 @@ fn fault_14_only_own_files_are_deleted_and_failures_show() {
         ("snapshot create nosuch x", 2),
         ("sync nosuch", 2),
         ("unmount", 1),
-        ("verify", 1),
     ] {
         let ran = site.run(line);
         assert_eq!(ran.status.code(), Some(code), "{ran}");

@@ -263,6 +263,11 @@ impl Site {
         below(&self.env.state_dir().join("tmp"))
     }
 
+    /// What was put into the quarantine.
+    pub(crate) fn quarantined(&self) -> Vec<PathBuf> {
+        below(&self.env.state_dir().join("quarantine"))
+    }
+
     /// Every blob file.
     pub(crate) fn blobs(&self) -> Vec<PathBuf> {
         below(&self.env.state_dir().join("blobs"))

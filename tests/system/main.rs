@@ -28,4 +28,5 @@ mod testing;
 mod tls;
 mod travel;
 mod users;
+mod verify;
 mod walkthrough;

@@ -44,4 +44,7 @@ mod sync_promote;
 mod test_report;
 mod testing;
 pub(super) mod unmount;
+pub(super) mod verify;
+mod verify_repair;
+mod verify_report;
 pub(super) mod version;

@@ -6,18 +6,20 @@ use serde::Serialize;
 
 use super::moves::Move;
 use super::replaced::{Replaced, replaced, tell};
-use crate::catalog::{Act, in_turn};
+use crate::catalog::{Act, CatalogError, CatalogReader, in_turn};
 use crate::cli::args::CreateArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::moving::is_no_environment;
 use crate::cli::output::{Human, Output, Page};
-use crate::model::Pointer;
+use crate::model::{MirrorId, Pointer, SnapshotName};
 
 #[derive(Serialize)]
 struct Report {
     mirror: String,
     snapshot: String,
+    /// Files of it that are damaged, by their names.
+    damaged_files: u64,
     moves: Vec<Move>,
     replaced: Vec<Replaced>,
 }
@@ -28,6 +30,12 @@ impl Human for Report {
             "{}: snapshot {} names the last synced state",
             self.mirror, self.snapshot
         ));
+        if self.damaged_files > 0 {
+            page.line(format!(
+                "{} files of it are damaged, and reading them fails: mirrorctl verify --repair fetches them again",
+                self.damaged_files
+            ));
+        }
         tell(&self.moves, &self.replaced, page);
     }
 }
@@ -65,12 +73,22 @@ pub(in crate::cli) fn run(arguments: &CreateArgs, context: &Context, output: &mu
     })?;
     tracing::info!("Snapshot created: {} {name}", mirror.id);
     let visible = context.make_visible();
+    let damaged_files = damaged_files(catalog.reader(), &mirror.id, &name)?;
     output.done(&Report {
         mirror: mirror.id.to_string(),
         snapshot: name.to_string(),
+        damaged_files,
         moves: moved.iter().map(Move::of).collect(),
         replaced: replaced(&moved, context),
     });
     context.after_moves(&moved);
     visible
+}
+
+/// Number of files of a snapshot that are damaged.
+fn damaged_files(reader: &CatalogReader, mirror: &MirrorId, name: &SnapshotName) -> Result<u64, CatalogError> {
+    let row = reader.mirror(mirror)?;
+    let snapshots = reader.snapshots(row)?;
+    let snapshot = snapshots.iter().find(|snapshot| snapshot.name == *name);
+    snapshot.map_or(Ok(0), |snapshot| reader.damaged_files(row, snapshot.seq))
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::verify_report::HashedAgain;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Align, Human, Output, Page, Table};
@@ -39,6 +40,9 @@ struct Cache {
     /// Beside the cache.
     inventory_files: u64,
     inventory_bytes: u64,
+    /// Blobs that are missing or not what they should be.
+    damaged_files: u64,
+    hashed_again: HashedAgain,
 }
 
 /// Says what is mounted, what each pointer names, and how old upstream is.
@@ -88,6 +92,8 @@ impl Content {
                 unfinished_bytes: unfinished.bytes,
                 inventory_files: inventories.blobs,
                 inventory_bytes: inventories.bytes,
+                damaged_files: reader.damaged()?.iter().filter(|damaged| damaged.is_needed).count() as u64,
+                hashed_again: HashedAgain::of(reader.rehashed()?),
             };
             Ok(Self {
                 mirrors,
@@ -155,6 +161,13 @@ impl Human for Report {
                 cache.unused_files,
                 size(cache.unused_bytes)
             ));
+            if cache.damaged_files > 0 {
+                page.line(format!(
+                    "{} files of the cache are damaged, and reading them fails: mirrorctl verify --repair fetches them again",
+                    cache.damaged_files
+                ));
+            }
+            page.line(cache.hashed_again.sentence());
             if cache.unfinished_files > 0 {
                 page.line(format!(
                     "on their way into the cache, by syncs that run or have failed: {} files, {}",
