@@ -112,7 +112,8 @@ impl CatalogReader {
         let mut query = self.connection.prepare_cached(
             "SELECT sha256 FROM blob INDEXED BY blob_by_digest
              WHERE substr(sha256, 1, 8) >= ?1 AND substr(sha256, 1, 8) < ?2
-             UNION ALL SELECT sha256 FROM lease WHERE sha256 >= ?1 AND sha256 < ?2",
+             UNION ALL SELECT sha256 FROM mirror CROSS JOIN lease
+                 ON lease.mirror_id = mirror.id AND sha256 >= ?1 AND sha256 < ?2",
         )?;
         let rows = query.query_map(params![from, until], |row| row.get(0).map(|Sql(digest)| digest))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
