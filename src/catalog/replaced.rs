@@ -208,7 +208,7 @@ mod tests {
                 rows.collect::<Result<_, _>>().expect("reads")
             };
             let noted = rows(&house.catalog);
-            let back = "DROP TABLE replacement; DROP INDEX entry_by_hash; DROP INDEX blob_by_listed_hash; PRAGMA user_version = 4";
+            let back = "DROP TABLE ledger; DROP TABLE replacement; DROP INDEX entry_by_hash; DROP INDEX blob_by_listed_hash; PRAGMA user_version = 4";
             house.sql().execute_batch(back).expect("goes back");
             prop_assert_eq!(rows(&Catalog::open(&house.path).expect("migrates")), noted);
         }

@@ -8,7 +8,7 @@ use mirrorctl_mount::MountError;
 use super::failure::{Failure, Kind};
 use super::text::size;
 use crate::blobs::BlobError;
-use crate::catalog::{CatalogError, Lacking, Unfit};
+use crate::catalog::{BackUpError, CatalogError, Lacking, Unfit};
 use crate::compare::CompareError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
@@ -105,6 +105,15 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::Open { .. } | CatalogError::Sql(_) if error.is_out_of_space() => {
             told(Kind::Failed, error).hint(NO_SPACE)
         }
+        error if error.is_damage() => told(Kind::Failed, error).hint(REBUILD),
+        CatalogError::Replaced => told(Kind::Busy, error).hint("run the command again"),
+        CatalogError::Beside { .. } => {
+            told(Kind::Failed, error).hint("see that the state directory has space and is yours")
+        }
+        CatalogError::BackUp {
+            source: BackUpError::Damaged(_),
+            ..
+        } => told(Kind::Failed, error).hint(REBUILD),
         CatalogError::BackUp { .. } => {
             told(Kind::Failed, error).hint("see that the state directory has space and is yours")
         }
@@ -112,12 +121,19 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::Open { .. }
         | CatalogError::OldSqlite(_)
         | CatalogError::Foreign
+        | CatalogError::Lost { .. }
+        | CatalogError::Stale { .. }
+        | CatalogError::Unsound(_)
         | CatalogError::Older { .. }
         | CatalogError::Sql(_)
         | CatalogError::NoFreeName { .. }
         | CatalogError::Manifest { .. } => told(Kind::Failed, error),
     }
 }
+
+/// What to do about a catalog that is damaged.
+const REBUILD: &str =
+    "mirrorctl repair --rebuild makes it anew, without upstream; a mount that runs goes on with what is published";
 
 /// What makes a snapshot fit for production.
 fn remedy(unfit: &Unfit) -> String {
