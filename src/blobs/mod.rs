@@ -12,6 +12,7 @@ mod layout;
 mod leftovers;
 mod sys;
 mod taking;
+mod walking;
 
 use std::fs::File;
 use std::io::{self, Read as _};

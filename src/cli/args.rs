@@ -83,9 +83,8 @@ pub enum Command {
     /// Check that everything stored is whole
     #[command(hide = true)]
     Verify(Later),
-    /// Mend what verify found
-    #[command(hide = true)]
-    Repair(Later),
+    /// Make the catalog anew, without upstream, when it is damaged or lost
+    Repair(RepairArgs),
     /// Make a snapshot of a mirror tree that is on this machine, without downloading
     Import(ImportArgs),
     /// Take the snapshots of the earlier mirrorctl over
@@ -511,6 +510,27 @@ pub struct GcArgs {
     pub now: bool,
 }
 
+/// `repair`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["rebuild", "restore"]))]
+pub struct RepairArgs {
+    /// Make the catalog from the ledger beside it and the manifests in the cache
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Put a copy of the catalog back, such as one of those in backups/ of the state directory
+    #[arg(long, value_name = "FILE")]
+    pub restore: Option<PathBuf>,
+    /// Make it anew even if nothing is wrong with it
+    #[arg(long, requires = "rebuild")]
+    pub force: bool,
+    /// Read every file in the cache and hash it again
+    #[arg(long)]
+    pub deep: bool,
+    /// Say what would be restored, and change nothing
+    #[arg(long, conflicts_with = "restore")]
+    pub dry_run: bool,
+}
+
 /// `forget`
 #[derive(Debug, Args)]
 pub struct ForgetArgs {
@@ -622,6 +642,8 @@ mod tests {
             "demo --keep",
             "verify --deep --part 1/30",
             "repair --rebuild",
+            "repair --rebuild --dry-run --force --deep",
+            "repair --restore /x/catalog.db --deep",
             "import debian /srv --name x --copy --accept-rollback --accept-release-info --no-pgp-check",
             "migrate --dry-run --copy --no-pgp-check",
             "snapshot diff a",
@@ -676,6 +698,9 @@ mod tests {
             ("snapshot note a b c --remove", "cannot be used with"),
             ("snapshot rename a b snapshots", "the served tree uses itself"),
             ("snapshot promote", "required"),
+            ("repair", "required"),
+            ("repair --rebuild --restore /x", "cannot be used with"),
+            ("repair --restore /x --dry-run", "cannot be used with"),
             ("snapshot promote a --expect a=b=c", "a snapshot name starts with"),
             ("snapshot promote a --from QA", "an environment starts with"),
             ("snapshot create a b -m why", "--stage"),

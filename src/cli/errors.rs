@@ -13,6 +13,7 @@ use crate::compare::CompareError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
 use crate::model::{MirrorId, Pointer};
+use crate::rebuild::RebuildError;
 use crate::retention::RetentionError;
 use crate::signature::{KeyringError, SigningError};
 use crate::state::{Room, StateError};
@@ -159,6 +160,23 @@ fn lead(mirror: &MirrorId, pointer: &Pointer) -> String {
         Pointer::Staging => format!("mirrorctl snapshot stage {mirror} <name>"),
         Pointer::Current => format!("mirrorctl snapshot publish {mirror} <name>"),
         Pointer::Environment(name) => format!("mirrorctl snapshot publish {mirror} <name> --to {name}"),
+    }
+}
+
+impl From<RebuildError> for Failure {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Catalog(error) if error.is_damage() => {
+                Self::caused(Kind::Failed, &error).hint("mirrorctl repair --restore takes a copy of the catalog")
+            }
+            RebuildError::Catalog(error) => error.into(),
+            RebuildError::State(error) => error.into(),
+            RebuildError::Blobs(_) | RebuildError::Ledger(_) => Self::caused(Kind::Failed, &error),
+            RebuildError::NoLedger(_) => Self::caused(Kind::Failed, &error).hint(
+                "mirrorctl repair --restore takes a copy of the catalog, such as the newest in backups/ of the state directory",
+            ),
+            RebuildError::Nothing(_) => Self::caused(Kind::Failed, &error).hint("run mirrorctl sync"),
+        }
     }
 }
 

@@ -140,7 +140,10 @@ fn dispatch(command: Command, flags: &Global, environment: &Environment, output:
         }
         Command::Snapshot(snapshot) => dispatch_snapshot(snapshot, flags, environment, output),
         Command::Verify(_) => Err(later("verify")),
-        Command::Repair(_) => Err(later("repair")),
+        Command::Repair(repair) => {
+            let context = configured(flags, environment, Keyrings::NotLookedAt)?;
+            commands::repair::run(&repair, &context, output)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::tables::{self, NUMBERED_BY_MANIFESTS};
-use crate::model::Digest;
+use crate::model::{Digest, MirrorId};
 
 /// The version of the format.
 const FORMAT: u32 = 1;
@@ -156,7 +156,13 @@ impl Ledger {
         ledger
     }
 
-    /// Names of the mirrors that it knows, as the catalog has them.
+    /// The mirrors that it knows and that were not forgotten.
+    pub fn mirrors(&self) -> impl Iterator<Item = MirrorId> {
+        let names = self.rows("mirror").filter_map(|row| row.get("name")?.as_str());
+        names.filter_map(|name| name.parse().ok())
+    }
+
+    /// The rows of a table, by their keys.
     pub(in crate::catalog) fn rows(&self, table: &str) -> impl Iterator<Item = &Map<String, Value>> {
         self.tables.get(table).into_iter().flat_map(BTreeMap::values)
     }

@@ -392,9 +392,9 @@ mod tests {
         let mut house = house();
         let length = |house: &House| fs::metadata(file::path_beside(&house.path)).expect("exists").len();
         house.catalog.tidy_ledger().expect("tidies");
-        for turn in 0..700 {
+        for turn in 0..300 {
             publish(&mut house.catalog, if turn % 2 == 0 { "one" } else { "two" }).expect("moves");
-            let note = "x".repeat(500).parse().expect("a note");
+            let note = "x".repeat(2_000).parse().expect("a note");
             let one = snapshot_name("one");
             house
                 .catalog

@@ -180,14 +180,6 @@ impl Making {
         Ok(snapshots)
     }
 
-    /// Whether there is a blob with this digest.
-    ///
-    /// # Errors
-    /// When the catalog cannot be read.
-    pub fn has_blob(&self, digest: Digest) -> Result<bool, CatalogError> {
-        Ok(leases::find_blob(&self.connection, digest)?.is_some())
-    }
-
     /// Takes files up that the cache has and nothing names, so that they are used again or collected.
     ///
     /// # Errors
@@ -215,11 +207,13 @@ impl Making {
         Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
     }
 
-    /// Makes the file complete and durable: all of it in one file that readers of a live catalog can open.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn finish(self) -> Result<(), CatalogError> {
+    /// The file that it is made in.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Makes the file complete and durable: all of it in one file, as the catalog that it is to be.
+    pub(super) fn finish(self) -> Result<(), CatalogError> {
         let Some(path) = self.path else { return Ok(()) };
         let mode: String = self
             .connection

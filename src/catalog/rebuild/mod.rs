@@ -5,6 +5,7 @@
 //! same as their catalog; the generation is a new one.
 
 mod making;
+mod swap;
 #[cfg(test)]
 pub(super) mod tests;
 mod tree;
