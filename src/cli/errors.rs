@@ -42,6 +42,7 @@ impl From<CatalogError> for Failure {
 /// The failure that a catalog error is, told by `told`: as the error itself, or as one that it caused.
 fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::Error) -> Failure) -> Failure {
     match error {
+        error if error.is_damage() => told(Kind::Failed, error).hint(REBUILD),
         CatalogError::UnknownMirror(mirror) => told(Kind::Failed, error).hint(format!("run mirrorctl sync {mirror}")),
         CatalogError::Empty => told(Kind::Failed, error).hint("run mirrorctl sync"),
         CatalogError::UnknownSnapshot { mirror, .. } => {
@@ -106,7 +107,6 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
         CatalogError::Open { .. } | CatalogError::Sql(_) if error.is_out_of_space() => {
             told(Kind::Failed, error).hint(NO_SPACE)
         }
-        error if error.is_damage() => told(Kind::Failed, error).hint(REBUILD),
         CatalogError::Replaced => told(Kind::Busy, error).hint("run the command again"),
         CatalogError::Beside { .. } => {
             told(Kind::Failed, error).hint("see that the state directory has space and is yours")
@@ -396,6 +396,7 @@ impl From<RetentionError> for Failure {
             RetentionError::SilentMount { .. } => {
                 failure.hint("see whether that mount hangs; stop it, or run gc again later")
             }
+            RetentionError::Catalog(source) if source.is_damage() => failure.hint(REBUILD),
             RetentionError::Catalog(_)
             | RetentionError::WrongAnswer(_)
             | RetentionError::Blobs(_)

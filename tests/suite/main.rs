@@ -26,6 +26,7 @@ mod lending;
 mod moves;
 mod output;
 mod publishing;
+mod rebuilding;
 mod regressions;
 mod rollback;
 mod signatures;

@@ -106,7 +106,10 @@ impl LedgerFile {
         file.write_all(text)?;
         file.sync_all()?;
         if keep {
-            fs::rename(&self.path, self.path.with_extension("old"))?;
+            // A second name: whatever happens now, there is a ledger.
+            let old = self.path.with_extension("old");
+            beside::remove(&old)?;
+            fs::hard_link(&self.path, old)?;
         }
         self.known = None;
         beside::put(&unfinished, &self.path)
