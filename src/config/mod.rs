@@ -5,6 +5,7 @@
 //! reads the configuration file and looks whether keyrings are there; it changes nothing, and takes the environment,
 //! and whoever can judge the files of TLS settings, as values.
 
+mod backup;
 mod duration;
 mod error;
 mod file;
@@ -33,6 +34,7 @@ pub use hooks::HookSettings;
 pub use http::{HttpSettings, ProxySettings};
 pub use name_format::{NameFormat, NameFormatError};
 pub use pruning::PruneSettings;
+pub use backup::BackupSettings;
 pub use settings::{
     FilterSettings, GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, MountData, MountSettings, Settings,
     WordError,
