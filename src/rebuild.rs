@@ -238,7 +238,10 @@ fn compare(making: &mut Making, blobs: &BlobStore, deep: bool, done: &mut Done) 
         }
         hashed.extend(found);
     }
-    let mut unlisted: Vec<Digest> = present.into_keys().filter(|digest| !needed.contains_key(digest)).collect();
+    let mut unlisted: Vec<Digest> = present
+        .into_keys()
+        .filter(|digest| !needed.contains_key(digest))
+        .collect();
     unlisted.sort_unstable();
     // What is not whole is nobody's: it gets no row, as if a sync had died over it.
     let found: Vec<_> = unlisted.into_iter().filter_map(|digest| blobs.find(digest)).collect();

@@ -21,7 +21,16 @@ const MIDDLE: &[&str] = &[
 ];
 
 /// The rooms that combine the middle ones, and never each other.
-const USE_CASES: &[&str] = &["compare", "gate", "hooks", "publish", "rebuild", "retention", "sync", "view"];
+const USE_CASES: &[&str] = &[
+    "compare",
+    "gate",
+    "hooks",
+    "publish",
+    "rebuild",
+    "retention",
+    "sync",
+    "view",
+];
 
 /// Every room of `src/`.
 fn rooms() -> BTreeSet<&'static str> {

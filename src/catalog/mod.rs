@@ -514,8 +514,12 @@ fn says_damaged(error: &rusqlite::Error) -> bool {
         error,
         rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..)
     );
+    // A file ends where its index says that there is more.
+    let is_short = error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ);
     let code = error.sqlite_error_code();
-    is_of_a_value || matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    is_of_a_value || is_short || matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 /// What an error of a commit means. One that waited too long or found no space has changed nothing; after any other,

@@ -112,7 +112,10 @@ impl Context {
             keep: settings.keep,
         };
         let copied = retention::back_up(state, catalog, policy, self.clock.now());
-        match copied.map_err(Failure::from).map(|copy| copy.map(|copy| copy.display().to_string())) {
+        match copied
+            .map_err(Failure::from)
+            .map(|copy| copy.map(|copy| copy.display().to_string()))
+        {
             Ok(Some(copy)) => tracing::info!("Catalog copied to {copy}"),
             Ok(None) => {}
             Err(failure) => tracing::warn!("The catalog was not copied: {}", failure.in_one_line()),

@@ -27,6 +27,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+pub use backup::BackupSettings;
 pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, ConfigErrors, LoadError, Origin};
 pub use file::nearest;
@@ -34,7 +35,6 @@ pub use hooks::HookSettings;
 pub use http::{HttpSettings, ProxySettings};
 pub use name_format::{NameFormat, NameFormatError};
 pub use pruning::PruneSettings;
-pub use backup::BackupSettings;
 pub use settings::{
     FilterSettings, GcSettings, LogFormat, LogLevel, LogSettings, MirrorSettings, MountData, MountSettings, Settings,
     WordError,

@@ -45,7 +45,11 @@ pub fn back_up(
     }
     let copy = directory.join(name(now));
     catalog.back_up(&copy)?;
-    let mut all: Vec<PathBuf> = copies.into_iter().map(|(_, path)| path).filter(|path| *path != copy).collect();
+    let mut all: Vec<PathBuf> = copies
+        .into_iter()
+        .map(|(_, path)| path)
+        .filter(|path| *path != copy)
+        .collect();
     let too_many = (all.len() + 1).saturating_sub(policy.keep);
     for old in all.drain(..too_many) {
         fs::remove_file(&old).map_err(|error| beside("remove", &old, error))?;
@@ -121,14 +125,20 @@ mod tests {
         fs::write(state.backups().join("notes"), "").expect("writes");
         fs::write(state.backups().join("catalog-today.db"), "").expect("writes");
         for day in 0..5 {
-            let copy = back_up(&state, &catalog, policy, at(day)).expect("copies").expect("is due");
+            let copy = back_up(&state, &catalog, policy, at(day))
+                .expect("copies")
+                .expect("is due");
             let mode = fs::metadata(&copy).expect("made").permissions().mode();
             assert_eq!(mode & 0o777, 0o664);
             let soon = at(day).plus(DAY - 1);
             assert_eq!(back_up(&state, &catalog, policy, soon).expect("looks"), None);
         }
         let kept = [2, 3, 4].map(|day| name(at(day)));
-        let expected: Vec<_> = kept.iter().map(String::as_str).chain(["catalog-today.db", "notes"]).collect();
+        let expected: Vec<_> = kept
+            .iter()
+            .map(String::as_str)
+            .chain(["catalog-today.db", "notes"])
+            .collect();
         assert_eq!(names(&state), expected);
         // A clock that was set back.
         assert!(back_up(&state, &catalog, policy, at(1)).expect("copies").is_some());
@@ -140,7 +150,9 @@ mod tests {
     fn a_damaged_catalog_takes_the_place_of_no_copy() {
         let (_place, state, catalog) = state();
         let policy = BackupPolicy { every: DAY, keep: 1 };
-        back_up(&state, &catalog, policy, at(0)).expect("copies").expect("is due");
+        back_up(&state, &catalog, policy, at(0))
+            .expect("copies")
+            .expect("is due");
         let before = names(&state);
         drop(catalog);
         let catalog = Catalog::open(&state.catalog()).expect("opens");
@@ -148,7 +160,10 @@ mod tests {
         bytes.chunks_mut(4096).skip(2).for_each(|page| page[0] ^= 0x55);
         fs::write(state.catalog(), bytes).expect("damages");
         back_up(&state, &catalog, policy, at(9)).expect_err("is damaged");
-        let after: Vec<_> = names(&state).into_iter().filter(|name| !name.ends_with(".new")).collect();
+        let after: Vec<_> = names(&state)
+            .into_iter()
+            .filter(|name| !name.ends_with(".new"))
+            .collect();
         assert_eq!(after, before);
     }
 }

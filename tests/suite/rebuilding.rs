@@ -30,11 +30,13 @@ fn site() -> Site {
         site.run("snapshot promote debian -m because").success();
     }
     let names = site.snapshots("debian");
-    site.run(&format!("snapshot rename debian {} first", names[2])).success();
+    site.run(&format!("snapshot rename debian {} first", names[2]))
+        .success();
     site.run("snapshot tag debian first x y").success();
     site.run("snapshot note debian first with-a-note").success();
     site.run("snapshot protect debian first").success();
-    site.run(&format!("snapshot delete debian {} --force", names[1])).success();
+    site.run(&format!("snapshot delete debian {} --force", names[1]))
+        .success();
     let others = site.snapshots("other");
     site.run(&format!("snapshot publish other {}", others[1])).success();
     site.run(&format!("snapshot publish other {}", others[0])).success();
@@ -77,7 +79,9 @@ fn write_over(path: &PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
 
 /// The ways in which a catalog is lost or damaged that need nobody to have it open.
 const DAMAGES: [(&str, fn(&Site)); 7] = [
-    ("zeros", |site| write_over(&path(site, "catalog.db"), |bytes| bytes.fill(0))),
+    ("zeros", |site| {
+        write_over(&path(site, "catalog.db"), |bytes| bytes.fill(0))
+    }),
     ("flipped pages", |site| {
         write_over(&path(site, "catalog.db"), |bytes| {
             bytes.chunks_mut(PAGE).skip(1).for_each(|page| page[0] ^= 0x55);
@@ -90,7 +94,9 @@ const DAMAGES: [(&str, fn(&Site)); 7] = [
         });
     }),
     ("truncated", |site| {
-        write_over(&path(site, "catalog.db"), |bytes| bytes.truncate(bytes.len() / 2 / PAGE * PAGE));
+        write_over(&path(site, "catalog.db"), |bytes| {
+            bytes.truncate(bytes.len() / 2 / PAGE * PAGE)
+        });
     }),
     ("cut in the middle of a page", |site| {
         write_over(&path(site, "catalog.db"), |bytes| bytes.truncate(3 * PAGE + 100));
@@ -108,11 +114,20 @@ const DAMAGES: [(&str, fn(&Site)); 7] = [
 fn refused(site: &Site, how: &str) {
     let before = fs::read(path(site, "catalog.db")).unwrap_or_default();
     let ledger = fs::read(path(site, "ledger.log")).expect("readable");
-    for line in ["snapshot promote debian", "sync debian", "snapshot tag debian first z", "gc", "snapshot prune"] {
+    for line in [
+        "snapshot promote debian",
+        "sync debian",
+        "snapshot tag debian first z",
+        "gc",
+        "snapshot prune",
+    ] {
         let ran = site.run(line).code(1);
         assert!(ran.stderr.contains("mirrorctl repair --rebuild"), "{how}: {ran}");
     }
-    assert!(fs::read(path(site, "catalog.db")).unwrap_or_default() == before, "{how}: something was written");
+    assert!(
+        fs::read(path(site, "catalog.db")).unwrap_or_default() == before,
+        "{how}: something was written"
+    );
     assert_eq!(fs::read(path(site, "ledger.log")).expect("readable"), ledger, "{how}");
 }
 
@@ -120,7 +135,11 @@ fn refused(site: &Site, how: &str) {
 #[track_caller]
 fn rebuilt(site: &mut Site, how: &str, before: &(Value, Vec<Value>, Vec<(String, Files)>), old: &str) {
     let plan = site.json("repair --rebuild --dry-run");
-    assert_eq!((&plan["rebuilt"], &plan["complete"]), (&true.into(), &true.into()), "{how}: {plan}");
+    assert_eq!(
+        (&plan["rebuilt"], &plan["complete"]),
+        (&true.into(), &true.into()),
+        "{how}: {plan}"
+    );
     let mut done = site.json("repair --rebuild");
     assert_eq!(done["missing"]["files"], 0, "{how}: {done}");
     done["dry_run"] = true.into();
@@ -129,7 +148,9 @@ fn rebuilt(site: &mut Site, how: &str, before: &(Value, Vec<Value>, Vec<(String,
     assert_eq!(&everything(site), before, "{how}");
     assert_ne!(generation(site), old, "{how}");
     site.assert_whole();
-    site.run("repair --rebuild").success().stdout_has("nothing needs rebuilding");
+    site.run("repair --rebuild")
+        .success()
+        .stdout_has("nothing needs rebuilding");
 
     site.upstream.take_requests();
     assert_eq!(site.sync()["outcome"], "unchanged", "{how}");
@@ -139,7 +160,10 @@ fn rebuilt(site: &mut Site, how: &str, before: &(Value, Vec<Value>, Vec<(String,
     site.add(&deb("bb", how.len().to_string().as_str(), 2_000));
     assert_eq!(site.sync()["outcome"], "recorded", "{how}");
     let fetched = Site::fetched(&site.upstream.take_requests(), "/pool/");
-    assert!(fetched.values().all(|times| *times == 1) && fetched.keys().all(|path| path.contains("bb_")), "{how}: {fetched:?}");
+    assert!(
+        fetched.values().all(|times| *times == 1) && fetched.keys().all(|path| path.contains("bb_")),
+        "{how}: {fetched:?}"
+    );
     site.run("snapshot promote debian").success();
     site.run("gc --now").success();
     site.assert_whole();
@@ -167,7 +191,11 @@ fn a_catalog_without_its_log_or_with_an_old_index_of_it_is_refused_and_made_anew
         let (index, copied) = (path(&site, "catalog.db-shm"), site.env.root().join("index"));
         // By other processes: to close a file gives up all the locks on it that this one has.
         let copy = |from: &Path, to: &Path| {
-            let words = [format!("if={}", from.display()), format!("of={}", to.display()), "conv=notrunc".to_owned()];
+            let words = [
+                format!("if={}", from.display()),
+                format!("of={}", to.display()),
+                "conv=notrunc".to_owned(),
+            ];
             Program::new("dd", "coreutils").args(words).run().success();
         };
         copy(&index, &copied);
@@ -183,7 +211,10 @@ fn a_catalog_without_its_log_or_with_an_old_index_of_it_is_refused_and_made_anew
             Some(reader)
         };
         refused(&site, how);
-        site.run("snapshot list").code(1).stderr_has("of an earlier time").stderr_has("repair --rebuild");
+        site.run("snapshot list")
+            .code(1)
+            .stderr_has("of an earlier time")
+            .stderr_has("repair --rebuild");
         rebuilt(&mut site, how, &before, &old);
         drop(reader);
     }
@@ -199,10 +230,21 @@ fn what_cannot_be_restored_is_told_by_name() {
     fs::remove_file(site.blob(missing)).expect("removes");
     write_over(&path(&site, "catalog.db"), Vec::clear);
     let ran = site.run("--json repair --rebuild").code(6).json();
-    assert_eq!((&ran["missing"]["files"], &ran["missing"]["bytes"]), (&1.into(), &size.into()), "{ran}");
+    assert_eq!(
+        (&ran["missing"]["files"], &ran["missing"]["bytes"]),
+        (&1.into(), &size.into()),
+        "{ran}"
+    );
     let incomplete = ran["incomplete"].as_array().expect("a list");
-    assert!(incomplete.iter().any(|item| item["snapshot"] == names[0].as_str()), "{ran}");
-    assert_eq!(site.snapshots("debian"), names, "a hole is no reason to drop a snapshot");
+    assert!(
+        incomplete.iter().any(|item| item["snapshot"] == names[0].as_str()),
+        "{ran}"
+    );
+    assert_eq!(
+        site.snapshots("debian"),
+        names,
+        "a hole is no reason to drop a snapshot"
+    );
     assert_eq!(site.files("debian", &names[0]), newest);
 
     // A manifest that is gone takes its listing with it, and says so.
@@ -214,8 +256,17 @@ fn what_cannot_be_restored_is_told_by_name() {
     fs::remove_file(site.blob(manifest)).expect("removes");
     write_over(&path(&site, "catalog.db"), Vec::clear);
     let ran = site.run("repair --rebuild").code(6);
-    assert!(ran.stdout.contains(&format!("debian: snapshot {} is lost: its manifest {manifest}", names[0])), "{ran}");
-    assert!(ran.stdout.contains("debian/current is left without its snapshot"), "{ran}");
+    assert!(
+        ran.stdout.contains(&format!(
+            "debian: snapshot {} is lost: its manifest {manifest}",
+            names[0]
+        )),
+        "{ran}"
+    );
+    assert!(
+        ran.stdout.contains("debian/current is left without its snapshot"),
+        "{ran}"
+    );
     assert_eq!(site.snapshots("debian"), names[1..]);
     assert!(!site.snapshots("other").is_empty());
 }
@@ -224,17 +275,27 @@ fn what_cannot_be_restored_is_told_by_name() {
 fn nothing_is_made_from_nothing() {
     let site = site();
     let good = fs::read(path(&site, "catalog.db")).expect("readable");
-    site.run("repair --rebuild").success().stdout_has("nothing needs rebuilding");
+    site.run("repair --rebuild")
+        .success()
+        .stdout_has("nothing needs rebuilding");
     assert!(fs::read(path(&site, "catalog.db")).expect("readable") == good);
     let plan = site.json("repair --rebuild --force --dry-run");
     assert_eq!(plan["damage"], Value::Null);
-    assert!(fs::read(path(&site, "catalog.db")).expect("readable") == good, "a dry run changes nothing");
+    assert!(
+        fs::read(path(&site, "catalog.db")).expect("readable") == good,
+        "a dry run changes nothing"
+    );
     let before = everything(&site);
-    site.run("repair --rebuild --force --deep").success().stdout_has("the old catalog was moved to");
+    site.run("repair --rebuild --force --deep")
+        .success()
+        .stdout_has("the old catalog was moved to");
     assert_eq!(everything(&site), before);
     fs::remove_file(path(&site, "ledger.log")).expect("removes");
     write_over(&path(&site, "catalog.db"), |bytes| bytes.fill(0));
-    site.run("repair --rebuild").code(1).stderr_has("no ledger").stderr_has("repair --restore");
+    site.run("repair --rebuild")
+        .code(1)
+        .stderr_has("no ledger")
+        .stderr_has("repair --restore");
     let empty = Site::small();
     empty.run("repair --rebuild").code(1);
 }
@@ -253,7 +314,9 @@ fn nobody_works_in_a_state_that_is_repaired() {
 
 /// Sets the number of migrations in the header of a database that nobody has open.
 fn set_version(site: &Site, version: u32) {
-    write_over(&path(site, "catalog.db"), |bytes| bytes[60..64].copy_from_slice(&version.to_be_bytes()));
+    write_over(&path(site, "catalog.db"), |bytes| {
+        bytes[60..64].copy_from_slice(&version.to_be_bytes())
+    });
 }
 
 #[test]
@@ -262,7 +325,15 @@ fn a_newer_catalog_is_refused_by_every_command_and_left_as_it_is() {
     let names = ["catalog.db", "catalog.db-wal", "ledger.log"].map(|name| path(&site, name));
     set_version(&site, 99);
     let before = names.each_ref().map(|name| fs::read(name).expect("readable"));
-    for line in ["sync", "snapshot promote debian", "snapshot list", "gc", "repair --rebuild", "repair --rebuild --force", "status"] {
+    for line in [
+        "sync",
+        "snapshot promote debian",
+        "snapshot list",
+        "gc",
+        "repair --rebuild",
+        "repair --rebuild --force",
+        "status",
+    ] {
         site.run(line).code(1).stderr_has("format 99");
     }
     assert!(names.each_ref().map(|name| fs::read(name).expect("readable")) == before);
@@ -270,15 +341,30 @@ fn a_newer_catalog_is_refused_by_every_command_and_left_as_it_is() {
 
 fn sql(site: &Site, statements: &str) {
     let catalog = path(site, "catalog.db");
-    Program::new("sqlite3", "sqlite3").arg(catalog).arg(statements).run().success();
+    Program::new("sqlite3", "sqlite3")
+        .arg(catalog)
+        .arg(statements)
+        .run()
+        .success();
 }
 
 /// Takes the catalog back to the format before it had a ledger.
 fn take_back(site: &Site) {
-    let triggers = ["mirror", "pointer", "listing", "release", "snapshot", "snapshot_tag", "snapshot_gone", "move", "test_run", "test_company"]
-        .iter()
-        .flat_map(|table| ["begins", "changes", "ends"].map(|end| format!("DROP TRIGGER ledger_{table}_{end};")))
-        .collect::<String>();
+    let triggers = [
+        "mirror",
+        "pointer",
+        "listing",
+        "release",
+        "snapshot",
+        "snapshot_tag",
+        "snapshot_gone",
+        "move",
+        "test_run",
+        "test_company",
+    ]
+    .iter()
+    .flat_map(|table| ["begins", "changes", "ends"].map(|end| format!("DROP TRIGGER ledger_{table}_{end};")))
+    .collect::<String>();
     sql(site, &format!("{triggers} DROP TABLE ledger; PRAGMA user_version = 5;"));
     fs::remove_file(path(site, "ledger.log")).expect("removes");
 }
@@ -328,10 +414,20 @@ fn a_repair_that_is_killed_at_any_call_is_done_by_the_next_one() {
     let site = site();
     let before = everything(&site);
     let mut kills = 0;
-    for call in ["rename", "link", "unlink", "fsync", "fdatasync", "ftruncate", "pwrite64"] {
+    for call in [
+        "rename",
+        "link",
+        "unlink",
+        "fsync",
+        "fdatasync",
+        "ftruncate",
+        "pwrite64",
+    ] {
         let step = if call == "pwrite64" { 7 } else { 1 };
         for nth in (1..).step_by(step) {
-            write_over(&path(&site, "catalog.db"), |bytes| bytes.chunks_mut(PAGE).skip(1).for_each(|page| page[0] ^= 0x55));
+            write_over(&path(&site, "catalog.db"), |bytes| {
+                bytes.chunks_mut(PAGE).skip(1).for_each(|page| page[0] ^= 0x55)
+            });
             let ran = killed_at(&site, "repair --rebuild", call, nth);
             let ended = ran.status.code() == Some(0);
             kills += u32::from(!ended);
@@ -358,7 +454,9 @@ fn a_copy_of_yesterday_is_put_back() {
     site.sync();
     site.run("snapshot promote debian").success();
     let newest = site.newest();
-    site.run(&format!("repair --restore {}", copy.display())).success().stdout_has("that no snapshot has");
+    site.run(&format!("repair --restore {}", copy.display()))
+        .success()
+        .stdout_has("that no snapshot has");
     assert_eq!(everything(&site), before);
     assert_ne!(generation(&site), old);
     // What came since is in the cache, and not fetched again.
@@ -367,7 +465,10 @@ fn a_copy_of_yesterday_is_put_back() {
     let fetched = Site::fetched(&site.upstream.take_requests(), "/pool/");
     assert!(fetched.is_empty(), "{fetched:?}");
     assert_eq!(site.newest(), newest);
-    site.run("repair --rebuild").success().stdout_has("nothing needs rebuilding");
+    site.run("repair --rebuild")
+        .success()
+        .stdout_has("nothing needs rebuilding");
     site.run("repair --restore /nowhere").code(1);
-    site.run(&format!("repair --restore {}", site.env.config_path().display())).code(1);
+    site.run(&format!("repair --restore {}", site.env.config_path().display()))
+        .code(1);
 }

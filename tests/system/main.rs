@@ -20,6 +20,7 @@ mod mutations;
 mod overlay;
 mod promoting;
 mod races;
+mod rebuilding;
 mod site;
 mod stopping;
 mod testing;

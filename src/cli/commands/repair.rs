@@ -76,6 +76,7 @@ pub(in crate::cli) fn run(arguments: &RepairArgs, context: &Context, output: &mu
         mirrors: context.settings.mirrors.keys().cloned().collect(),
         now: context.now,
     };
+    let mounts = control::mounts_of(&context.run_dir, &context.settings.state)?.len();
     let done = if arguments.dry_run {
         let state = context.state_to_read()?;
         rebuild::plan(&state, &BlobStore::open(&state.blobs(), None)?, &how)?
@@ -88,31 +89,51 @@ pub(in crate::cli) fn run(arguments: &RepairArgs, context: &Context, output: &mu
         rebuild::rebuild(&state, &Context::blobs(&state)?, &how)?
     };
     output.done(&Report::of(&done, arguments.dry_run));
-    let shown = done.generation.as_deref().map_or(Ok(()), |new| await_mounts(context, new));
-    let complete = if done.is_complete() { Ok(()) } else { Err(incomplete(&done)) };
+    let shown = done
+        .generation
+        .as_deref()
+        .map_or(Ok(()), |new| await_mounts(context, new, mounts));
+    let complete = if done.is_complete() {
+        Ok(())
+    } else {
+        Err(incomplete(&done))
+    };
     shown.and(complete)
 }
 
-/// Waits until every mount shows the catalog of this generation. Each notices it by itself.
-fn await_mounts(context: &Context, generation: &str) -> Result<(), Failure> {
+/// Waits until all of so many mounts show the catalog of this generation. Each notices it by itself, and is unknown for a moment
+/// while it changes over.
+fn await_mounts(context: &Context, generation: &str, mounts: usize) -> Result<(), Failure> {
     let mut behind = Vec::new();
     for _ in 0..LOOKS.1 {
         behind = control::mounts_of(&context.run_dir, &context.settings.state)?;
+        let all = behind.len();
         behind.retain(|mount| mount.facts.as_ref().is_none_or(|facts| facts.generation != generation));
-        if behind.is_empty() {
+        if behind.is_empty() && all >= mounts {
             return Ok(());
         }
         context.clock.pause(LOOKS.0);
     }
+    if behind.is_empty() {
+        // One was unmounted meanwhile.
+        return Ok(());
+    }
     let mounts = behind.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let failure = Failure::new(Kind::NotVisible, format!("the catalog was made anew, and is not shown yet at {mounts}"));
+    let failure = Failure::new(
+        Kind::NotVisible,
+        format!("the catalog was made anew, and is not shown yet at {mounts}"),
+    );
     Err(failure.hint("the mount shows it as soon as it notices; mirrorctl status says whether it has"))
 }
 
 fn incomplete(done: &Done) -> Failure {
-    let failure = Failure::new(Kind::Partial, "the catalog was made, but not all of it could be restored");
+    let failure = Failure::new(
+        Kind::Partial,
+        "the catalog was made, but not all of it could be restored",
+    );
     let failure = if done.missing.files > 0 {
-        failure.hint("reading a missing file is an error; a sync of a snapshot's mirror fetches what upstream still has")
+        failure
+            .hint("reading a missing file is an error; a sync of a snapshot's mirror fetches what upstream still has")
     } else {
         failure
     };
@@ -181,7 +202,11 @@ impl Human for Report {
         if let Some(damage) = &self.damage {
             page.line(format!("the catalog is damaged: {damage}"));
         }
-        let (is, was) = if self.dry_run { ("would be", "would be") } else { ("is", "was") };
+        let (is, was) = if self.dry_run {
+            ("would be", "would be")
+        } else {
+            ("is", "was")
+        };
         if let Some(restored) = &self.restored {
             page.line(format!(
                 "{} snapshots of {} mirrors, {} moves and {} files ({}) {is} in the new catalog",
@@ -206,14 +231,23 @@ impl Human for Report {
             }
         }
         if self.damaged_lines > 0 {
-            page.line(format!("{} lines of the ledger are damaged, and what they said is lost", self.damaged_lines));
+            page.line(format!(
+                "{} lines of the ledger are damaged, and what they said is lost",
+                self.damaged_lines
+            ));
         }
         if self.rows_left_out > 0 {
-            page.line(format!("{} rows were left out that refer to what is lost", self.rows_left_out));
+            page.line(format!(
+                "{} rows were left out that refer to what is lost",
+                self.rows_left_out
+            ));
         }
         if self.missing.files > 0 {
             let Amount { files, bytes } = self.missing;
-            page.line(format!("{files} files ({}) are not in the cache, or not whole:", size(bytes)));
+            page.line(format!(
+                "{files} files ({}) are not in the cache, or not whole:",
+                size(bytes)
+            ));
             for Snapshot { mirror, snapshot } in &self.incomplete {
                 page.line(format!("{mirror}: snapshot {snapshot} has some of them"));
             }
