@@ -12,7 +12,7 @@ use crate::Options;
 use crate::filesystem::{Filesystem, HiddenNames};
 use crate::mount_error::MountError;
 use crate::mount_table;
-use crate::session::{DEVICE, Session, Shared, Standing, affordable, begin, lock_device, mount_options, secret};
+use crate::session::{DEVICE, Session, Shared, Standing, affordable, begin, lock_device, secret, wished};
 use crate::sys;
 use crate::tree::Tree;
 
@@ -47,8 +47,8 @@ impl Session {
 
 /// A mount without a place.
 fn placeless(device: &File, options: &Options) -> io::Result<OwnedFd> {
-    let (flags, values) = mount_options(device, options)?;
-    sys::placeless_mount(&flags, &values)
+    let wished = wished(device, options)?;
+    sys::placeless_mount(&wished.switches, &wished.values)
 }
 
 /// Puts the mount of `root` in the place of that of `old`.

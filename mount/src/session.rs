@@ -503,8 +503,16 @@ fn values(device: &File) -> [(&'static str, String); 4] {
     ]
 }
 
-/// The same for a mount that has no place yet: the switches, and the values with their keys.
-pub(crate) fn mount_options(device: &File, options: &Options) -> io::Result<(Vec<CString>, Vec<(CString, CString)>)> {
+/// What a mount without a place is asked to be.
+pub(crate) struct Wished {
+    /// What is on.
+    pub(crate) switches: Vec<CString>,
+    /// Values with their keys.
+    pub(crate) values: Vec<(CString, CString)>,
+}
+
+/// The same for a mount that has no place yet.
+pub(crate) fn wished(device: &File, options: &Options) -> io::Result<Wished> {
     let (_, subtype) = FILE_SYSTEM_TYPE.split_once('.').unwrap_or_default();
     let own = [
         ("source", options.fsname.as_bytes().to_vec()),
@@ -516,10 +524,10 @@ pub(crate) fn mount_options(device: &File, options: &Options) -> io::Result<(Vec
         .chain(own);
     let pair = |(key, value): (&str, Vec<u8>)| Ok((CString::new(key)?, CString::new(value)?));
     let switches = ["ro"].into_iter().chain(SWITCHES).map(CString::new);
-    Ok((
-        switches.collect::<Result<_, _>>()?,
-        all.map(pair).collect::<io::Result<_>>()?,
-    ))
+    Ok(Wished {
+        switches: switches.collect::<Result<_, _>>()?,
+        values: all.map(pair).collect::<io::Result<_>>()?,
+    })
 }
 
 /// The device of a mount, held so that nobody takes the mount away meanwhile.

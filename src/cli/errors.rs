@@ -108,14 +108,11 @@ fn catalog<'e>(error: &'e CatalogError, told: impl Fn(Kind, &'e dyn std::error::
             told(Kind::Failed, error).hint(NO_SPACE)
         }
         CatalogError::Replaced => told(Kind::Busy, error).hint("run the command again"),
-        CatalogError::Beside { .. } => {
-            told(Kind::Failed, error).hint("see that the state directory has space and is yours")
-        }
         CatalogError::BackUp {
             source: BackUpError::Damaged(_),
             ..
         } => told(Kind::Failed, error).hint(REBUILD),
-        CatalogError::BackUp { .. } => {
+        CatalogError::BackUp { .. } | CatalogError::Beside { .. } => {
             told(Kind::Failed, error).hint("see that the state directory has space and is yours")
         }
         CatalogError::NoLog(_) => told(Kind::Failed, error).hint("put [snapshot] path on a local disk"),

@@ -162,7 +162,7 @@ mod tests {
         back_up(&state, &catalog, policy, at(9)).expect_err("is damaged");
         let after: Vec<_> = names(&state)
             .into_iter()
-            .filter(|name| !name.ends_with(".new"))
+            .filter(|name| time_in(name).is_some())
             .collect();
         assert_eq!(after, before);
     }

@@ -77,10 +77,13 @@ fn write_over(path: &PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
     file.set_len(bytes.len() as u64).expect("cuts");
 }
 
+/// What is wrong with a catalog, and how to make it so.
+type Damage = (&'static str, fn(&Site));
+
 /// The ways in which a catalog is lost or damaged that need nobody to have it open.
-const DAMAGES: [(&str, fn(&Site)); 7] = [
+const DAMAGES: [Damage; 7] = [
     ("zeros", |site| {
-        write_over(&path(site, "catalog.db"), |bytes| bytes.fill(0))
+        write_over(&path(site, "catalog.db"), |bytes| bytes.fill(0));
     }),
     ("flipped pages", |site| {
         write_over(&path(site, "catalog.db"), |bytes| {
@@ -95,7 +98,7 @@ const DAMAGES: [(&str, fn(&Site)); 7] = [
     }),
     ("truncated", |site| {
         write_over(&path(site, "catalog.db"), |bytes| {
-            bytes.truncate(bytes.len() / 2 / PAGE * PAGE)
+            bytes.truncate(bytes.len() / 2 / PAGE * PAGE);
         });
     }),
     ("cut in the middle of a page", |site| {
@@ -315,7 +318,7 @@ fn nobody_works_in_a_state_that_is_repaired() {
 /// Sets the number of migrations in the header of a database that nobody has open.
 fn set_version(site: &Site, version: u32) {
     write_over(&path(site, "catalog.db"), |bytes| {
-        bytes[60..64].copy_from_slice(&version.to_be_bytes())
+        bytes[60..64].copy_from_slice(&version.to_be_bytes());
     });
 }
 
@@ -426,7 +429,7 @@ fn a_repair_that_is_killed_at_any_call_is_done_by_the_next_one() {
         let step = if call == "pwrite64" { 7 } else { 1 };
         for nth in (1..).step_by(step) {
             write_over(&path(&site, "catalog.db"), |bytes| {
-                bytes.chunks_mut(PAGE).skip(1).for_each(|page| page[0] ^= 0x55)
+                bytes.chunks_mut(PAGE).skip(1).for_each(|page| page[0] ^= 0x55);
             });
             let ran = killed_at(&site, "repair --rebuild", call, nth);
             let ended = ran.status.code() == Some(0);

@@ -63,10 +63,13 @@ fn files(tree: &Tree) -> BTreeMap<PathBuf, Digest> {
     tree.iter().filter_map(file).collect()
 }
 
+/// What is wrong with a catalog, and how to make it so.
+type Damage = (&'static str, fn(&Path));
+
 /// The ways in which a catalog is damaged or lost while it is open.
-const DAMAGES: [(&str, fn(&Path)); 6] = [
+const DAMAGES: [Damage; 6] = [
     ("zeros", |state| {
-        write_over(&state.join("catalog.db"), |bytes| bytes.fill(0))
+        write_over(&state.join("catalog.db"), |bytes| bytes.fill(0));
     }),
     ("flipped pages", |state| {
         write_over(&state.join("catalog.db"), |bytes| {
@@ -77,7 +80,7 @@ const DAMAGES: [(&str, fn(&Path)); 6] = [
         });
     }),
     ("truncated", |state| {
-        write_over(&state.join("catalog.db"), |bytes| bytes.truncate(2 * 4096))
+        write_over(&state.join("catalog.db"), |bytes| bytes.truncate(2 * 4096));
     }),
     ("empty", |state| {
         for name in ["catalog.db-wal", "catalog.db"] {
@@ -85,7 +88,7 @@ const DAMAGES: [(&str, fn(&Path)); 6] = [
         }
     }),
     ("without its log", |state| {
-        fs::remove_file(state.join("catalog.db-wal")).expect("removes")
+        fs::remove_file(state.join("catalog.db-wal")).expect("removes");
     }),
     ("missing", |state| {
         for name in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
@@ -113,7 +116,10 @@ fn mounts(site: &Site) -> usize {
 fn announced(site: &Site) -> String {
     let run = site.env.run_dir();
     let all = names(&run);
-    let lock = all.iter().find(|name| name.ends_with(".lock")).expect("a mount");
+    let lock = all
+        .iter()
+        .find(|name| Path::new(name).extension() == Some("lock".as_ref()))
+        .expect("a mount");
     fs::read_to_string(run.join(lock)).expect("readable")
 }
 
