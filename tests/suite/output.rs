@@ -54,10 +54,10 @@ fn documents(env: &TestEnv, lines: &[(&str, i32)]) -> Vec<Value> {
 }
 
 /// Commands that a later release has.
-const LATER: [&str; 2] = ["verify --part 1/2", "repair --rebuild"];
+const LATER: [&str; 1] = ["verify --part 1/2"];
 
 /// Commands that work on mirrors, in an order in which each can succeed.
-const ON_MIRRORS: [&str; 25] = [
+const ON_MIRRORS: [&str; 26] = [
     "check config",
     "sync --dry-run",
     "sync",
@@ -83,6 +83,7 @@ const ON_MIRRORS: [&str; 25] = [
     "gc --dry-run",
     "gc --now",
     "forget debian --dry-run",
+    "repair --rebuild --force",
 ];
 
 #[test]
