@@ -44,9 +44,12 @@ impl Catalog {
 /// Copies the catalog at `path` as the last commit left it.
 pub(super) fn back_up(path: &Path, copy: &Path) -> Result<(), BackUpError> {
     let unfinished = copy.with_extension("db.new");
-    copy_to(path, &unfinished, path)?;
-    beside::put(&unfinished, copy)?;
-    Ok(())
+    let made = copy_to(path, &unfinished, path).and_then(|()| Ok(beside::put(&unfinished, copy)?));
+    if made.is_err() {
+        // What is half made helps nobody; the next attempt begins anew where this fails too.
+        drop(beside::remove(&unfinished));
+    }
+    made
 }
 
 /// Copies the catalog at `path` to the file `copy`, which is made with owner and mode of the file `like`, and makes sure that
