@@ -92,8 +92,8 @@ pub struct Mounting {
 enum Ended {
     /// It was unmounted.
     Unmounted,
-    /// The catalog is another one now, whose numbers mean other things.
-    OtherCatalog,
+    /// The catalog is another one now, whose numbers mean other things. The mount stands until the next one takes its place.
+    OtherCatalog(Arc<OnceLock<Serving>>),
 }
 
 /// Mounts, calls `ready` as soon as look-ups work, and serves until the mount is taken away by `mirrorctl unmount`,
@@ -107,10 +107,14 @@ pub fn serve(mounting: &Mounting, ready: impl FnOnce()) -> Result<(), DaemonErro
     stop_on_signals(&current)?;
     let mut ready = Some(ready);
     let mut tell_once = || ready.take().into_iter().for_each(|ready| ready());
+    let mut old = None;
     loop {
-        match serve_once(&mounting, &current, &mut tell_once)? {
+        match serve_once(&mounting, &current, old.take(), &mut tell_once)? {
             Ended::Unmounted => return Ok(()),
-            Ended::OtherCatalog => tracing::warn!("the catalog was replaced: mounting afresh"),
+            Ended::OtherCatalog(serving) => {
+                tracing::warn!("the catalog was replaced: mounting afresh");
+                old = Some(serving);
+            }
         }
     }
 }
@@ -156,7 +160,13 @@ struct Current {
     stopping: AtomicBool,
 }
 
-fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMut()) -> Result<Ended, DaemonError> {
+/// Mounts, in the place of the `old` mount if there is one, and serves.
+fn serve_once(
+    mounting: &Mounting,
+    current: &Arc<Current>,
+    old: Option<Arc<OnceLock<Serving>>>,
+    ready: &mut impl FnMut(),
+) -> Result<Ended, DaemonError> {
     let state = StateDir::open_to_read(&mounting.state)?;
     let catalog = CatalogFile::at(&state.catalog())?;
     let blobs = BlobStore::open(&state.blobs(), None)?;
@@ -167,7 +177,7 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
     let serving: Arc<OnceLock<Serving>> = Arc::default();
     let facts = facts(mounting, view.generation().to_owned());
     let registration = Registration::announce(&mounting.run, &facts)?;
-    let told = Arc::clone(&serving);
+    let (told, shared) = (Arc::clone(&serving), Arc::clone(&serving));
     let handler = Arc::new(move |request| answer(told.wait(), request, &facts));
     let server = Server::serve(registration, handler)?;
 
@@ -176,9 +186,12 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
         listing_cache_bytes: mounting.memory,
         ..Options::new(OsString::from(&mounting.state), mounting.now.unix())
     };
-    let beneath = File::open(&mounting.mountpoint);
-    let session = mirrorctl_mount::mount(Arc::clone(&view) as Arc<_>, &mounting.mountpoint, &options)?;
-    close_to_others(beneath, &mounting.mountpoint);
+    let session = match old.as_ref().and_then(|old| old.get()) {
+        Some(old) => old.give_way(&view, &mounting.mountpoint, &options)?,
+        None => mount(&view, &mounting.mountpoint, &options)?,
+    };
+    // Who has files open in the old mount is served from the old catalog, as far as that goes, until they close them.
+    drop(old);
     current.set(session.unmounter());
     let serving = serving.get_or_init(|| Serving { view, session, catalog });
     // What was committed between opening the catalog and mounting is the first change to be noticed.
@@ -187,12 +200,7 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
     ready();
     while !serving.is_taken_away_within(WATCH)? {
         if serving.is_of_another_catalog() {
-            serving.session.unmount().map_err(|source| DaemonError::System {
-                action: "take the mount away",
-                source,
-            })?;
-            // Who has files open in it is served from the old catalog, as far as that goes, until they close them.
-            return Ok(Ended::OtherCatalog);
+            return Ok(Ended::OtherCatalog(shared));
         }
         serving.watch(&mut shown);
     }
@@ -202,6 +210,14 @@ fn serve_once(mounting: &Mounting, current: &Arc<Current>, ready: &mut impl FnMu
         tracing::warn!("the mount was taken away from under open files, which end now");
     }
     Ok(Ended::Unmounted)
+}
+
+/// Mounts where nothing is mounted.
+fn mount(view: &Arc<View>, mountpoint: &Path, options: &Options) -> Result<Session, DaemonError> {
+    let beneath = File::open(mountpoint);
+    let session = mirrorctl_mount::mount(Arc::clone(view) as Arc<_>, mountpoint, options)?;
+    close_to_others(beneath, mountpoint);
+    Ok(session)
 }
 
 /// Takes every right to the directory beneath the mount away. A web server then answers "forbidden" while nothing is mounted
@@ -218,6 +234,24 @@ fn close_to_others(beneath: io::Result<File>, mountpoint: &Path) {
 }
 
 impl Serving {
+    /// Lets a mount of `view` take the place of this one. Nobody sees a moment without a mount, where the kernel can do that.
+    fn give_way(&self, view: &Arc<View>, mountpoint: &Path, options: &Options) -> Result<Session, DaemonError> {
+        match self.session.replaced_by(Arc::clone(view) as Arc<_>, options) {
+            Ok(session) => Ok(session),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the mount is taken away for a moment"
+                );
+                self.session.unmount().map_err(|source| DaemonError::System {
+                    action: "take the mount away",
+                    source,
+                })?;
+                mount(view, mountpoint, options)
+            }
+        }
+    }
+
     /// Waits until the mount has been taken away, at most so long; whether it has.
     fn is_taken_away_within(&self, limit: Duration) -> Result<bool, DaemonError> {
         let waited = self.session.wait_until_taken_away(limit);

@@ -5,7 +5,7 @@
 //! ```text
 //! cli ──► demo · daemon ──► view
 //!  │
-//!  └────► sync · publish · retention · compare · gate · hooks · verify · view ──► catalog · blobs · state · upstream · signature · apt · control · operator ──► model
+//!  └────► sync · publish · retention · rebuild · compare · gate · hooks · verify · view ──► catalog · blobs · state · upstream · signature · apt · control · operator ──► model
 //!                                                                          └────► mirrorctl-mount
 //! cli ──► config · legacy ──► model
 //! ```
@@ -15,7 +15,7 @@
 //! - [`catalog`] is the only room with SQL, [`upstream`] the only one with a network, [`signature`] the only one that
 //!   knows OpenPGP, [`blobs`] owns the content-addressed files, [`apt`] reads the Debian repository format, and
 //!   [`control`] is how a command tells running mounts what changed, and [`operator`] runs the operator's programs. None of these imports another.
-//! - [`sync`], [`publish`], [`retention`], [`compare`], [`gate`], [`hooks`], [`verify`], [`view`] and [`daemon`] are the use cases: only they
+//! - [`sync`], [`publish`], [`retention`], [`rebuild`], [`compare`], [`gate`], [`hooks`], [`verify`], [`view`] and [`daemon`] are the use cases: only they
 //!   combine the rooms above.
 //! - [`legacy`] knows the layout of the earlier program.
 //! - [`config`] turns `mirror.toml` into settings, [`cli`] turns arguments into one use-case call and a rendering,
@@ -38,6 +38,7 @@ pub mod legacy;
 pub mod model;
 pub mod operator;
 pub mod publish;
+pub mod rebuild;
 pub mod retention;
 pub mod signature;
 pub mod state;

@@ -26,6 +26,7 @@ const USE_CASES: &[&str] = &[
     "gate",
     "hooks",
     "publish",
+    "rebuild",
     "retention",
     "sync",
     "verify",

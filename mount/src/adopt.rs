@@ -20,7 +20,7 @@ use crate::filesystem::{Filesystem, HiddenNames};
 use crate::handed::HandedOut;
 use crate::mount_table;
 use crate::record::Record;
-use crate::session::{Held, Session, affordable, serve};
+use crate::session::{Held, Session, Standing, affordable, serve};
 use crate::transport::{self, RepeatError};
 use crate::tree::Tree;
 use crate::{MountError, Options};
@@ -137,8 +137,14 @@ pub fn adopt(tree: Arc<dyn Tree>, held: Held, mountpoint: &Path, options: &Optio
     if options.ask_again {
         transport::ask_again(&File::from(copy.device)).map_err(not_asked_again)?;
     }
-    serve(session, filesystem, (data, held), &mountpoint, &options)
-        .map_err(|source| AdoptError::NotReady { mountpoint, source })
+    serve(
+        session,
+        filesystem,
+        (data, held),
+        (&mountpoint, Standing::There),
+        &options,
+    )
+    .map_err(|source| AdoptError::NotReady { mountpoint, source })
 }
 
 /// `mountpoint` without links, if the file system numbered `device` stands there.

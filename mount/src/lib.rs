@@ -52,6 +52,7 @@ mod mount_error;
 mod mount_table;
 mod reconcile;
 mod record;
+mod replace;
 mod session;
 mod sys;
 mod transport;

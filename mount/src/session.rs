@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ use crate::mount_error::MountError;
 use crate::mount_table::{self, FILE_SYSTEM_TYPE};
 use crate::reconcile::reconcile;
 use crate::record::{Begun, Record};
+use crate::replace;
 use crate::sys;
 use crate::transport;
 use crate::tree::{BlobNo, FileId, Tree};
@@ -107,7 +108,7 @@ pub fn mount(tree: Arc<dyn Tree>, mountpoint: &Path, options: &Options) -> Resul
     let device = device.map_err(|source| MountError::Device { source })?;
     mount_device(&device, &mountpoint, &options)?;
     let filesystem = Arc::new(Filesystem::new(tree, HiddenNames::new(secret), &options));
-    begin(filesystem, device, secret, &mountpoint, &options).map_err(|source| {
+    begin(filesystem, device, secret, (&mountpoint, Standing::There), &options).map_err(|source| {
         // The mount has no device yet by which it could be told from others, but nobody else has had it either.
         if let Err(error) = sys::detach(&mountpoint) {
             tracing::warn!(%error, "a mount that does not answer could not be taken away");
@@ -121,15 +122,32 @@ pub fn mount(tree: Arc<dyn Tree>, mountpoint: &Path, options: &Options) -> Resul
     })
 }
 
+/// Where a mount stands when it begins to be served.
+pub(crate) enum Standing<'a> {
+    /// At its mount point already.
+    There,
+    /// Nowhere: it takes the place of another one as soon as it answers.
+    Beneath {
+        /// Its root.
+        root: File,
+        /// The other one.
+        over: &'a Shared,
+    },
+}
+
 /// Shakes hands with the kernel, writes down what another process would have to know, and serves.
-fn begin(
+pub(crate) fn begin(
     filesystem: Arc<Filesystem>,
     device: File,
     secret: [u8; SECRET_BYTES],
-    mountpoint: &Path,
+    (mountpoint, standing): (&Path, Standing<'_>),
     options: &Options,
 ) -> io::Result<Session> {
-    let mounted = mount_table::at(mountpoint)?.ok_or(io::ErrorKind::NotFound)?;
+    let number = match &standing {
+        Standing::There => mount_table::at(mountpoint)?.ok_or(io::ErrorKind::NotFound)?.device,
+        // Nobody answers for it yet.
+        Standing::Beneath { root, .. } => sys::device_number(root.as_fd())?,
+    };
     let adapter = Adapter::new(Arc::clone(&filesystem), options.data);
     let chosen = adapter.chosen();
     let (session, negotiated) = transport::negotiate(adapter, &device, options)?;
@@ -137,7 +155,7 @@ fn begin(
     try_out(data, &device)?;
     let record = Record::new(&Begun {
         secret,
-        mount: mounted.device,
+        mount: number,
         negotiated,
     })?;
     let held = Held {
@@ -145,7 +163,7 @@ fn begin(
         record: record.descriptor()?,
     };
     filesystem.handed().write_to(record);
-    serve(session, filesystem, (data, held), mountpoint, options)
+    serve(session, filesystem, (data, held), (mountpoint, standing), options)
 }
 
 /// Whether files can be read in the way that was agreed on. The kernel offers passthrough to everybody, and refuses it file by file
@@ -348,6 +366,11 @@ impl Serving {
 }
 
 impl Shared {
+    /// Where it is: absolute, without links.
+    pub(crate) fn mountpoint(&self) -> &Path {
+        &self.mountpoint
+    }
+
     fn unmount(&self) -> io::Result<()> {
         // Whoever unmounts next finds the mount gone: two must not take away two mounts.
         let mut place = lock(&self.device);
@@ -366,7 +389,7 @@ impl Shared {
 
     /// Lets go of a mount that has left the table, and tells who waits for that. The kernel may give the number of its
     /// device to the next mount as soon as the last user has left, so it must not be compared with any more.
-    fn taken_away(&self, device: &mut Option<String>) {
+    pub(crate) fn taken_away(&self, device: &mut Option<String>) {
         *device = None;
         self.kernel.release_root();
         // Whoever looked before this and found it mounted is waiting by now.
@@ -386,7 +409,7 @@ pub(crate) fn serve(
     session: fuser::Session<Adapter>,
     filesystem: Arc<Filesystem>,
     (data, held): (DataPath, Held),
-    mountpoint: &Path,
+    (mountpoint, standing): (&Path, Standing<'_>),
     options: &Options,
 ) -> io::Result<Session> {
     let shared = Arc::new(Shared {
@@ -402,7 +425,7 @@ pub(crate) fn serve(
         serving_ended: Condvar::new(),
     });
     shared.kernel.serve(session.notifier());
-    let started = start(&shared, session, options);
+    let started = start(&shared, session, standing, options);
     if let Err(error) = started {
         shared.kernel.end();
         return Err(error);
@@ -410,7 +433,12 @@ pub(crate) fn serve(
     Ok(Session { shared })
 }
 
-fn start(shared: &Arc<Shared>, session: fuser::Session<Adapter>, options: &Options) -> io::Result<()> {
+fn start(
+    shared: &Arc<Shared>,
+    session: fuser::Session<Adapter>,
+    standing: Standing<'_>,
+    options: &Options,
+) -> io::Result<()> {
     let (stop, serving) = io::pipe()?;
     let runner = Arc::clone(shared);
     thread::Builder::new().name("mount".to_owned()).spawn(move || {
@@ -420,9 +448,15 @@ fn start(shared: &Arc<Shared>, session: fuser::Session<Adapter>, options: &Optio
         drop(serving);
     })?;
 
-    let root = open_root(&shared.mountpoint)?;
+    let (root, over) = match standing {
+        Standing::There => (open_root(&shared.mountpoint)?, None),
+        Standing::Beneath { root, over } => (root, Some(over)),
+    };
     let found = root.metadata()?;
     answers(&root, &found, &shared.filesystem)?;
+    if let Some(over) = over {
+        replace::take_place(&root, over)?;
+    }
     let device = format!("{}:{}", libc::major(found.dev()), libc::minor(found.dev()));
     set_read_ahead(&device, options.read_ahead_kib);
     *lock(&shared.device) = Some(device.clone());
@@ -478,6 +512,53 @@ fn answers(root: &File, found: &fs::Metadata, filesystem: &Filesystem) -> io::Re
     }
 }
 
+/// What else a mount is asked to be: `allow_other` lets everybody in, and `default_permissions` makes the kernel check the modes
+/// we show.
+const SWITCHES: [&str; 2] = ["allow_other", "default_permissions"];
+
+/// What the kernel is told of a mount. The root is a directory whatever the mount point's mode is.
+fn values(device: &File) -> [(&'static str, String); 4] {
+    let (user, group) = sys::effective_ids();
+    [
+        ("fd", device.as_raw_fd().to_string()),
+        ("rootmode", "40555".to_owned()),
+        ("user_id", user.to_string()),
+        ("group_id", group.to_string()),
+    ]
+}
+
+/// What a mount without a place is asked to be.
+pub(crate) struct Wished {
+    /// What is on.
+    pub(crate) switches: Vec<CString>,
+    /// Values with their keys.
+    pub(crate) values: Vec<(CString, CString)>,
+}
+
+/// The same for a mount that has no place yet.
+pub(crate) fn wished(device: &File, options: &Options) -> io::Result<Wished> {
+    let (_, subtype) = FILE_SYSTEM_TYPE.split_once('.').unwrap_or_default();
+    let own = [
+        ("source", options.fsname.as_bytes().to_vec()),
+        ("subtype", subtype.into()),
+    ];
+    let all = values(device)
+        .into_iter()
+        .map(|(key, value)| (key, value.into_bytes()))
+        .chain(own);
+    let pair = |(key, value): (&str, Vec<u8>)| Ok((CString::new(key)?, CString::new(value)?));
+    let switches = ["ro"].into_iter().chain(SWITCHES).map(CString::new);
+    Ok(Wished {
+        switches: switches.collect::<Result<_, _>>()?,
+        values: all.map(pair).collect::<io::Result<_>>()?,
+    })
+}
+
+/// The device of a mount, held so that nobody takes the mount away meanwhile.
+pub(crate) fn lock_device(shared: &Shared) -> MutexGuard<'_, Option<String>> {
+    lock(&shared.device)
+}
+
 fn mount_device(device: &File, mountpoint: &Path, options: &Options) -> Result<(), MountError> {
     let refused = |source| MountError::Refused {
         mountpoint: mountpoint.to_owned(),
@@ -485,14 +566,9 @@ fn mount_device(device: &File, mountpoint: &Path, options: &Options) -> Result<(
     };
     let name = CString::new(options.fsname.as_bytes()).map_err(|error| refused(error.into()))?;
     let kind = CString::new(FILE_SYSTEM_TYPE).expect("a constant without a zero byte");
-    let (user, group) = sys::effective_ids();
-    // The root is a directory whatever the mount point's mode is; `allow_other` lets everybody in, and
-    // `default_permissions` makes the kernel check the modes we show.
-    let data = format!(
-        "fd={},rootmode=40555,user_id={user},group_id={group},allow_other,default_permissions",
-        device.as_raw_fd()
-    );
-    let data = CString::new(data).expect("numbers and constants have no zero byte");
+    let values = values(device).into_iter().map(|(key, value)| format!("{key}={value}"));
+    let data: Vec<String> = values.chain(SWITCHES.map(str::to_owned)).collect();
+    let data = CString::new(data.join(",")).expect("numbers and constants have no zero byte");
     let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME;
     sys::mount(&name, mountpoint, &kind, flags, &data).map_err(refused)
 }
@@ -553,7 +629,7 @@ fn set_read_ahead(device: &str, kib: u32) {
     }
 }
 
-fn secret() -> io::Result<[u8; SECRET_BYTES]> {
+pub(crate) fn secret() -> io::Result<[u8; SECRET_BYTES]> {
     let mut secret = [0; SECRET_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut secret)?;
     Ok(secret)

@@ -43,7 +43,91 @@ pub(crate) fn clone_mount(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         | libc::c_long::from(libc::OPEN_TREE_CLOEXEC)
         | libc::c_long::from(libc::AT_EMPTY_PATH);
     // SAFETY: the descriptor is open, and the path is an empty string that outlives the call.
-    let result = unsafe { libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), c"".as_ptr(), flags) };
+    descriptor(unsafe { libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), c"".as_ptr(), flags) })
+}
+
+/// A mount that has no place, of our kind of file system, with these switches and values.
+#[expect(unsafe_code, reason = "the standard library cannot mount")]
+pub(crate) fn placeless_mount(switches: &[CString], values: &[(CString, CString)]) -> io::Result<OwnedFd> {
+    const SET_FLAG: libc::c_uint = 0;
+    const SET_STRING: libc::c_uint = 1;
+    const CREATE: libc::c_uint = 6;
+    // MOUNT_ATTR_RDONLY, _NOSUID, _NODEV, _NOEXEC and _NOATIME in linux/mount.h.
+    const ATTRIBUTES: libc::c_uint = 0x1 | 0x2 | 0x4 | 0x8 | 0x10;
+    const CLOSE_ON_EXEC: libc::c_uint = 1;
+    // SAFETY: the pointer is to a string that ends in a zero byte and outlives the call, which only reads it.
+    let context = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, c"fuse".as_ptr(), CLOSE_ON_EXEC) })?;
+    let configure = |command: libc::c_uint, key: Option<&CStr>, value: Option<&CStr>| {
+        let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
+        let (key, value) = (pointer(key), pointer(value));
+        // SAFETY: the descriptor is open; both pointers are null or to strings that end in a zero byte and outlive the
+        // call, which only reads them.
+        let result = unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0) };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    for (key, value) in values {
+        configure(SET_STRING, Some(key), Some(value))?;
+    }
+    for switch in switches {
+        configure(SET_FLAG, Some(switch), None)?;
+    }
+    configure(CREATE, None, None)?;
+    // SAFETY: the descriptor is open; the call touches no memory of ours.
+    let mounted = unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), CLOSE_ON_EXEC, ATTRIBUTES) };
+    descriptor(mounted)
+}
+
+/// Puts the mount of `root`, which has no place, beneath the topmost one at `place`.
+#[expect(unsafe_code, reason = "the standard library cannot mount")]
+pub(crate) fn move_beneath(root: BorrowedFd<'_>, place: &Path) -> io::Result<()> {
+    // MOVE_MOUNT_F_EMPTY_PATH and MOVE_MOUNT_BENEATH in linux/mount.h.
+    const FLAGS: libc::c_uint = 0x4 | 0x200;
+    let place = c_string(place.as_os_str().as_bytes())?;
+    // SAFETY: the descriptor is open; both pointers are to strings that end in a zero byte and outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            root.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            place.as_ptr(),
+            FLAGS,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// `major:minor` of the file system that `root` is of, without asking whoever serves it.
+#[expect(unsafe_code, reason = "the standard library asks who serves a file system")]
+pub(crate) fn device_number(root: BorrowedFd<'_>) -> io::Result<String> {
+    let mut found = std::mem::MaybeUninit::<libc::statx>::uninit();
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    // SAFETY: the descriptor is open, the path is an empty string, and `found` has room for what the call writes.
+    done(unsafe {
+        libc::statx(
+            root.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            libc::STATX_TYPE,
+            found.as_mut_ptr(),
+        )
+    })?;
+    // SAFETY: the call has succeeded, so it has filled `found`.
+    let found = unsafe { found.assume_init() };
+    Ok(format!("{}:{}", found.stx_dev_major, found.stx_dev_minor))
+}
+
+/// What a call that makes a descriptor has answered.
+#[expect(unsafe_code, reason = "a new descriptor is a number")]
+fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
     let descriptor = i32::try_from(result).map_err(io::Error::other)?;
     if descriptor < 0 {
         return Err(io::Error::last_os_error());

@@ -151,6 +151,72 @@ fn mirrors_pointers_and_snapshots_are_shown() {
 }
 
 #[test]
+fn a_mount_takes_the_place_of_another_and_nobody_finds_none() {
+    let (tree, mirror) = two_snapshots();
+    let mut mounted = Mounted::new(tree);
+    let (other, _) = two_snapshots();
+    other.point(mirror, "current", "two");
+    let path = mounted.path("debian/current/dists/stable/InRelease");
+    let mut open = File::open(&path).unwrap();
+    let (stop, seen) = (AtomicBool::new(false), AtomicU64::new(0));
+    let old = thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut was = "one".to_owned();
+                    while !stop.load(Ordering::SeqCst) {
+                        let is = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+                        if is != was && is != "two" {
+                            return Err(is);
+                        }
+                        was = is;
+                        seen.fetch_add(1, Ordering::SeqCst);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let read_more = || {
+            let now = seen.load(Ordering::SeqCst);
+            while seen.load(Ordering::SeqCst) < now + 20 && !readers.iter().any(thread::ScopedJoinHandle::is_finished) {
+                thread::yield_now();
+            }
+        };
+        read_more();
+        let next = mounted.session.replaced_by(other, &options());
+        read_more();
+        stop.store(true, Ordering::SeqCst);
+        let complaints: Vec<String> = readers
+            .into_iter()
+            .filter_map(|reader| reader.join().unwrap().err())
+            .collect();
+        assert!(complaints.is_empty(), "{complaints:?}");
+        std::mem::replace(&mut mounted.session, next.unwrap())
+    });
+    assert!(old.is_taken_away());
+    assert_eq!(mounted.read("debian/current/dists/stable/InRelease"), "two");
+    let mut text = String::new();
+    open.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "one", "who has it open keeps it");
+    drop((open, old));
+    assert_eq!(mounted.read("debian/current/only/two"), "x");
+    let place = format!(" {} ", mounted.place.path().display());
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let lines: Vec<&str> = table.lines().filter(|line| line.contains(&place)).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for words in [
+        " ro,nosuid,nodev,noexec,noatime ",
+        " fuse.mirrorctl ",
+        "allow_other",
+        "default_permissions",
+    ] {
+        assert!(lines[0].contains(words), "{words}: {}", lines[0]);
+    }
+    mounted.session.unmount().unwrap();
+    assert!(mounted.is_absent("debian"));
+}
+
+#[test]
 fn attributes_are_those_of_a_tree_nobody_can_write() {
     let (tree, _) = two_snapshots();
     let mounted = Mounted::new(tree);

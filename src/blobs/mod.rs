@@ -13,6 +13,7 @@ mod leftovers;
 mod scrub;
 mod sys;
 mod taking;
+mod walking;
 
 use std::fs::File;
 use std::io::{self, Read as _};

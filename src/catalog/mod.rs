@@ -12,6 +12,8 @@
 
 #![expect(clippy::disallowed_types, reason = "the one room with SQL")]
 
+mod backup;
+mod beside;
 mod changes;
 mod commits;
 mod computed;
@@ -21,9 +23,11 @@ mod forgotten;
 mod freed;
 mod generations;
 mod leases;
+mod ledger;
 mod live;
 mod manifest;
 mod pointers;
+mod rebuild;
 mod record;
 mod rehash;
 mod releases;
@@ -47,12 +51,14 @@ mod unset;
 mod whereabouts;
 mod wishes;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+pub use backup::BackUpError;
 pub use changes::{FileChange, FileChanges};
 pub use computed::Uncompressed;
 pub use damage::{Aside, Damaged, Suspect};
@@ -60,13 +66,14 @@ pub use files::ListedFile;
 pub use freed::Freed;
 pub use generations::{Generation, Lenders, Reach};
 pub use leases::Claim;
+pub use ledger::{Ledger, read as read_ledger};
 pub use live::{Condemned, Marked};
 pub use manifest::{Manifest, ManifestError, ManifestFile};
 pub use pointers::{Act, MoveRecord, Moved, PointerTarget, RequestedMove};
+pub use rebuild::{Health, Held, LostListing, Making, Rebuilt, examine};
 pub use record::{Prepared, Recorded, Recording};
 pub use rehash::{Begun, Rehashed, Stored};
 pub use releases::{ReleaseFacts, Source, SyncedState};
-pub use schema::BackUpError;
 pub use snapshots::SnapshotRecord;
 pub use soundness::Soundness;
 pub use sql_types::{BlobRow, DirRow, MirrorRow, MoveRow, ROOT_DIR, Seq, SnapshotRow};
@@ -144,6 +151,34 @@ pub enum CatalogError {
         copy: PathBuf,
         /// Why it could not be made.
         source: BackUpError,
+    },
+    /// There was a catalog, by the ledger beside it, and it is empty or missing.
+    #[error("the catalog is lost: there is a ledger of one in {}", ledger.display())]
+    Lost {
+        /// The ledger.
+        ledger: PathBuf,
+    },
+    /// The ledger beside it has changes that the catalog has not: it was put back to an earlier time, or lost its log.
+    #[error("the catalog is of an earlier time: {changes} changes are missing that its ledger has")]
+    Stale {
+        /// Number of the changes.
+        changes: i64,
+    },
+    /// Another catalog has taken the place of the one that is open.
+    #[error("the catalog was replaced by another one meanwhile")]
+    Replaced,
+    /// A catalog made anew contradicts itself.
+    #[error("the catalog that was made is not sound: {0}")]
+    Unsound(String),
+    /// A file beside the catalog could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Beside {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
     },
     /// A statement failed; nothing was changed.
     #[error("the catalog could not be read or written")]
@@ -327,6 +362,9 @@ pub struct CatalogReader {
 pub struct Catalog {
     reader: CatalogReader,
     path: PathBuf,
+    /// Which file that was when it was opened.
+    file: Option<(u64, u64)>,
+    ledger: ledger::Writing,
 }
 
 impl CatalogReader {
@@ -335,9 +373,13 @@ impl CatalogReader {
     /// # Errors
     /// When it is missing, empty, or of another format.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
+        if identity(path).is_none() {
+            ledger::refuse_lost(path)?;
+        }
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.pragma_update(None, "query_only", true)?;
-        schema::require_current(&connection)?;
+        schema::require_current(&connection).map_err(|error| ledger::or_lost(error, path))?;
+        ledger::refuse_stale(&connection, path)?;
         connection.pragma_update(None, "cache_size", -READER_CACHE)?;
         Ok(Self { connection })
     }
@@ -380,11 +422,17 @@ impl Catalog {
     /// # Errors
     /// When it cannot be opened or has a newer format.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
+        let file = identity(path);
         let mut connection = Self::connect(path)?;
         schema::migrate(&mut connection, path)?;
+        // What a killed process has left to be written; all of it where there is no ledger of this catalog yet.
+        let mut ledger = ledger::Writing::beside(path);
+        ledger.follow(&mut connection, path);
         Ok(Self {
             reader: CatalogReader { connection },
             path: path.to_owned(),
+            file,
+            ledger,
         })
     }
 
@@ -394,7 +442,11 @@ impl Catalog {
         // The log stays on close, as users who may not write could not read a database without it.
         sys::keep_log_on_close(&connection)?;
         // Before anything below can change a file that is not ours or not of our time.
-        schema::refuse_unknown(&connection)?;
+        match schema::refuse_unknown(&connection)? {
+            0 => ledger::refuse_lost(path)?,
+            schema::LEDGER_SINCE.. => ledger::refuse_stale(&connection, path)?,
+            _ => {}
+        }
         // WAL lets readers go on while we write; FULL makes an acknowledged commit survive a power cut, which NORMAL
         // does not in WAL mode.
         let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
@@ -422,28 +474,49 @@ impl Catalog {
         CatalogReader::open(&self.path)
     }
 
+    /// Shortens the ledger where what was added to it is longer than what it began with.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read. A ledger that cannot be written stays as it is.
+    pub fn tidy_ledger(&mut self) -> Result<(), CatalogError> {
+        self.ledger.tidy(&mut self.reader.connection, &self.path)
+    }
+
     /// Runs `change` in one IMMEDIATE transaction and commits it, or leaves everything as it was. When the commit reports an
-    /// error, what became of it is found out.
+    /// error, what became of it is found out. Then brings the ledger to what was committed.
     fn write<T>(
         &mut self,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
+        let before = self.ledger.before();
         let transaction = self
             .reader
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let before = transaction.total_changes();
+        // Whoever puts another catalog in the place of this one has held the lock that we have now.
+        if identity(&self.path) != self.file {
+            return Err(CatalogError::Replaced);
+        }
+        before.settle(&transaction)?;
+        let changes = transaction.total_changes();
         let outcome = change(&transaction)?;
-        if transaction.total_changes() == before {
+        if transaction.total_changes() == changes {
             transaction.commit()?;
             return Ok(outcome);
         }
         let mark = commits::mark(&transaction)?;
-        match transaction.commit() {
-            Ok(()) => Ok(outcome),
-            Err(error) => self.settle(&mark, error).map(|()| outcome),
+        if let Err(error) = transaction.commit() {
+            self.settle(&mark, error)?;
         }
+        self.ledger.follow(&mut self.reader.connection, &self.path);
+        Ok(outcome)
     }
+}
+
+/// Which file is at `path`; `None` when there is none.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let facts = std::fs::symlink_metadata(path).ok()?;
+    Some((facts.dev(), facts.ino()))
 }
 
 impl CatalogError {
@@ -481,6 +554,16 @@ impl CatalogError {
         self.code() == Some(ErrorCode::CannotOpen)
     }
 
+    /// Whether the catalog itself is damaged, so that it has to be made anew.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Lost { .. } | Self::Stale { .. } | Self::Foreign | Self::Unsound(_) => true,
+            Self::Sql(error) | Self::CommitUnknown(error) | Self::Open { source: error, .. } => says_damaged(error),
+            _ => false,
+        }
+    }
+
     fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Sql(error)
@@ -492,6 +575,20 @@ impl CatalogError {
             _ => None,
         }
     }
+}
+
+/// Whether an error can only come from a database that is damaged.
+fn says_damaged(error: &rusqlite::Error) -> bool {
+    let is_of_a_value = matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..)
+    );
+    // A file ends where its index says that there is more.
+    let is_short = error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ);
+    let code = error.sqlite_error_code();
+    is_of_a_value || is_short || matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, CatalogError> {

@@ -730,7 +730,7 @@ pub(super) fn path_of(
     Ok(path)
 }
 
-fn hex_bytes(hex: &str) -> Option<Vec<u8>> {
+pub(super) fn hex_bytes(hex: &str) -> Option<Vec<u8>> {
     let digits = hex.as_bytes();
     let value = |digit: u8| {
         char::from(digit)

@@ -208,7 +208,7 @@ mod tests {
                 rows.collect::<Result<_, _>>().expect("reads")
             };
             let noted = rows(&house.catalog);
-            let back = "DROP TABLE commit_mark; DROP TABLE replacement; DROP INDEX entry_by_hash;
+            let back = "DROP TABLE ledger; DROP TABLE commit_mark; DROP TABLE replacement; DROP INDEX entry_by_hash;
                         DROP INDEX blob_by_listed_hash; DROP TABLE damaged; DROP TABLE rehashed;
                         DROP TABLE rehash_run; PRAGMA user_version = 4";
             house.sql().execute_batch(back).expect("goes back");

@@ -3,20 +3,18 @@
 //! Owns the list of migrations, which is only ever appended to, the copy of a catalog before it is migrated, and the
 //! refusal of a newer format. The number of applied migrations is SQLite's `user_version`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-use super::CatalogError;
+use super::backup::back_up;
+use super::{CatalogError, ledger};
 
 /// `application_id` of a catalog, "MRCT" in ASCII, so that `file` and we can tell it from any other database.
 const APPLICATION_ID: i32 = 0x4d52_4354;
 
 /// Every migration, oldest first. A released one is never edited.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
@@ -24,16 +22,21 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0005.sql"),
     include_str!("migrations/0006.sql"),
     include_str!("migrations/0007.sql"),
+    include_str!("migrations/0008.sql"),
     include_str!("migrations/0009.sql"),
 ];
 
 /// The format that this program reads and writes.
-const KNOWN: u32 = 8;
+pub(super) const KNOWN: u32 = 9;
 const _: () = assert!(KNOWN as usize == MIGRATIONS.len(), "one migration for each format");
 
-/// Refuses what this program must not touch: a newer catalog, or anything else than a catalog.
-pub(super) fn refuse_unknown(connection: &Connection) -> Result<(), CatalogError> {
-    check(connection).map(|_| ())
+/// The first format whose catalogs have a ledger.
+pub(super) const LEDGER_SINCE: u32 = 8;
+
+/// Refuses what this program must not touch: a newer catalog, or anything else than a catalog. The number of applied
+/// migrations is 0 for what is no catalog yet.
+pub(super) fn refuse_unknown(connection: &Connection) -> Result<u32, CatalogError> {
+    check(connection)
 }
 
 /// Brings the database at `path` to this program's version, in one transaction. A catalog that has a version already
@@ -58,50 +61,14 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Ca
     if applied == 0 {
         transaction.execute("INSERT INTO catalog (id, generation) VALUES (1, randomblob(16))", [])?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    } else if applied < LEDGER_SINCE && ledger::is_beside(path) {
+        // It was put back to before it had a ledger, and has given out numbers a second time.
+        transaction.execute("UPDATE catalog SET generation = randomblob(16)", [])?;
     }
+    ledger::install(&transaction)?;
     transaction.pragma_update(None, "user_version", KNOWN)?;
     transaction.commit()?;
     Ok(())
-}
-
-/// Copies the catalog at `path` as the last commit left it; the caller keeps others from writing meanwhile.
-fn back_up(path: &Path, copy: &Path) -> Result<(), BackUpError> {
-    let unfinished = copy.with_extension("db.new");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    // Made here and not by SQLite, so that it is no link of somebody else's, and has the catalog's owner and mode.
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    let facts = fs::metadata(path)?;
-    fchown(&file, Some(facts.uid()), Some(facts.gid()))?;
-    file.set_permissions(fs::Permissions::from_mode(facts.mode() & 0o777))?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let reader = Connection::open_with_flags(path, flags)?;
-    let target = unfinished.to_str().ok_or(BackUpError::Path)?;
-    reader.execute("VACUUM INTO ?", [target])?;
-    file.sync_all()?;
-    fs::rename(&unfinished, copy)?;
-    File::open(copy.parent().unwrap_or(Path::new("/")))?.sync_all()?;
-    Ok(())
-}
-
-/// Why a catalog could not be copied.
-#[derive(Debug, thiserror::Error)]
-pub enum BackUpError {
-    /// The copy could not be written.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// SQLite could not copy.
-    #[error(transparent)]
-    Sql(#[from] rusqlite::Error),
-    /// SQLite takes paths that are text.
-    #[error("the path of the state directory is not UTF-8 text")]
-    Path,
 }
 
 /// Makes sure that the database has exactly this program's version, without changing it.
@@ -141,6 +108,8 @@ fn version(connection: &Connection) -> Result<Option<u32>, CatalogError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
 
     use super::super::tests::House;

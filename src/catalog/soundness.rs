@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
 use super::sql_types::Sql;
-use super::{CatalogError, CatalogReader, MirrorRow, Seq};
+use super::{CatalogError, CatalogReader, MirrorRow, Seq, says_damaged};
 use crate::model::MirrorId;
 
 /// Most complaints of SQLite's own check that are told: damage to one page brings many.
@@ -96,7 +96,7 @@ impl CatalogReader {
             })
         });
         match looked {
-            Err(CatalogError::Sql(error)) if is_damage(&error) => Ok(broken(vec![error.to_string()])),
+            Err(CatalogError::Sql(error)) if says_damaged(&error) => Ok(broken(vec![error.to_string()])),
             looked => looked,
         }
     }
@@ -179,28 +179,6 @@ fn broken_pages(connection: &Connection) -> Result<Vec<String>, CatalogError> {
     let mut found: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
     found.retain(|line| line != "ok");
     Ok(found)
-}
-
-impl CatalogError {
-    /// Whether SQLite says that the file of the catalog is damaged.
-    #[must_use]
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Sql(error) | Self::Open { source: error, .. } => is_damage(error),
-            _ => false,
-        }
-    }
-}
-
-/// Whether SQLite says that the file is damaged, or a value in it is none that can be there.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    ) || matches!(
-        error,
-        rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..)
-    )
 }
 
 #[cfg(test)]

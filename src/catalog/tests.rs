@@ -1202,6 +1202,7 @@ proptest! {
             history.take(step);
             history.check();
         }
+        super::rebuild::tests::check_rebuilt(&history.house);
     }
 }
 

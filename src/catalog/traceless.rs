@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::OpenFlags;
 
-use super::{CatalogError, CatalogReader, connect, schema};
+use super::{CatalogError, CatalogReader, connect, ledger, schema};
 
 impl CatalogReader {
     /// As [`CatalogReader::open`], but not even the shared memory of the database is written to.
@@ -18,7 +18,8 @@ impl CatalogReader {
     pub fn open_without_trace(path: &Path) -> Result<Self, CatalogError> {
         let read = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
         let connection = connect(&without_trace(path), read)?;
-        schema::require_current(&connection)?;
+        schema::require_current(&connection).map_err(|error| ledger::or_lost(error, path))?;
+        ledger::refuse_stale(&connection, path)?;
         Ok(Self { connection })
     }
 }

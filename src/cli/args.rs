@@ -3,7 +3,6 @@
 //! Owns the types that clap fills and the help texts; words with a grammar of their own are in `words`. It decides nothing:
 //! what a command does is in `commands`, and `docs/cli.md` describes all of it. Commands of a later release are known here, so that they are refused by name.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,9 +81,8 @@ pub enum Command {
     Version,
     /// Print a completion script
     Completion(CompletionArgs),
-    /// Make the catalog anew
-    #[command(hide = true)]
-    Repair(Later),
+    /// Make the catalog anew, without upstream, when it is damaged or lost
+    Repair(RepairArgs),
     /// Make a snapshot of a mirror tree that is on this machine, without downloading
     Import(ImportArgs),
     /// Take the snapshots of the earlier mirrorctl over
@@ -533,6 +531,27 @@ pub struct VerifyArgs {
     pub repair: bool,
 }
 
+/// `repair`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["rebuild", "restore"]))]
+pub struct RepairArgs {
+    /// Make the catalog from the ledger beside it and the manifests in the cache
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Put a copy of the catalog back, such as one of those in backups/ of the state directory
+    #[arg(long, value_name = "FILE")]
+    pub restore: Option<PathBuf>,
+    /// Make it anew even if nothing is wrong with it
+    #[arg(long, requires = "rebuild")]
+    pub force: bool,
+    /// Read every file in the cache and hash it again
+    #[arg(long)]
+    pub deep: bool,
+    /// Say what would be restored, and change nothing
+    #[arg(long, conflicts_with = "restore")]
+    pub dry_run: bool,
+}
+
 /// `forget`
 #[derive(Debug, Args)]
 pub struct ForgetArgs {
@@ -559,14 +578,6 @@ pub struct DemoArgs {
 pub struct CompletionArgs {
     /// The shell
     pub shell: Shell,
-}
-
-/// Whatever is given to a command of a later release.
-#[derive(Debug, Args)]
-pub struct Later {
-    /// Not looked at.
-    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub rest: Vec<OsString>,
 }
 
 fn log_level() -> impl clap::builder::TypedValueParser<Value = LogLevel> {
@@ -645,6 +656,8 @@ mod tests {
             "verify",
             "verify a b --deep --part 1/30 --max-rate 20MiB --repair",
             "repair --rebuild",
+            "repair --rebuild --dry-run --force --deep",
+            "repair --restore /x/catalog.db --deep",
             "import debian /srv --name x --copy --accept-rollback --accept-release-info --no-pgp-check",
             "migrate --dry-run --copy --no-pgp-check",
             "snapshot diff a",
@@ -703,6 +716,9 @@ mod tests {
             ("snapshot note a b c --remove", "cannot be used with"),
             ("snapshot rename a b snapshots", "the served tree uses itself"),
             ("snapshot promote", "required"),
+            ("repair", "required"),
+            ("repair --rebuild --restore /x", "cannot be used with"),
+            ("repair --restore /x --dry-run", "cannot be used with"),
             ("snapshot promote a --expect a=b=c", "a snapshot name starts with"),
             ("snapshot promote a --from QA", "an environment starts with"),
             ("snapshot create a b -m why", "--stage"),

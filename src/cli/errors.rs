@@ -8,11 +8,12 @@ use mirrorctl_mount::MountError;
 use super::failure::{Failure, Kind};
 use super::text::size;
 use crate::blobs::BlobError;
-use crate::catalog::{CatalogError, Lacking, Unfit};
+use crate::catalog::{BackUpError, CatalogError, Lacking, Unfit};
 use crate::compare::CompareError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
 use crate::model::{MirrorId, Pointer};
+use crate::rebuild::RebuildError;
 use crate::retention::{RetentionError, Wipe};
 use crate::signature::{KeyringError, SigningError};
 use crate::state::{Room, StateError};
@@ -51,6 +52,7 @@ fn catalog<'e>(
     told: impl Fn(Kind, &'e (dyn std::error::Error + 'static)) -> Failure,
 ) -> Failure {
     match error {
+        error if error.is_damage() => told(Kind::Failed, error).hint(REBUILD),
         CatalogError::UnknownMirror(mirror) => told(Kind::Failed, error).hint(format!("run mirrorctl sync {mirror}")),
         CatalogError::Empty => told(Kind::Failed, error).hint("run mirrorctl sync"),
         CatalogError::UnknownSnapshot { mirror, .. } => {
@@ -116,19 +118,31 @@ fn catalog<'e>(
         CatalogError::Open { .. } | CatalogError::Sql(_) if error.is_busy() => {
             told(Kind::Busy, error).hint("another process is writing to the catalog: run the command again")
         }
-        CatalogError::BackUp { .. } => {
+        CatalogError::Replaced => told(Kind::Busy, error).hint("run the command again"),
+        CatalogError::BackUp {
+            source: BackUpError::Damaged(_),
+            ..
+        } => told(Kind::Failed, error).hint(REBUILD),
+        CatalogError::BackUp { .. } | CatalogError::Beside { .. } => {
             told(Kind::Failed, error).hint("see that the state directory has space and is yours")
         }
         CatalogError::NoLog(_) => told(Kind::Failed, error).hint("put [snapshot] path on a local disk"),
         CatalogError::Open { .. }
         | CatalogError::OldSqlite(_)
         | CatalogError::Foreign
+        | CatalogError::Lost { .. }
+        | CatalogError::Stale { .. }
+        | CatalogError::Unsound(_)
         | CatalogError::Older { .. }
         | CatalogError::Sql(_)
         | CatalogError::NoFreeName { .. }
         | CatalogError::Manifest { .. } => told(Kind::Failed, error),
     }
 }
+
+/// What to do about a catalog that is damaged.
+const REBUILD: &str =
+    "mirrorctl repair --rebuild makes it anew, without upstream; a mount that runs goes on with what is published";
 
 /// What makes a snapshot fit for production.
 fn remedy(unfit: &Unfit) -> String {
@@ -154,6 +168,23 @@ fn lead(mirror: &MirrorId, pointer: &Pointer) -> String {
         Pointer::Staging => format!("mirrorctl snapshot stage {mirror} <name>"),
         Pointer::Current => format!("mirrorctl snapshot publish {mirror} <name>"),
         Pointer::Environment(name) => format!("mirrorctl snapshot publish {mirror} <name> --to {name}"),
+    }
+}
+
+impl From<RebuildError> for Failure {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Catalog(error) if error.is_damage() => {
+                Self::caused(Kind::Failed, &error).hint("mirrorctl repair --restore takes a copy of the catalog")
+            }
+            RebuildError::Catalog(error) => error.into(),
+            RebuildError::State(error) => error.into(),
+            RebuildError::Blobs(_) | RebuildError::Ledger(_) => Self::caused(Kind::Failed, &error),
+            RebuildError::NoLedger(_) => Self::caused(Kind::Failed, &error).hint(
+                "mirrorctl repair --restore takes a copy of the catalog, such as the newest in backups/ of the state directory",
+            ),
+            RebuildError::Nothing(_) => Self::caused(Kind::Failed, &error).hint("run mirrorctl sync"),
+        }
     }
 }
 
@@ -358,6 +389,7 @@ impl From<RetentionError> for Failure {
                 "see whether the catalog and the configuration are as they should be (mirrorctl status, snapshot list); if this is \
                  meant to be so, mirrorctl gc --force removes them",
             ),
+            RetentionError::Catalog(source) if source.is_damage() => failure.hint(REBUILD),
             RetentionError::Catalog(source) if source.is_busy() => Self::caused(Kind::Busy, &error).hint(REST),
             RetentionError::Catalog(_) | RetentionError::Blobs(_) => failure.hint(REST),
             RetentionError::WrongAnswer(_) | RetentionError::State(_) | RetentionError::Mounts(_) => failure,

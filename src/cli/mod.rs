@@ -160,7 +160,10 @@ fn dispatch(command: Command, flags: &Global, environment: &Environment, output:
             commands::forget::run(&forget, &context, output)
         }
         Command::Snapshot(snapshot) => dispatch_snapshot(snapshot, flags, environment, output),
-        Command::Repair(_) => Err(later("repair")),
+        Command::Repair(repair) => {
+            let context = configured(flags, environment, Keyrings::NotLookedAt)?;
+            commands::repair::run(&repair, &context, output)
+        }
     }
 }
 
@@ -246,11 +249,6 @@ fn configured_to_connect(flags: &Global, environment: &Environment, keyrings: Ke
 fn logged(context: Context, flags: &Global) -> Context {
     logging::start(context.settings.log, flags.quiet);
     context
-}
-
-/// The refusal of what a later release builds.
-fn later(command: &str) -> Failure {
-    Failure::new(Kind::Failed, format!("{command} is not supported yet"))
 }
 
 /// Prints the help or version that was asked for, or what is wrong with the command line. Returns the exit code.

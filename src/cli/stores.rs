@@ -9,6 +9,7 @@ use crate::blobs::{BlobStore, Derived};
 use crate::catalog::{Catalog, CatalogError, CatalogReader, MirrorRow};
 use crate::model::MirrorId;
 use crate::publish::{self, By};
+use crate::retention::{self, BackupPolicy};
 use crate::state::StateDir;
 
 /// The row of a mirror; `None` when it has never been synced, which for lists is no error.
@@ -103,6 +104,28 @@ impl Context {
     pub(super) fn blobs(state: &StateDir) -> Result<BlobStore, Failure> {
         let blobs = BlobStore::open(&state.blobs(), state.owner().ids())?;
         Ok(blobs.with_derived(Derived::at(&state.inventories())))
+    }
+
+    /// Copies the catalog if a copy is due, and shortens its ledger. What was done before stays done whatever becomes of
+    /// this, so that trouble is only logged.
+    pub(super) fn look_after(&self, state: &StateDir, catalog: &mut Catalog) {
+        let settings = self.settings.backup;
+        let policy = BackupPolicy {
+            every: i64::try_from(settings.every.as_secs()).unwrap_or(i64::MAX),
+            keep: settings.keep,
+        };
+        let copied = retention::back_up(state, catalog, policy, self.clock.now());
+        match copied
+            .map_err(Failure::from)
+            .map(|copy| copy.map(|copy| copy.display().to_string()))
+        {
+            Ok(Some(copy)) => tracing::info!("Catalog copied to {copy}"),
+            Ok(None) => {}
+            Err(failure) => tracing::warn!("The catalog was not copied: {}", failure.in_one_line()),
+        }
+        if let Err(error) = catalog.tidy_ledger() {
+            tracing::warn!("The ledger was not shortened: {error}");
+        }
     }
 
     /// Who acts, and when.

@@ -22,6 +22,7 @@ pub(super) struct RawFile {
     pub(super) snapshot: RawSnapshot,
     pub(super) publish: RawPublish,
     pub(super) gc: RawGc,
+    pub(super) backup: RawBackup,
     pub(super) mount: RawMount,
     pub(super) hooks: RawHooks,
     pub(super) groups: Vec<RawGroup>,
@@ -120,6 +121,13 @@ pub(super) struct RawGc {
     pub(super) auto: Option<Located<bool>>,
     pub(super) keep_partial: Option<Located<String>>,
     pub(super) grace: Option<Located<String>>,
+}
+
+/// `[backup]`
+#[derive(Debug)]
+pub(super) struct RawBackup {
+    pub(super) every: Option<Located<String>>,
+    pub(super) keep: Option<Located<i64>>,
 }
 
 /// `[mount]`
@@ -242,6 +250,7 @@ fn read_file(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawFile {
         snapshot: table.table("snapshot", walk, read_global_snapshot),
         publish: table.table("publish", walk, read_publish),
         gc: table.table("gc", walk, read_gc),
+        backup: table.table("backup", walk, read_backup),
         mount: table.table("mount", walk, read_mount),
         hooks: table.table("hooks", walk, read_hooks),
         groups: table.each_texts("groups", walk),
@@ -346,6 +355,13 @@ fn read_gc(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawGc {
         auto: table.flag("auto", walk),
         keep_partial: table.text("keep_partial", walk),
         grace: table.text("grace", walk),
+    }
+}
+
+fn read_backup(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawBackup {
+    RawBackup {
+        every: table.text("every", walk),
+        keep: table.integer("keep", walk),
     }
 }
 

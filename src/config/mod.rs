@@ -5,6 +5,7 @@
 //! reads the configuration file and looks whether keyrings are there; it changes nothing, and takes the environment,
 //! and whoever can judge the files of TLS settings, as values.
 
+mod backup;
 mod duration;
 mod error;
 mod file;
@@ -26,6 +27,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+pub use backup::BackupSettings;
 pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, ConfigErrors, LoadError, Origin};
 pub use file::nearest;

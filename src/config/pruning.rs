@@ -51,7 +51,7 @@ pub(super) fn settings(raw: &RawPrune, inherited: PruneSettings, notes: &mut Not
     }
 }
 
-fn at_least_none(number: &Located<i64>, notes: &mut Notes) -> Option<usize> {
+pub(super) fn at_least_none(number: &Located<i64>, notes: &mut Notes) -> Option<usize> {
     let count = usize::try_from(number.value).ok();
     if count.is_none() {
         notes.fault(number, format!("must be 0 or more, but is {}", number.value));

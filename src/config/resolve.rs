@@ -54,6 +54,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
     let max_conns = max_conns(raw.max_conns.as_ref(), notes);
     let log = log(&raw.log, notes);
     let gc = gc(&raw.gc, notes);
+    let backup = super::backup::settings(&raw.backup, notes);
     let mount = mount(&raw.mount, notes);
     let mut mirrors = mirrors(&raw.mirrors, &inherited, surroundings, notes);
     let is_mirror = |name: &str| raw.mirrors.iter().any(|mirror| mirror.id.value == name);
@@ -73,6 +74,7 @@ pub(super) fn resolve(mut raw: RawFile, surroundings: &Surroundings<'_>, notes: 
         hooks: inherited.hooks,
         groups,
         gc,
+        backup,
         mount,
         mirrors,
         overrides,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{HookSettings, HttpSettings, NameFormat, NameFormatError, PruneSettings, TestSettings};
+use super::{BackupSettings, HookSettings, HttpSettings, NameFormat, NameFormatError, PruneSettings, TestSettings};
 use crate::model::{
     Architecture, BaseUrl, Component, Content, Filter, Lending, MirrorId, MoveTerms, Percent, Pointer, SnapshotName,
     Suite, Timestamp, TlsSettings,
@@ -43,6 +43,8 @@ pub struct Settings {
     pub groups: BTreeMap<MirrorId, Vec<MirrorId>>,
     /// What becomes of blobs that nothing needs any more.
     pub gc: GcSettings,
+    /// When the catalog is copied.
+    pub backup: BackupSettings,
     /// How the mount serves.
     pub mount: MountSettings,
     /// The mirrors.

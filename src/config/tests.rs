@@ -74,6 +74,7 @@ fn defaults_are_those_of_the_documentation() {
             grace: DAY
         }
     );
+    assert_eq!(settings.backup, BackupSettings { every: DAY, keep: 7 });
     assert_eq!(
         (settings.mount.data, settings.mount.memory),
         (MountData::Auto, 24 << 20)
@@ -113,6 +114,9 @@ fn every_key_of_the_file_is_obeyed() {
         auto = false
         keep_partial = "1d"
         grace = "48h"
+        [backup]
+        every = "12h"
+        keep = 0
         [mount]
         data = "keep-cache"
         memory = "100MB"
@@ -147,6 +151,11 @@ fn every_key_of_the_file_is_obeyed() {
             grace: 2 * DAY
         }
     );
+    let backup = BackupSettings {
+        every: DAY / 2,
+        keep: 0,
+    };
+    assert_eq!(settings.backup, backup);
 }
 
 #[test]
@@ -509,7 +518,7 @@ fn unknown_keys_name_the_nearest_known_one() {
         ),
         (
             "\"a b\" = 1",
-            "m:2:1: \"a b\": unknown key; known here: dir, max_conns, log, http, tls, snapshot, publish, gc, mount, hooks, groups, mirrors",
+            "m:2:1: \"a b\": unknown key; known here: dir, max_conns, log, http, tls, snapshot, publish, gc, backup, mount, hooks, groups, mirrors",
         ),
     ] {
         assert_eq!(bad(&format!("{MINIMAL}{text}\n")), [error], "{text}");
@@ -554,6 +563,10 @@ fn wrong_types_are_named() {
         (
             "dir = \"/a\"\n[tls]\nmin_version = 1.2",
             "m:3:15: tls.min_version: must be text in quotes, but is a number with a fraction",
+        ),
+        (
+            "dir = \"/a\"\n[backup]\nkeep = -1",
+            "m:3:8: backup.keep: must be 0 or more, but is -1",
         ),
         (
             "dir = \"/a\"\n[gc]\nauto = \"yes\"",

@@ -2,6 +2,7 @@
 //!
 //! Decides in [`policy`], which is pure, so that `--dry-run` prints the very plan that is applied; acts in `sweep`.
 
+mod backups;
 mod forget;
 pub mod freeing;
 mod guard;
@@ -11,6 +12,7 @@ mod planning;
 pub mod policy;
 mod sweep;
 
+pub use backups::{BackupPolicy, back_up};
 pub use forget::{Forgetting, forget, plan_forget};
 pub use freeing::freed;
 pub use guard::Wipe;

@@ -109,6 +109,7 @@ impl StateDir {
             state.blobs(),
             state.quarantine(),
             state.inventories(),
+            state.backups(),
             state.incoming_root(),
             state.locks(),
         ] {
@@ -139,8 +140,11 @@ impl StateDir {
             owner: Owner::unchanged(),
         };
         let catalog = state.catalog();
-        sys::may_read(&catalog).map_err(|source| missing_or(&catalog, source))?;
-        Ok(state)
+        match sys::may_read(&catalog) {
+            // Where there is a ledger there was a catalog, and whoever opens it is told so.
+            Err(source) if source.kind() == io::ErrorKind::NotFound && state.ledger().exists() => Ok(state),
+            found => found.map(|()| state).map_err(|source| missing_or(&catalog, source)),
+        }
     }
 
     /// The directory itself, without symbolic links.
@@ -153,6 +157,18 @@ impl StateDir {
     #[must_use]
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.db")
+    }
+
+    /// The ledger of the catalog, from which it can be made anew.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.root.join("ledger.log")
+    }
+
+    /// The directory of copies of the catalog.
+    #[must_use]
+    pub fn backups(&self) -> PathBuf {
+        self.root.join("backups")
     }
 
     /// The directory of the blobs.
@@ -294,6 +310,7 @@ mod tests {
             &state.blobs(),
             &state.quarantine(),
             &state.inventories(),
+            &state.backups(),
             &state.incoming_root(),
             &state.locks(),
         ] {
@@ -319,7 +336,7 @@ mod tests {
 
     #[test]
     fn links_in_the_place_of_directories_are_refused() {
-        for name in ["blobs", "quarantine", "inventories", "tmp", "locks"] {
+        for name in ["blobs", "quarantine", "inventories", "backups", "tmp", "locks"] {
             let place = tempfile::tempdir().expect("temporary directory");
             let root = place.path().join("state");
             let elsewhere = place.path().join("elsewhere");

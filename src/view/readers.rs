@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn no_connection_is_to_another_catalog() {
         let dir = tempfile::tempdir().expect("a directory");
-        let (ours, theirs) = (dir.path().join("catalog.db"), dir.path().join("other.db"));
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        let (ours, theirs) = (dir.path().join("catalog.db"), elsewhere.path().join("catalog.db"));
         catalog(&ours);
         catalog(&theirs);
         let readers = Readers::open(ours.clone()).expect("opens");

@@ -29,6 +29,7 @@ mod moves;
 mod operators;
 mod output;
 mod publishing;
+mod rebuilding;
 mod regressions;
 mod rollback;
 mod signatures;

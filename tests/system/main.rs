@@ -21,6 +21,7 @@ mod operators;
 mod overlay;
 mod promoting;
 mod races;
+mod rebuilding;
 mod site;
 mod small_disks;
 mod stopping;

@@ -244,14 +244,9 @@ fn a_replaced_catalog_gets_a_fresh_mount_at_once() {
     let device = |place: &Path| fs::metadata(place).map(|found| found.dev());
     let old = device(&env.mount_dir()).expect("mounted");
 
-    for beside in ["catalog.db-wal", "catalog.db-shm"] {
-        drop(fs::remove_file(env.state_dir().join(beside)));
-    }
-    fs::rename(&backup, &catalog).expect("restored");
-    // For a moment nothing is mounted.
-    assert!(comes_true(
-        || fs::read_to_string(env.served(RELEASE)).is_ok_and(|now| now == before)
-    ));
+    let copy = backup.to_str().expect("text");
+    env.mirrorctl(&["repair", "--restore", copy]).success();
+    assert_eq!(read(), before);
     assert!(device(&env.mount_dir()).is_ok_and(|now| now != old));
     assert_eq!(registered(&env), 1);
     // The old mount goes on for who is inside, also for what they had not asked for before.

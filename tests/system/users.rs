@@ -187,6 +187,8 @@ impl Machine {
             let (kind, modes) = match inside.as_str() {
                 _ if facts.is_dir() => ("directory", &[0o2775][..]),
                 "catalog.db" | "catalog.db-wal" | "catalog.db-shm" => ("catalog", &[0o664][..]),
+                "ledger.log" => ("ledger", &[0o664][..]),
+                _ if inside.starts_with("backups/") => ("copy", &[0o664][..]),
                 _ if inside.starts_with("locks/") => ("lock", &[0o660, 0o664][..]),
                 _ if inside.starts_with("blobs/") => ("blob", &[0o444][..]),
                 _ if inside.starts_with("inventories/") => ("inventory", &[0o444][..]),

@@ -27,6 +27,7 @@ struct Report {
     log: Log,
     http: Http,
     gc: Gc,
+    backup: Backup,
     mount: Mount,
     groups: BTreeMap<String, Vec<String>>,
     mirrors: Vec<Mirror>,
@@ -57,6 +58,12 @@ struct Gc {
     auto: bool,
     keep_partial: String,
     grace: String,
+}
+
+#[derive(Serialize)]
+struct Backup {
+    every: String,
+    keep: usize,
 }
 
 #[derive(Serialize)]
@@ -149,6 +156,10 @@ impl Report {
                 auto: settings.gc.auto,
                 keep_partial: span(settings.gc.keep_partial),
                 grace: span(settings.gc.grace),
+            },
+            backup: Backup {
+                every: span(settings.backup.every),
+                keep: settings.backup.keep,
             },
             mount: Mount {
                 data: settings.mount.data.name(),
@@ -425,6 +436,7 @@ impl Human for Report {
         table.row(["connections".into(), format!("{} to a host", self.max_conns)]);
         table.row(["log".into(), format!("{}, {}", self.log.level, self.log.format)]);
         table.row(["unneeded files".into(), self.gc.sentence()]);
+        table.row(["copies of the catalog".into(), self.backup.sentence()]);
         table.row(["mounted files".into(), self.mount.sentence()]);
         for (name, members) in &self.groups {
             table.row([format!("group {name}"), members.join(" ")]);
@@ -444,6 +456,15 @@ impl Human for Report {
 impl Mount {
     fn sentence(&self) -> String {
         format!("read by {}, listings in up to {}", self.data, size(self.memory))
+    }
+}
+
+impl Backup {
+    fn sentence(&self) -> String {
+        match self.keep {
+            0 => "none".to_owned(),
+            keep => format!("every {}, the newest {keep} are kept", self.every),
+        }
     }
 }
 

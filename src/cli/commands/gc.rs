@@ -66,7 +66,8 @@ pub(in crate::cli) fn run(arguments: &GcArgs, context: &Context, output: &mut Ou
             &policy,
             context.now,
             &lock,
-        )?
+        )
+        .inspect(|_| context.look_after(&state, &mut catalog))?
     };
     output.done(&Report::of(&collected, arguments.dry_run, &context.settings.gc));
     Ok(())

@@ -20,6 +20,7 @@ pub(super) mod mount;
 mod moves;
 mod naming;
 mod place;
+pub(super) mod repair;
 mod replaced;
 pub(super) mod snapshot_create;
 pub(super) mod snapshot_delete;

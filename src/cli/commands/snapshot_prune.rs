@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::catalog::{CatalogError, Freed, Marked};
+use crate::catalog::{Catalog, CatalogError, Freed, Marked};
 use crate::cli::args::PruneArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Kind};
@@ -69,12 +69,14 @@ pub(in crate::cli) fn run(arguments: &PruneArgs, context: &Context, output: &mut
         let freed = retention::freed(&reader, &pruned)?;
         (pruned, Some(freed), failure)
     } else {
-        let mut catalog = context.catalog()?;
+        let state = context.existing_state()?;
+        let mut catalog = Catalog::open(&state.catalog())?;
         let (pruned, failure) = prune_each(&named, arguments, |mirror, policy| {
             synced(catalog.reader(), &mirror.id)?
                 .map(|_| retention::prune(&mut catalog, &mirror.id, policy, context.now))
                 .transpose()
         });
+        context.look_after(&state, &mut catalog);
         (pruned, None, failure)
     };
     let unused = pruned.last().map(|pruned| pruned.unused).unwrap_or_default();

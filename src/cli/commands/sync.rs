@@ -174,6 +174,7 @@ pub(in crate::cli) fn run(arguments: &SyncArgs, context: &Context, output: &mut 
     });
     if !run.interrupt.came() {
         run.sweep();
+        context.look_after(&run.state, &mut run.store.catalog());
     }
     conclude(failures, mirrors.len(), &run.interrupt)
 }
