@@ -26,7 +26,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Files, MemoryTree};
-use mapping::Mapping;
+use mapping::Mapped;
 use mirrorctl_mount::tree::{FileId, MirrorNo};
 use mirrorctl_mount::{DataPath, Options, Session, mount};
 use reading::{READINGS, directly, forget, resident, seek};
@@ -109,6 +109,12 @@ fn errno(result: io::Result<impl Sized>) -> Option<i32> {
 #[test]
 fn maps_a_file() {
     reading::map_as_told();
+}
+
+/// The other process that has a file mapped.
+#[test]
+fn holds_a_map() {
+    mapping::hold_as_told();
 }
 
 #[test]
@@ -224,15 +230,14 @@ fn bytes_that_were_forgotten_are_shown_to_nobody_until_they_are_whole() {
     with_each(|data, mounted| {
         let whole = b"was longer".repeat(2000);
         let (blob, path) = (mounted.tree.blob_path(&whole), mounted.path("current/pool/damaged.deb"));
-        let open = File::open(&path).unwrap();
-        let mapping = Mapping::of(&open, whole.len());
+        let (open, mut mapped) = (File::open(&path).unwrap(), Mapped::of(&path));
         assert!(
-            mapping.copied().unwrap() == whole && fs::read(&path).unwrap() == whole,
+            mapped.bytes().unwrap() == whole && fs::read(&path).unwrap() == whole,
             "{data}"
         );
         // The tree knows that it is damaged.
         fs::remove_file(&blob).unwrap();
-        assert!(mapping.copied().unwrap() == whole, "{data}: hot");
+        assert!(mapped.bytes().unwrap() == whole, "{data}: hot");
         let file = FileId {
             blob: mounted.tree.blob_number(&whole),
             serial: 0,
@@ -243,28 +248,31 @@ fn bytes_that_were_forgotten_are_shown_to_nobody_until_they_are_whole() {
             assert_eq!(error, Some(libc::EIO), "{data} {name}");
         }
         let mut bytes = vec![0; whole.len()];
-        let (held, copied) = (open.read_exact_at(&mut bytes, 0), mapping.copied());
+        let (held, seen) = (open.read_exact_at(&mut bytes, 0), mapped.bytes());
         if data == DataPath::Passthrough {
             // The kernel has the old file itself, as long as anybody has it open.
-            assert!(held.is_ok() && bytes == whole);
+            assert!(held.is_ok() && bytes == whole && seen.unwrap() == whole);
         } else {
             assert_eq!(held.unwrap_err().raw_os_error(), Some(libc::EIO), "{data}");
-            assert_eq!(copied.unwrap_err().raw_os_error(), Some(libc::EFAULT), "{data}");
+            assert_eq!(seen, None, "{data}");
         }
         fs::write(&blob, &whole).unwrap();
         mounted.session.forget_files(&[file]).unwrap();
         if data == DataPath::Passthrough {
             assert!(File::open(&path).is_err(), "no other file while the old one is open");
-            drop((mapping, open));
+            drop((mapped, open));
             // Closing is told a little later than it is done.
-            while File::open(&path).is_err() {
-                std::thread::yield_now();
-            }
+            let opens = |_| {
+                thread::sleep(Duration::from_millis(10));
+                File::open(&path).is_ok()
+            };
+            assert!((0..1_000).any(opens), "nobody has the old file open any more");
         } else {
             open.read_exact_at(&mut bytes, 0).unwrap();
-            assert!(bytes == whole && mapping.copied().unwrap() == whole, "{data}");
+            assert!(bytes == whole, "{data}");
         }
         assert!(fs::read(&path).unwrap() == whole, "{data}");
+        assert!(Mapped::of(&path).bytes().unwrap() == whole, "{data}");
     });
 }
 
