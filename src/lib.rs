@@ -5,7 +5,7 @@
 //! ```text
 //! cli ──► demo · daemon ──► view
 //!  │
-//!  └────► sync · publish · retention · rebuild · compare · gate · hooks · verify · view ──► catalog · blobs · state · upstream · signature · apt · control · operator ──► model
+//!  └────► sync · publish · retention · rebuild · compare · gate · hooks · verify · view ──► catalog · blobs · state · upstream · signature · apt · control · holder · operator ──► model
 //!                                                                          └────► mirrorctl-mount
 //! cli ──► config · legacy ──► model
 //! ```
@@ -14,7 +14,7 @@
 //! - [`state`] owns the state directory: its layout, owners and locks.
 //! - [`catalog`] is the only room with SQL, [`upstream`] the only one with a network, [`signature`] the only one that
 //!   knows OpenPGP, [`blobs`] owns the content-addressed files, [`apt`] reads the Debian repository format, and
-//!   [`control`] is how a command tells running mounts what changed, and [`operator`] runs the operator's programs. None of these imports another.
+//!   [`control`] is how a command tells running mounts what changed, [`holder`] keeps a mount while one process after the other serves it, and [`operator`] runs the operator's programs. None of these imports another.
 //! - [`sync`], [`publish`], [`retention`], [`rebuild`], [`compare`], [`gate`], [`hooks`], [`verify`], [`view`] and [`daemon`] are the use cases: only they
 //!   combine the rooms above.
 //! - [`legacy`] knows the layout of the earlier program.
@@ -33,6 +33,7 @@ pub mod control;
 pub mod daemon;
 pub mod demo;
 pub mod gate;
+pub mod holder;
 pub mod hooks;
 pub mod legacy;
 pub mod model;

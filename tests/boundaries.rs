@@ -14,6 +14,7 @@ const MIDDLE: &[&str] = &[
     "blobs",
     "catalog",
     "control",
+    "holder",
     "operator",
     "signature",
     "state",
@@ -86,9 +87,11 @@ const POWERS: &[(&str, &[&str])] = &[
 ];
 
 /// Where programs may be run: those that an operator configures, in the one room for them; by the demonstration, to put a
-/// mount into the background, and by tests.
+/// mount into the background or to serve it, and by tests.
 const RUNS_PROGRAMS: &[&str] = &[
     "src/operator",
+    // Starts this program once more, to serve.
+    "src/holder",
     "src/cli/commands/demo",
     "src/cli/commands/mount",
     "mount/tests",

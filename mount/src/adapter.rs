@@ -4,7 +4,7 @@
 //! modify is refused, although the kernel refuses it before. And a panic in one request costs that request only: it
 //! is caught, the dropped reply answers with an input/output error, and the thread serves on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -60,6 +60,9 @@ const UNFLUSHED: FopenFlags = FopenFlags::FOPEN_NOFLUSH;
 const NO_HANDLE: FileHandle = FileHandle(0);
 
 thread_local! {
+    /// Whether a request is being answered.
+    static IS_SHIELDED: Cell<bool> = const { Cell::new(false) };
+
     /// Where a serving thread reads blobs into: as large as the largest read so far.
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -107,9 +110,18 @@ impl Adapter {
     }
 }
 
+/// Whether this thread is answering a request of the kernel, so that a panic in it costs that request and nothing else. For a panic
+/// hook that ends the process in all other cases.
+pub fn answers_a_request() -> bool {
+    IS_SHIELDED.get()
+}
+
 /// Does `work` for one request. A panic in it ends here; the reply it held has answered by being dropped.
 fn shielded(operation: &'static str, work: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+    IS_SHIELDED.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    IS_SHIELDED.set(false);
+    if outcome.is_err() {
         tracing::error!(
             operation,
             "a request panicked; it was answered with an input/output error"

@@ -91,6 +91,21 @@ impl fmt::Display for AdoptError {
     }
 }
 
+impl AdoptError {
+    /// Whether the mount has ended, so that there is nothing to serve.
+    pub fn says_ended(&self) -> bool {
+        matches!(self, Self::Ended)
+    }
+
+    /// Whether no process will ever adopt the mount, so that one made anew has to [take its place](crate::replace()).
+    pub fn asks_for_a_new_mount(&self) -> bool {
+        match self {
+            Self::Record { .. } | Self::OtherChoice | Self::Unadoptable { .. } | Self::NoResend { .. } => true,
+            Self::NotThere { .. } | Self::Ended | Self::NotReady { .. } | Self::System(_) => false,
+        }
+    }
+}
+
 impl std::error::Error for AdoptError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {

@@ -31,7 +31,7 @@
 //! [`tree`] is the port. [`ino`] makes numbers, [`attr`] attributes and times to live, [`error`] error numbers;
 //! [`filesystem`] has the semantics, without requests or replies, and [`links`] its part about links. `adapter` connects it to the kernel, `reconcile` tells
 //! the kernel what changed, `session` mounts and unmounts. `transport` shakes hands with the kernel, `record` is what outlives the process,
-//! `adopt` goes on from there. [`data`](DataPath) is how bytes are read: `blobs` has those that this process reads, `backed` those that the
+//! `adopt` goes on from there, and `replace` mounts anew where that cannot be. [`data`](DataPath) is how bytes are read: `blobs` has those that this process reads, `backed` those that the
 //! kernel reads by itself.
 
 mod adapter;
@@ -61,11 +61,13 @@ pub mod tree;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 
+pub use adapter::answers_a_request;
 pub use adopt::{AdoptError, adopt};
 pub use data::{DataPath, NoSuchPath, Unfit};
 pub use error::FsError;
 pub use mount_error::MountError;
-pub use mount_table::{Existing, FILE_SYSTEM_TYPE, existing, resolve};
+pub use mount_table::{Existing, FILE_SYSTEM_TYPE, existing, resolve, stands_at};
+pub use replace::replace;
 pub use session::{Held, Session, Unmounter, detach, mount};
 pub use tree::Tree;
 

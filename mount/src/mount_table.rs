@@ -77,6 +77,15 @@ pub(crate) fn resolve_without_asking(mountpoint: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// Whether a mount of this program's stands topmost at `mountpoint`, found without asking that mount for anything.
+///
+/// # Errors
+/// When the table of mounts cannot be read, or there is no place for a mount point.
+pub fn stands_at(mountpoint: &Path) -> io::Result<bool> {
+    let standing = at(&resolve_without_asking(mountpoint)?)?;
+    Ok(standing.is_some_and(|standing| standing.kind == FILE_SYSTEM_TYPE))
+}
+
 /// The topmost mount at `place`, an absolute path without links.
 pub(crate) fn at(place: &Path) -> io::Result<Option<Entry>> {
     let table = fs::read(TABLE)?;

@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeReader, Read as _, Seek as _};
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -113,12 +113,7 @@ pub fn mount(tree: Arc<dyn Tree>, mountpoint: &Path, options: &Options) -> Resul
         if let Err(error) = sys::detach(&mountpoint) {
             tracing::warn!(%error, "a mount that does not answer could not be taken away");
         }
-        let unfit = source.get_ref().and_then(|error| error.downcast_ref::<Unfit>());
-        if unfit.is_some() {
-            MountError::DataPath { source }
-        } else {
-            MountError::NotReady { mountpoint, source }
-        }
+        not_begun(mountpoint, source)
     })
 }
 
@@ -133,6 +128,28 @@ pub(crate) enum Standing<'a> {
         /// The other one.
         over: &'a Shared,
     },
+    /// Nowhere: it takes the place of one that nobody serves any more, as soon as it answers.
+    InPlaceOfDead {
+        /// Its root.
+        root: File,
+    },
+}
+
+/// Why a file system could not be served that the kernel would have mounted.
+pub(crate) fn not_begun(mountpoint: PathBuf, source: io::Error) -> MountError {
+    let unfit = source.get_ref().and_then(|error| error.downcast_ref::<Unfit>());
+    if unfit.is_some() {
+        MountError::DataPath { source }
+    } else {
+        MountError::NotReady { mountpoint, source }
+    }
+}
+
+/// The mount whose place a new one takes.
+enum Old<'a> {
+    None,
+    Served(&'a Shared),
+    Dead,
 }
 
 /// Shakes hands with the kernel, writes down what another process would have to know, and serves.
@@ -146,7 +163,7 @@ pub(crate) fn begin(
     let number = match &standing {
         Standing::There => mount_table::at(mountpoint)?.ok_or(io::ErrorKind::NotFound)?.device,
         // Nobody answers for it yet.
-        Standing::Beneath { root, .. } => sys::device_number(root.as_fd())?,
+        Standing::Beneath { root, .. } | Standing::InPlaceOfDead { root } => sys::device_number(root.as_fd())?,
     };
     let adapter = Adapter::new(Arc::clone(&filesystem), options.data);
     let chosen = adapter.chosen();
@@ -190,6 +207,18 @@ pub fn detach(mountpoint: &Path) -> io::Result<()> {
 }
 
 impl Session {
+    /// Asks the mount something that only who serves it can answer, the way its users ask, and returns when there is an
+    /// answer: never, should serving hang. A mount that has been taken away is not asked.
+    ///
+    /// # Errors
+    /// When the answer is wrong.
+    pub fn ask(&self) -> io::Result<()> {
+        match self.shared.kernel.root() {
+            Some(root) => is_absent(root.as_fd(), &self.shared.filesystem),
+            None => Ok(()),
+        }
+    }
+
     /// What must be held for the mount to outlive this process.
     ///
     /// # Errors
@@ -448,14 +477,17 @@ fn start(
         drop(serving);
     })?;
 
-    let (root, over) = match standing {
-        Standing::There => (open_root(&shared.mountpoint)?, None),
-        Standing::Beneath { root, over } => (root, Some(over)),
+    let (root, old) = match standing {
+        Standing::There => (open_root(&shared.mountpoint)?, Old::None),
+        Standing::Beneath { root, over } => (root, Old::Served(over)),
+        Standing::InPlaceOfDead { root } => (root, Old::Dead),
     };
     let found = root.metadata()?;
     answers(&root, &found, &shared.filesystem)?;
-    if let Some(over) = over {
-        replace::take_place(&root, over)?;
+    match old {
+        Old::None => {}
+        Old::Served(old) => replace::take_place(&root, old)?,
+        Old::Dead => replace::take_place_of_dead(&root, &shared.mountpoint)?,
     }
     let device = format!("{}:{}", libc::major(found.dev()), libc::minor(found.dev()));
     set_read_ahead(&device, options.read_ahead_kib);
@@ -505,7 +537,12 @@ fn answers(root: &File, found: &fs::Metadata, filesystem: &Filesystem) -> io::Re
     if found.ino() != ROOT {
         return Err(io::Error::other("another mount answers in its place"));
     }
-    match sys::inode_number(root.as_fd(), &filesystem.hidden().barrier) {
+    is_absent(root.as_fd(), filesystem)
+}
+
+/// Asks the mount for a name that is never there and that the kernel does not remember.
+fn is_absent(root: BorrowedFd<'_>, filesystem: &Filesystem) -> io::Result<()> {
+    match sys::inode_number(root, &filesystem.hidden().barrier) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Err(io::Error::other("another mount answers in its place")),

@@ -82,10 +82,21 @@ pub(crate) fn placeless_mount(switches: &[CString], values: &[(CString, CString)
 }
 
 /// Puts the mount of `root`, which has no place, beneath the topmost one at `place`.
-#[expect(unsafe_code, reason = "the standard library cannot mount")]
 pub(crate) fn move_beneath(root: BorrowedFd<'_>, place: &Path) -> io::Result<()> {
-    // MOVE_MOUNT_F_EMPTY_PATH and MOVE_MOUNT_BENEATH in linux/mount.h.
-    const FLAGS: libc::c_uint = 0x4 | 0x200;
+    /// `MOVE_MOUNT_BENEATH` in linux/mount.h.
+    const BENEATH: libc::c_uint = 0x200;
+    move_placeless(root, place, BENEATH)
+}
+
+/// Puts the mount of `root`, which has no place, at `place`, over whatever is mounted there.
+pub(crate) fn move_over(root: BorrowedFd<'_>, place: &Path) -> io::Result<()> {
+    move_placeless(root, place, 0)
+}
+
+#[expect(unsafe_code, reason = "the standard library cannot mount")]
+fn move_placeless(root: BorrowedFd<'_>, place: &Path, flags: libc::c_uint) -> io::Result<()> {
+    /// `MOVE_MOUNT_F_EMPTY_PATH` in linux/mount.h.
+    const NAMELESS: libc::c_uint = 0x4;
     let place = c_string(place.as_os_str().as_bytes())?;
     // SAFETY: the descriptor is open; both pointers are to strings that end in a zero byte and outlive the call.
     let result = unsafe {
@@ -95,7 +106,7 @@ pub(crate) fn move_beneath(root: BorrowedFd<'_>, place: &Path) -> io::Result<()>
             c"".as_ptr(),
             libc::AT_FDCWD,
             place.as_ptr(),
-            FLAGS,
+            NAMELESS | flags,
         )
     };
     if result == 0 {

@@ -495,6 +495,12 @@ pub struct MountArgs {
     /// What mount(8) asks for: this mount point, which must be the configured one; served already will do
     #[arg(long, hide = true, value_name = "DIR", requires = "background")]
     pub for_fstab: Option<PathBuf>,
+    /// Let the running mount be served by a new process, of the program as it is installed now; who uses it notices nothing
+    #[arg(long, conflicts_with_all = ["background", "detached"])]
+    pub upgrade: bool,
+    /// What a mount starts to be served
+    #[arg(long, hide = true, conflicts_with_all = ["background", "detached", "upgrade"])]
+    pub serve: bool,
 }
 
 /// `gc`
@@ -648,6 +654,7 @@ mod tests {
             "completion bash",
             "mount",
             "mount --background",
+            "mount --upgrade",
             "unmount",
             "status",
             "gc --dry-run --now",

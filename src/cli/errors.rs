@@ -441,9 +441,11 @@ impl From<DaemonError> for Failure {
             DaemonError::AlreadyServed { .. } => {
                 Self::caused(Kind::Busy, &error).hint("mirrorctl unmount takes it away")
             }
-            DaemonError::Blobs(_) | DaemonError::Control(_) | DaemonError::System { .. } => {
-                Self::caused(Kind::Failed, &error)
-            }
+            DaemonError::Adopt(_)
+            | DaemonError::Legacy(_)
+            | DaemonError::Blobs(_)
+            | DaemonError::Control(_)
+            | DaemonError::System { .. } => Self::caused(Kind::Failed, &error),
         }
     }
 }

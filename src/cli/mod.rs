@@ -140,6 +140,12 @@ fn dispatch(command: Command, flags: &Global, environment: &Environment, output:
             commands::migrate::run(&migrate, &context, output)
         }
         Command::Demo(demo) => commands::demo::run(&demo, output),
+        // Has been told everything by who started it.
+        Command::Mount(mount) if mount.serve => commands::mount_serve::run(),
+        Command::Mount(mount) if mount.upgrade => {
+            let context = configured(flags, environment, Keyrings::NotLookedAt)?;
+            commands::mount_upgrade::run(&context, output)
+        }
         Command::Mount(mount) => {
             let context = configured(flags, environment, Keyrings::NotLookedAt)?;
             commands::mount::run(&mount, flags, &context, output)

@@ -135,6 +135,7 @@ pub(super) struct RawBackup {
 pub(super) struct RawMount {
     pub(super) data: Option<Located<String>>,
     pub(super) memory: Option<Located<String>>,
+    pub(super) watchdog: Option<Located<String>>,
 }
 
 /// `[mirrors.ID]`
@@ -369,6 +370,7 @@ fn read_mount(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawMount {
     RawMount {
         data: table.text("data", walk),
         memory: table.text("memory", walk),
+        watchdog: table.text("watchdog", walk),
     }
 }
 

@@ -335,9 +335,17 @@ fn mount(raw: &RawMount, notes: &mut Notes) -> MountSettings {
     {
         notes.fault(raw, format!("must be at least 1MiB, but is {:?}", raw.value));
     }
+    let watchdog = duration(raw.watchdog.as_ref(), notes);
+    if let (Some(raw), Some(watchdog)) = (&raw.watchdog, watchdog)
+        && !watchdog.is_zero()
+        && watchdog < MountSettings::SHORTEST_WATCHDOG
+    {
+        notes.fault(raw, format!("must be 0 (never) or at least 2s, but is {:?}", raw.value));
+    }
     MountSettings {
         data: parsed(raw.data.as_ref(), notes).unwrap_or_default(),
         memory: memory.unwrap_or(MountSettings::DEFAULT_MEMORY),
+        watchdog: watchdog.unwrap_or(MountSettings::DEFAULT_WATCHDOG),
     }
 }
 

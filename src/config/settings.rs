@@ -195,9 +195,19 @@ pub struct MountSettings {
     pub data: MountData,
     /// Bytes that listings of directories may take in its memory; at least [`MountSettings::LEAST_MEMORY`].
     pub memory: u64,
+    /// How long the process that serves may not show that it does before it is killed and replaced; zero for ever, else at least
+    /// [`MountSettings::SHORTEST_WATCHDOG`].
+    pub watchdog: Duration,
 }
 
 impl MountSettings {
+    /// What applies when nothing is configured: long enough for a disk that is slow to answer, and short enough for web
+    /// servers, whose clients give up after half a minute or later.
+    pub const DEFAULT_WATCHDOG: Duration = Duration::from_secs(20);
+
+    /// There is a sign of life each second, and one may be late.
+    pub const SHORTEST_WATCHDOG: Duration = Duration::from_secs(2);
+
     /// What applies when nothing is configured: some 300,000 names of usual length.
     pub const DEFAULT_MEMORY: u64 = 24 << 20;
 

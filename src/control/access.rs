@@ -35,7 +35,7 @@ pub(super) struct Owner {
 pub(super) fn may(peer: &Peer, owner: Owner, request: Request) -> bool {
     match request {
         Request::Status => true,
-        Request::Reconcile | Request::Damage | Request::HeldBlobs | Request::Stop => {
+        Request::Reconcile | Request::Damage | Request::HeldBlobs | Request::Stop | Request::Upgrade => {
             peer.user == ROOT
                 || peer.user == owner.user
                 || peer.group == owner.group
@@ -69,7 +69,7 @@ mod tests {
             // Root's group is a group like any other.
             (peer(1000, 0, &[0]), false),
         ] {
-            for request in [Request::Reconcile, Request::HeldBlobs, Request::Stop] {
+            for request in [Request::Reconcile, Request::HeldBlobs, Request::Stop, Request::Upgrade] {
                 assert_eq!(may(&peer, owner, request), allowed, "{peer:?} {request:?}");
             }
             assert!(may(&peer, owner, Request::Status), "{peer:?}");

@@ -50,7 +50,7 @@ pub fn tell_each(mounts: Vec<LiveMount>, request: Request, patience: Duration) -
         thread::Builder::new()
             .name("tell".into())
             .spawn(move || {
-                let outcome = ask(&mount, request, until);
+                let outcome = ask_twice(&mount, request, until);
                 if matches!(outcome, Err(ControlError::Closed | ControlError::Connection(_))) {
                     // Whether it is gone is asked below, for all.
                     let _ = mount.wait_until_gone(DYING.min(until.saturating_duration_since(Instant::now())));
@@ -72,6 +72,20 @@ pub fn tell_each(mounts: Vec<LiveMount>, request: Request, patience: Duration) -
     // Unreadable is not gone.
     told.retain(|(mount, outcome)| outcome.is_ok() || !mount.is_gone().unwrap_or(false));
     Ok(told)
+}
+
+/// As [`ask`]; but where the process that took the request dies, its successor is asked. Every request can be repeated
+/// without harm but one, which wishes for a successor.
+fn ask_twice(mount: &LiveMount, request: Request, until: Instant) -> Result<Reply, ControlError> {
+    match ask(mount, request, until) {
+        Err(ControlError::Closed | ControlError::Connection(_)) if request != Request::Upgrade => {
+            if mount.wait_until_gone(DYING.min(until.saturating_duration_since(Instant::now())))? {
+                return Err(ControlError::Closed);
+            }
+            ask(mount, request, until)
+        }
+        answered => answered,
+    }
 }
 
 /// Sends `request` to one mount and waits for its answer.

@@ -8,7 +8,8 @@
 //! <16 hex digits of the state directory's path>-<pid>.sock   Unix socket, for the owner and the group of the state
 //! ```
 //!
-//! A mount lives exactly as long as the kernel holds its lock: never a matter of times or process numbers. A mount
+//! A mount lives exactly as long as the kernel holds its lock: never a matter of times or process numbers. Whoever holds
+//! the lock and the socket keeps it alive for commands, and what these say waits until a process goes on with them. A mount
 //! opens the catalog, announces itself ([`Registration`]) and takes requests ([`Server`]), mounts, and reads the
 //! catalog anew *after* that. A change committed before the announcement is seen by that reading; one committed later
 //! is told, and the request waits until there is a mount to tell. A command commits first and tells second
@@ -29,7 +30,7 @@ mod sys;
 
 pub use client::{DEADLINE, Told, tell_all, tell_each};
 pub use error::ControlError;
-pub use protocol::{DEGRADED, PROTOCOL, Reply, Request, Status};
+pub use protocol::{DEGRADED, PROTOCOL, RESTARTS, Reply, Request, Status, WORKER, WORKER_SINCE};
 pub use registration::{Facts, Registration, make_run_directory};
 pub use roster::{LiveMount, RUN_DIRECTORY, mounts_in, mounts_of};
 pub use server::{Handler, Server};

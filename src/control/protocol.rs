@@ -20,6 +20,15 @@ pub const PROTOCOL: u32 = 1;
 /// The figure of a [`Status`] that is not 0 while the catalog cannot be read, so that only what was published last is shown.
 pub const DEGRADED: &str = "degraded";
 
+/// The figure of a [`Status`] with the number of the process that serves the mount; [`Facts::pid`] is that of its holder.
+pub const WORKER: &str = "worker";
+
+/// The figure of a [`Status`] with the time, in seconds since 1970, since when that process serves.
+pub const WORKER_SINCE: &str = "worker_since";
+
+/// The figure of a [`Status`] with the number of processes that served the mount before.
+pub const RESTARTS: &str = "restarts";
+
 /// Longest request in bytes, without its end of line. A request has some 40; the limit only bounds what a peer can
 /// make a mount keep in memory.
 pub(super) const LONGEST_REQUEST: usize = 64 * 1024;
@@ -43,6 +52,9 @@ pub enum Request {
     /// [`LiveMount::wait_until_gone`](super::LiveMount::wait_until_gone) waits until it cannot be told any more. Its
     /// process ends soon after that, whoever still uses the mount.
     Stop,
+    /// Let another process serve the mount, by the program as it is now. [`Reply::Done`] means that it will; the connection may
+    /// also end without an answer. Whoever uses the mount waits and notices nothing.
+    Upgrade,
 }
 
 /// What a mount answers when it did as it was asked.
@@ -183,6 +195,7 @@ mod tests {
             Request::HeldBlobs,
             Request::Status,
             Request::Stop,
+            Request::Upgrade,
         ] {
             let line = request_line(request);
             assert_eq!(line.last(), Some(&b'\n'));

@@ -6,9 +6,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,13 +62,13 @@ mod seconds {
     }
 }
 
-/// A mount's presence in the run directory: present as long as the value lives, or its process.
+/// A mount's presence in the run directory: present as long as the value lives, or whoever else has its descriptors.
 #[derive(Debug)]
 pub struct Registration {
     facts: Facts,
     owner: Owner,
     // Before the listener, as fields are dropped in order: who loses its connection finds the mount gone.
-    _presence: Presence,
+    presence: Presence,
     listener: UnixListener,
 }
 
@@ -90,9 +92,40 @@ impl Registration {
         Ok(Self {
             facts,
             owner,
-            _presence: presence,
+            presence,
             listener,
         })
+    }
+
+    /// Goes on with the registration of an earlier process whose `lock` and `socket` somebody has kept
+    /// ([`Registration::descriptors`]), and says what is new of the mount. It is left in place ([`Registration::keep`]).
+    ///
+    /// # Errors
+    /// [`ControlError::Facts`] when a path is not UTF-8; [`ControlError::File`] when the files cannot be used.
+    pub fn resume(run: &Path, facts: &Facts, lock: OwnedFd, socket: OwnedFd) -> Result<Self, ControlError> {
+        let text = serde_json::to_vec(facts).map_err(ControlError::Facts)?;
+        let presence = Presence::resume(run, &stem(&facts.state, facts.pid), &text, lock.into())?;
+        Ok(Self {
+            facts: facts.clone(),
+            owner: owner_of(&facts.state)?,
+            presence,
+            listener: socket.into(),
+        })
+    }
+
+    /// The lock and the socket: as long as anybody has them, the mount lives for commands, and what they say waits to be heard.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.presence.file.as_fd(), self.listener.as_fd()]
+    }
+
+    /// Lets the registration stay when this value goes: another process will go on with it.
+    pub fn keep(&self) {
+        self.presence.stays.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets the registration go with this value after all: the mount ends.
+    pub fn give_up(&self) {
+        self.presence.stays.store(false, Ordering::SeqCst);
     }
 
     /// What was announced, with the canonical path of the state directory.
@@ -116,8 +149,10 @@ impl Registration {
 struct Presence {
     lock: PathBuf,
     socket: PathBuf,
-    // Held for its lock. The kernel frees it when the process ends, however it ends.
-    _file: File,
+    // Held for its lock. The kernel frees it when the last process that has it ends, however it ends.
+    file: File,
+    /// Whether the files outlive this value.
+    stays: AtomicBool,
 }
 
 impl Presence {
@@ -131,13 +166,36 @@ impl Presence {
         Ok(Self {
             socket: lock.with_extension(roster::SOCKET),
             lock,
-            _file: file,
+            file,
+            stays: AtomicBool::new(false),
+        })
+    }
+
+    fn resume(run: &Path, stem: &str, text: &[u8], file: File) -> Result<Self, ControlError> {
+        let lock = run.join(format!("{stem}.{}", roster::LOCK));
+        let write = || {
+            if file.metadata()?.len() != text.len() as u64 || fs::read(&lock)? != text {
+                // In one piece, and no longer than it is: for somebody who reads meanwhile.
+                file.write_all_at(text, 0)?;
+                file.set_len(text.len() as u64)?;
+            }
+            Ok(())
+        };
+        write().map_err(ControlError::file("write", &lock))?;
+        Ok(Self {
+            socket: lock.with_extension(roster::SOCKET),
+            lock,
+            file,
+            stays: AtomicBool::new(true),
         })
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
+        if *self.stays.get_mut() {
+            return;
+        }
         // The socket first: while the lock file is there, commands know that something may answer. What cannot be
         // removed is removed by the next one who sees it unlocked.
         let _ = fs::remove_file(&self.socket);
@@ -303,6 +361,29 @@ pub(super) mod tests {
         assert_eq!(names(&run).len(), 2);
         drop(first);
         Registration::announce(&run, &facts("/b", dir.path(), 7)).expect("free again");
+    }
+
+    #[test]
+    fn a_registration_outlives_its_process_and_is_gone_on_with() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (run, state) = (dir.path().join("run"), fs::canonicalize(dir.path()).expect("exists"));
+        let first = Registration::announce(&run, &facts("/srv/apt", &state, 7)).expect("announced");
+        let copies = first
+            .descriptors()
+            .map(|descriptor| descriptor.try_clone_to_owned().expect("copied"));
+        first.keep();
+        drop(first);
+        let live = || roster::mounts_in(&run).expect("readable");
+        assert_eq!(live().len(), 1, "it lives as long as the lock is held");
+
+        let mut later = facts("/srv/apt", &state, 7);
+        later.version = "9".into();
+        let [lock, socket] = copies;
+        let second = Registration::resume(&run, &later, lock, socket).expect("gone on with");
+        assert_eq!(live()[0].facts.as_ref(), Some(&later));
+        second.give_up();
+        drop(second);
+        assert!(names(&run).is_empty());
     }
 
     #[test]

@@ -218,7 +218,7 @@ mod tests {
         let handler: Handler = Arc::new(|request| match request {
             Request::HeldBlobs => Ok(Reply::HeldBlobs(vec![3, 1])),
             Request::Reconcile | Request::Damage => Err("the catalog is locked".into()),
-            Request::Status | Request::Stop => Ok(Reply::Done),
+            Request::Status | Request::Stop | Request::Upgrade => Ok(Reply::Done),
         });
         let _server = serve(dir.path(), dir.path(), 1, handler);
         let ask = |request| {

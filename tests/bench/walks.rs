@@ -46,7 +46,7 @@ fn main() {
     let mut mount = MountGuard::mount(&env);
     stale_answers(&env, &mut ends);
     slow_requests(&env, &mut ends);
-    cold_files(&env, &mut ends, mount.daemon().pid());
+    cold_files(&env, &mut ends, mount.worker());
 }
 
 /// The two snapshots between which production goes to and fro; it leads to the first.

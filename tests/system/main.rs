@@ -10,6 +10,7 @@ mod demo;
 mod filters;
 mod forgetting;
 mod gate;
+mod holder;
 mod installability;
 mod keeping;
 mod kinds;

@@ -142,8 +142,7 @@ fn what_is_not_mounted_is_forbidden_and_never_absent() {
     assert_eq!(answers(), [403; 3], "unmounted");
     let mut again = site.mount();
     assert_eq!(answers()[..2], [200, 404], "mounted again");
-    again.daemon().signal(Signal::Kill);
-    again.daemon().wait_until_ended();
+    again.kill();
     // The kernel may remember some of it.
     assert_ne!(answers()[0], 404, "nobody serves");
     site.env.mirrorctl(&["unmount"]).success();
@@ -247,9 +246,9 @@ fn a_second_mount_is_refused_whatever_the_first_one_does() {
     assert_eq!(report["mounts"][0]["state"], "unregistered", "{report}");
     elsewhere(&["mount"]).code(3).stderr_has("already shows");
     // A process that does not answer is not asked.
-    mount.daemon().signal(Signal::Stop);
+    mount.freeze();
     site.env.mirrorctl(&["mount"]).code(3).stderr_has(&already);
-    mount.daemon().signal(Signal::Continue);
+    mount.thaw();
     assert_eq!(names(&site.served("debian")), ["at", "current", "snapshots", "staging"]);
     by_link(&["unmount"]).success();
     assert!(!is_mounted(&site.env));
@@ -290,8 +289,7 @@ fn unmounting_does_not_wait_for_who_is_inside() {
 fn a_dead_mount_is_known_replaced_and_taken_away() {
     let (site, _) = published();
     let kill = |mount: &mut MountGuard| {
-        mount.daemon().signal(Signal::Kill);
-        mount.daemon().wait_until_ended();
+        mount.kill();
         assert_eq!(errno(fs::symlink_metadata(site.served("debian/nothing"))), ENOTCONN);
         assert_eq!(mounts(&site.env), [(site.env.mount_dir(), None, "dead".to_owned())]);
         site.env
@@ -396,7 +394,7 @@ fn a_mount_that_does_not_answer_is_named_and_catches_up() {
     let here = site.env.mount_dir();
     let old = release(&here, "current");
     let new = release(&here, &format!("snapshots/{}", snapshots[1]));
-    stopped.daemon().signal(Signal::Stop);
+    stopped.freeze();
 
     let promote = ["--json", "snapshot", "promote", "debian"];
     let report = site.env.mirrorctl(&promote).code(7).json();
@@ -432,7 +430,7 @@ fn a_mount_that_does_not_answer_is_named_and_catches_up() {
     // What the kernel remembers it answers by itself, and that is still the old target.
     assert_eq!(release(&here, "current"), old);
 
-    stopped.daemon().signal(Signal::Continue);
+    stopped.thaw();
     let report = site.env.mirrorctl(&promote).success().json();
     assert_eq!(report["moves"][0]["changed"], false, "{report}");
     for place in [&here, &second.directory] {

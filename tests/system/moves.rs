@@ -123,7 +123,7 @@ fn a_rollback_that_is_not_visible_is_told_again_and_not_done_again() {
     }
     let current = site.served("debian/current");
     assert_eq!(snapshot(&current), snapshots[0][1]);
-    mount.daemon().signal(Signal::Stop);
+    mount.freeze();
     let again = format!("mirrorctl snapshot publish --to current debian={}", snapshots[0][0]);
     let ran = site.env.mirrorctl(&["snapshot", "rollback", "debian"]).code(7);
     ran.stdout_has("debian/current: ")
@@ -131,7 +131,7 @@ fn a_rollback_that_is_not_visible_is_told_again_and_not_done_again() {
         .stderr_has("do not roll back again")
         .stderr_has(&again)
         .stderr_lacks("repeating the command is safe");
-    mount.daemon().signal(Signal::Continue);
+    mount.thaw();
     let words: Vec<&str> = again.split(' ').skip(1).collect();
     site.env.mirrorctl(&words).success().stdout_has("already");
     assert_eq!(snapshot(&current), snapshots[0][0]);

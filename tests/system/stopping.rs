@@ -62,21 +62,6 @@ fn read_by(shell: &Running, name: &str) -> io::Result<String> {
     fs::read_to_string(format!("/proc/{}/cwd/{name}", shell.pid()))
 }
 
-/// Freezes `daemon`, and waits until none of its threads runs: one that still took a request would keep whoever asked
-/// waiting in the kernel, where nothing can interrupt them.
-fn freeze(daemon: &mut Running) {
-    // Until it is ready it asks its own mount, which would not answer it either.
-    daemon.wait_until("its report", |daemon| daemon.stdout().contains("mounted at"));
-    daemon.signal(Signal::Stop);
-    let tasks = format!("/proc/{}/task", daemon.pid());
-    let is_stopped = |task: io::Result<fs::DirEntry>| {
-        let stat = task.and_then(|task| fs::read_to_string(task.path().join("stat")));
-        // The state follows the name, which ends with the last parenthesis.
-        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
-    };
-    assert!(comes_true(|| fs::read_dir(&tasks).expect("threads").all(is_stopped)));
-}
-
 fn comes_true(mut question: impl FnMut() -> bool) -> bool {
     let until = Instant::now() + LIMIT;
     while !question() {
@@ -156,14 +141,13 @@ fn a_live_mount_that_is_not_known_here_is_left_alone() {
     let unmount = second.arg("unmount").env("MIRRORCTL_RUN_DIR", env.run_dir());
     unmount.run().code(4).stderr_has(&shows).stderr_has("state2");
     // One that does not answer lives all the same.
-    freeze(mount.daemon());
+    mount.freeze();
     elsewhere().run().code(4).stderr_has(&shows);
-    mount.daemon().signal(Signal::Continue);
+    mount.thaw();
     assert_eq!(mounted(&env), [env.mount_dir()]);
     assert!(fs::read(env.served(RELEASE)).is_ok());
     // A dead one is nobody's.
-    mount.daemon().signal(Signal::Kill);
-    assert!(mount.daemon().ends_within(LIMIT));
+    mount.kill();
     elsewhere().run().success();
     assert_eq!(mounted(&env), Vec::<PathBuf>::new());
 }
@@ -216,14 +200,14 @@ fn a_stopped_process_keeps_its_place_and_nobody_waiting() {
     let already = format!("is already served by process {}", mount.daemon().pid());
     let link = env.root().join("link");
     symlink(env.mount_dir(), &link).expect("made");
-    freeze(mount.daemon());
+    mount.freeze();
     for dir in [&env.mount_dir(), &link] {
         for command in [&["mount"][..], &["mount", "--background"]] {
             let command = env.command(command).env("MIRRORCTL_DIR", dir).limit(LIMIT);
             command.run().failure().stderr_has(&already);
         }
     }
-    mount.daemon().signal(Signal::Continue);
+    mount.thaw();
     mount.stop().success();
 }
 
@@ -295,7 +279,7 @@ fn a_catalog_that_fails_is_logged_when_it_begins_and_when_it_ends() {
     let env = installation("1");
     let mut mount = MountGuard::mount(&env);
     // Something is committed that the mount has not seen, so that it reads from the files and not from memory.
-    freeze(mount.daemon());
+    mount.freeze();
     let create = env.command(&["snapshot", "create", "debian", "named"]);
     create.env("MIRRORCTL_RUN_DIR", env.root().join("run2")).run().success();
     let files = ["catalog.db", "catalog.db-wal"].map(|name| {
@@ -306,7 +290,7 @@ fn a_catalog_that_fails_is_logged_when_it_begins_and_when_it_ends() {
     for (file, whole) in &files {
         file.write_all_at(&vec![0xa5; whole.len()], 0).expect("overwritten");
     }
-    mount.daemon().signal(Signal::Continue);
+    mount.thaw();
     let lines = |daemon: &Running, text: &str| daemon.stderr().lines().filter(|line| line.contains(text)).count();
     for number in 0..60 {
         let refused = fs::metadata(env.served(&format!("debian/snapshots/no-{number}")));

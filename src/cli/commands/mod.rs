@@ -17,6 +17,8 @@ mod left_overs;
 pub(super) mod migrate;
 mod migrate_report;
 pub(super) mod mount;
+pub(super) mod mount_serve;
+pub(super) mod mount_upgrade;
 mod moves;
 mod naming;
 mod place;

@@ -1,7 +1,8 @@
 //! The command `mirrorctl mount`.
 //!
 //! Owns the choice between foreground and background. In the background, this program starts itself once more, waits
-//! until the mount is there, and leaves it running.
+//! until the mount is there, and leaves it running. In the foreground, it holds the mount, which another process serves
+//! (`mount_serve`).
 
 #![expect(clippy::disallowed_types, reason = "starts itself in the background")]
 
@@ -11,21 +12,18 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use mirrorctl_mount::{DataPath, MountError};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::catalog::Catalog;
+use super::mount_serve::{Plan, Refusal};
 use crate::cli::args::{Global, MountArgs};
-use crate::cli::context::{self, Context};
+use crate::cli::context::Context;
 use crate::cli::failure::{self, Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::sys;
-use crate::config::MountData;
 use crate::control;
-use crate::daemon::{self, DaemonError, Mounting};
+use crate::holder::{self, End, Orders};
 use crate::legacy;
-use crate::model::Clock;
 
 /// How long the log of mounts may be when one more starts. The run directory is in memory, as a rule.
 const LONGEST_LOG: u64 = 1 << 20;
@@ -54,49 +52,64 @@ pub(in crate::cli) fn run(
     {
         return Ok(());
     }
-    // A mount may come before the first sync.
-    if !context.settings.state.join("catalog.db").exists() {
-        Catalog::open(&context.state()?.catalog())?;
-    }
     if arguments.background {
         return in_background(flags, context, output);
     }
     if arguments.detached {
         sys::leave_the_terminal();
     }
-    let mounting = Mounting {
-        mountpoint: context.settings.dir.clone(),
-        state: context.settings.state.clone(),
-        run: context.run_dir.clone(),
-        data: data_path(context.settings.mount.data),
-        // More than there can be is as much as there can be.
-        memory: usize::try_from(context.settings.mount.memory).unwrap_or(usize::MAX),
-        now: context.now,
-        clock: Clock::new(context::now),
+    let program = std::env::current_exe();
+    let program = program.map_err(|error| Failure::new(Kind::Failed, format!("cannot find this program: {error}")))?;
+    let orders = Orders {
+        program: &program,
+        arguments: &["mount", "--serve"],
+        plan: Plan::new(context, flags).text()?,
+        watchdog: context.settings.mount.watchdog,
     };
     let report = Report {
-        mountpoint: mounting.mountpoint.display().to_string(),
+        mountpoint: context.settings.dir.display().to_string(),
         pid: std::process::id(),
     };
-    let served = daemon::serve(&mounting, || output.report_now(&report));
-    served.map_err(|error| {
-        let occupied = matches!(error, DaemonError::Mount(MountError::NotEmpty { .. }));
-        let failure = Failure::from(error);
-        if occupied && has_old_mirrors(context) {
-            failure.hint("the mirrors of an earlier mirrorctl are there: mirrorctl migrate takes them over")
-        } else {
-            failure
+    let end = holder::hold(
+        &orders,
+        || output.report_now(&report),
+        || take_away(&context.settings.dir),
+    );
+    match end.map_err(|error| Failure::caused(Kind::Failed, &error))? {
+        End::TakenAway => Ok(()),
+        End::Died(how) => {
+            let message = format!("the process that was to serve the mount {how}");
+            Err(Failure::new(Kind::Failed, message))
         }
-    })
+        End::Refused(why) => Err(refusal(&why, context)),
+    }
 }
 
-/// The mount's own word for how files are read.
-fn data_path(configured: MountData) -> Option<DataPath> {
-    match configured {
-        MountData::Auto => None,
-        MountData::NoOpen => Some(DataPath::NoOpen),
-        MountData::KeepCache => Some(DataPath::KeepCache),
-        MountData::Passthrough => Some(DataPath::Passthrough),
+/// Takes a mount of ours away that nobody serves.
+fn take_away(mountpoint: &Path) {
+    let detached = match mirrorctl_mount::stands_at(mountpoint) {
+        Ok(true) => mirrorctl_mount::detach(mountpoint),
+        Ok(false) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = detached {
+        tracing::error!(%error, "the mount could not be taken away");
+    }
+}
+
+/// The failure that the serving process has put into words.
+fn refusal(why: &str, context: &Context) -> Failure {
+    let words: Refusal = serde_json::from_str(why).unwrap_or_default();
+    let failure = failure::from_json(&words.error).unwrap_or_else(|| {
+        Failure::new(
+            Kind::Failed,
+            "the process that was to serve the mount is of another version",
+        )
+    });
+    if words.occupied && has_old_mirrors(context) {
+        failure.hint("the mirrors of an earlier mirrorctl are there: mirrorctl migrate takes them over")
+    } else {
+        failure
     }
 }
 

@@ -50,9 +50,9 @@ impl<'a> Mount<'a> {
         begun.elapsed()
     }
 
-    /// Memory that the daemon has resident, in KiB: now, and what it or an earlier one had at most.
+    /// Memory that the daemon's serving process has resident, in KiB: now, and what it or an earlier one had at most.
     pub(super) fn resident(&mut self) -> (u64, u64) {
-        let daemon = self.guard.as_mut().expect("always mounted").daemon().pid();
+        let daemon = self.guard.as_mut().expect("always mounted").worker();
         let status = fs::read_to_string(format!("/proc/{daemon}/status")).expect("procfs");
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));

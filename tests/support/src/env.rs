@@ -65,13 +65,14 @@ impl TestEnv {
     }
 
     /// Writes the configuration, with `dir` and `[snapshot] path` added, and with retries that come soon: an upstream that
-    /// fails on purpose needs no time to recover.
+    /// fails on purpose needs no time to recover. A mount that a test freezes is left frozen.
     pub fn configure(&self, config: Config) {
         let quoted = |path: PathBuf| format!("\"{}\"", path.display());
         let config = config
             .set("dir", &quoted(self.mount_dir()))
             .set_in("snapshot", "path", &quoted(self.state_dir()))
-            .default_in("http", "backoff", "\"1ms\"");
+            .default_in("http", "backoff", "\"1ms\"")
+            .default_in("mount", "watchdog", "\"10m\"");
         self.configure_with(&config.to_toml());
     }
 

@@ -6,12 +6,14 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use crate::sys;
 use crate::{Program, Ran, Running, Signal, TestEnv};
 
-/// How long the daemon may take to end after SIGTERM before it is killed.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the daemon may take to end after SIGTERM before it is killed: it gives who serves five seconds.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A running `mirrorctl mount`. Unmounts when dropped, by force if need be.
 #[derive(Debug)]
@@ -55,6 +57,72 @@ impl MountGuard {
         &self.directory
     }
 
+    /// The process that serves the mount at the moment; [`MountGuard::daemon`] holds it, and starts another when it dies.
+    ///
+    /// # Panics
+    /// When there is none for a minute.
+    pub fn worker(&mut self) -> u32 {
+        let holder = self.daemon().pid();
+        let until = Instant::now() + Duration::from_mins(1);
+        loop {
+            // One that is about to become a worker, or has been one, has other arguments or none.
+            let serves = |pid: &u32| {
+                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.split(|byte| *byte == 0).any(|argument| argument == b"--serve")
+            };
+            if let Some(worker) = children(holder).into_iter().find(serves) {
+                return worker;
+            }
+            assert!(Instant::now() < until, "nobody serves {}", self.directory.display());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends `signal` to the process that serves the mount at the moment, and tells which it was.
+    pub fn signal_worker(&mut self, signal: Signal) -> u32 {
+        let worker = self.worker();
+        // It may have ended just now by itself.
+        drop(sys::send(worker, signal));
+        worker
+    }
+
+    /// Freezes who serves the mount, and waits until none of its threads runs: one that still took a request would keep whoever
+    /// asked waiting in the kernel, where nothing can interrupt them.
+    ///
+    /// # Panics
+    /// When it goes on for a minute.
+    pub fn freeze(&mut self) {
+        let worker = self.signal_worker(Signal::Stop);
+        let until = Instant::now() + Duration::from_mins(1);
+        let is_stopped = |task: std::io::Result<fs::DirEntry>| {
+            let stat = task.and_then(|task| fs::read_to_string(task.path().join("stat")));
+            // The state follows the name, which ends with the last parenthesis.
+            stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+        };
+        while !fs::read_dir(format!("/proc/{worker}/task"))
+            .expect("threads")
+            .all(is_stopped)
+        {
+            assert!(Instant::now() < until, "process {worker} does not stop");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Lets go on what [`MountGuard::freeze`] has stopped.
+    pub fn thaw(&mut self) {
+        self.signal_worker(Signal::Continue);
+    }
+
+    /// Kills the holder, and waits until who served has gone with it.
+    pub fn kill(&mut self) {
+        let worker = self.worker();
+        self.daemon().signal(Signal::Kill);
+        self.daemon().wait_until_ended();
+        while Path::new(&format!("/proc/{worker}")).exists() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The daemon, to send it signals or read its log.
     pub fn daemon(&mut self) -> &mut Running {
         self.daemon.as_mut().expect("taken only at the end")
@@ -71,8 +139,11 @@ impl MountGuard {
 impl Drop for MountGuard {
     fn drop(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
-            // A frozen daemon cannot end.
+            // One that is frozen cannot end.
             daemon.signal(Signal::Continue);
+            for worker in children(daemon.pid()) {
+                drop(sys::send(worker, Signal::Continue));
+            }
             daemon.signal(Signal::Terminate);
             daemon.ends_within(PATIENCE);
         }
@@ -80,6 +151,15 @@ impl Drop for MountGuard {
             detach(&self.directory);
         }
     }
+}
+
+/// The processes that the main thread of `pid` has started.
+fn children(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .collect()
 }
 
 /// Takes a mount out of the tree, though it may be busy or its daemon dead.

@@ -47,7 +47,7 @@ impl Signal {
     }
 }
 
-/// Sends `signal` to a process that has not been waited for yet, so that its number cannot belong to another.
+/// Sends `signal` to a process. One that has not been waited for cannot have given its number to another.
 pub(crate) fn send(pid: u32, signal: Signal) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
     // SAFETY: kill takes two integers and touches no memory of ours.

@@ -11,6 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::text::utc;
 use crate::control::{self, ControlError, LiveMount, Reply, Request};
+use crate::model::Timestamp;
 
 /// How long a mount may take to say how it is; one that works needs milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -19,9 +20,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Serialize)]
 pub(super) struct Mount {
     mountpoint: Option<String>,
+    /// The process that holds it.
     pid: Option<u32>,
     version: Option<String>,
     since: Option<String>,
+    /// The process that serves it; this and what follows is known only where it answers.
+    worker: Option<u64>,
+    worker_since: Option<String>,
+    /// How many served it before.
+    restarts: Option<u64>,
     /// `None` when the user may not ask it.
     state: Option<State>,
 }
@@ -60,11 +67,19 @@ pub(super) fn mounts(context: &Context) -> Result<Vec<Mount>, Failure> {
 impl Mount {
     fn of(mount: &LiveMount, told: &Result<Reply, ControlError>) -> Self {
         let facts = mount.facts.as_ref();
+        let figure = |name: &str| match told {
+            Ok(Reply::Status(status)) => status.counters.get(name).copied(),
+            _ => None,
+        };
+        let worker_since = figure(control::WORKER_SINCE).and_then(|since| i64::try_from(since).ok());
         Self {
             mountpoint: facts.map(|facts| facts.mountpoint.display().to_string()),
             pid: Some(mount.pid),
             version: facts.map(|facts| facts.version.clone()),
             since: facts.map(|facts| utc(facts.started)),
+            worker: figure(control::WORKER),
+            worker_since: worker_since.map(|since| utc(Timestamp::from_unix(since))),
+            restarts: figure(control::RESTARTS),
             state: State::of(told),
         }
     }
@@ -82,6 +97,9 @@ impl Mount {
             pid: None,
             version: None,
             since: None,
+            worker: None,
+            worker_since: None,
+            restarts: None,
             state: Some(state),
         })
     }
@@ -99,7 +117,24 @@ impl Mount {
             .map(|since| format!(" since {since}"))
             .unwrap_or_default();
         let state = self.state.map_or("", State::sentence);
-        format!("mounted at {place}{process}{since}{state}")
+        format!("mounted at {place}{process}{since}{}{state}", self.restarted())
+    }
+}
+
+impl Mount {
+    /// Whether other processes served it before.
+    fn restarted(&self) -> String {
+        match (self.restarts, self.worker, &self.worker_since) {
+            (Some(restarts @ 1..), Some(worker), Some(since)) => {
+                let times = if restarts == 1 {
+                    "once".to_owned()
+                } else {
+                    format!("{restarts} times")
+                };
+                format!("; the process that serves it was replaced {times}, and is {worker} since {since}")
+            }
+            _ => String::new(),
+        }
     }
 }
 

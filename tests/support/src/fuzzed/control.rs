@@ -31,7 +31,7 @@ struct Willing {
 static WILLING: LazyLock<Willing> = LazyLock::new(|| {
     let scratch = Scratch::new();
     let handler: Handler = Arc::new(|request| match request {
-        Request::Reconcile | Request::Damage | Request::Status | Request::Stop => Ok(Reply::Done),
+        Request::Reconcile | Request::Damage | Request::Status | Request::Stop | Request::Upgrade => Ok(Reply::Done),
         Request::HeldBlobs => Ok(Reply::HeldBlobs(vec![0, u32::MAX])),
     });
     let server = Server::serve(announce(scratch.path()), handler).expect("a server");
@@ -81,7 +81,9 @@ pub(super) fn request(data: &[u8]) {
     assert_eq!(answer["protocol"], PROTOCOL);
     let asked = data.split(|byte| *byte == b'\n').next().and_then(asked);
     let done = match asked {
-        Some(Request::Reconcile | Request::Damage | Request::Status | Request::Stop) => Some(serde_json::json!("done")),
+        Some(Request::Reconcile | Request::Damage | Request::Status | Request::Stop | Request::Upgrade) => {
+            Some(serde_json::json!("done"))
+        }
         Some(Request::HeldBlobs) => Some(serde_json::json!({ "held_blobs": [0, u32::MAX] })),
         None => None,
     };

@@ -1,7 +1,11 @@
 //! The life of one mount: from mounting to unmounting, told of changes and noticing those nobody told.
 //!
 //! Owns the order of starting (known to commands first, mounted then, so that no change can fall between), the watch
-//! over the catalog, and the end. What is shown is `view`'s, how it is shown the mount crate's.
+//! over the catalog, and the end. What is shown is `view`'s, how it is shown the mount crate's. How a mount is gone on with that an
+//! earlier process served is in `succession`, the sign of life in `pulse`.
+
+mod pulse;
+mod succession;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,16 +19,18 @@ use std::thread;
 use std::time::Duration;
 
 use mirrorctl_mount::tree::BlobNo;
-use mirrorctl_mount::{DataPath, MountError, Options, Session, Unmounter};
+use mirrorctl_mount::{AdoptError, DataPath, MountError, Options, Session, Unmounter};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::blobs::{BlobError, BlobStore};
 use crate::catalog::{CatalogError, CatalogReader};
 use crate::control::{self, ControlError, Facts, Registration, Reply, Request, Server, Status};
+use crate::holder::{Kept, Line};
 use crate::model::{Clock, Timestamp};
 use crate::state::{StateDir, StateError};
 use crate::view::{Version, View};
+use succession::{Legacy, Note};
 
 /// How often the catalog is looked at for commits that nobody announced.
 const WATCH: Duration = Duration::from_secs(1);
@@ -39,6 +45,12 @@ pub enum DaemonError {
     /// Mounting failed.
     #[error("cannot mount")]
     Mount(#[from] MountError),
+    /// The mount that an earlier process served cannot be gone on with.
+    #[error("cannot go on with the mount")]
+    Adopt(#[from] AdoptError),
+    /// What an earlier process has left cannot be understood.
+    #[error("the process that served the mount was of another version")]
+    Legacy(#[source] serde_json::Error),
     /// A mount of ours stands there, served by a live process.
     #[error("{mountpoint} is already served by process {pid}")]
     AlreadyServed {
@@ -96,24 +108,28 @@ enum Ended {
     OtherCatalog(Arc<OnceLock<Serving>>),
 }
 
-/// Mounts, calls `ready` as soon as look-ups work, and serves until the mount is taken away by `mirrorctl unmount`,
-/// `umount` or a signal. A catalog that was replaced meanwhile gets a fresh mount; `ready` is not called again.
+/// Mounts, or goes on with the mount that an earlier process has left with the holder (`kept`), tells the holder over `line` as soon as look-ups
+/// work, and serves until the mount is taken away by `mirrorctl unmount`, `umount` or a signal. A catalog that was replaced
+/// meanwhile gets a fresh mount.
 ///
 /// # Errors
 /// When the mount cannot be made or breaks.
-pub fn serve(mounting: &Mounting, ready: impl FnOnce()) -> Result<(), DaemonError> {
-    let mounting = make_room(mounting)?;
+pub fn serve(mounting: &Mounting, line: &Line, kept: Option<Kept>) -> Result<(), DaemonError> {
     let current = Arc::new(Current::default());
     stop_on_signals(&current)?;
-    let mut ready = Some(ready);
-    let mut tell_once = || ready.take().into_iter().for_each(|ready| ready());
-    let mut old = None;
+    let legacy = kept.map(Legacy::open).transpose()?;
+    let mounting = match &legacy {
+        // Nobody answers there now, so that nothing may be asked.
+        Some(legacy) => legacy.note.apply_to(mounting),
+        None => make_room(mounting)?,
+    };
+    let mut before = legacy.map_or(Before::Nothing, Before::Elsewhere);
     loop {
-        match serve_once(&mounting, &current, old.take(), &mut tell_once)? {
+        match serve_once(&mounting, line, before, &current)? {
             Ended::Unmounted => return Ok(()),
             Ended::OtherCatalog(serving) => {
                 tracing::warn!("the catalog was replaced: mounting afresh");
-                old = Some(serving);
+                before = Before::Here(serving);
             }
         }
     }
@@ -160,13 +176,24 @@ struct Current {
     stopping: AtomicBool,
 }
 
-/// Mounts, in the place of the `old` mount if there is one, and serves.
-fn serve_once(
-    mounting: &Mounting,
-    current: &Arc<Current>,
-    old: Option<Arc<OnceLock<Serving>>>,
-    ready: &mut impl FnMut(),
-) -> Result<Ended, DaemonError> {
+/// What was served until now.
+enum Before {
+    Nothing,
+    /// A mount of a process that has died.
+    Elsewhere(Legacy),
+    /// One of this process, of another catalog.
+    Here(Arc<OnceLock<Serving>>),
+}
+
+/// The same, once commands know of what comes next.
+enum Taken {
+    Nothing,
+    Elsewhere(succession::LegacyMount),
+    Here(Arc<OnceLock<Serving>>),
+}
+
+/// Mounts, in the place of the mount `before` or going on with that if there is one, and serves.
+fn serve_once(mounting: &Mounting, line: &Line, before: Before, current: &Arc<Current>) -> Result<Ended, DaemonError> {
     let state = StateDir::open_to_read(&mounting.state)?;
     let catalog = CatalogFile::at(&state.catalog())?;
     let blobs = BlobStore::open(&state.blobs(), None)?;
@@ -175,10 +202,19 @@ fn serve_once(
 
     // Commands can tell us from here on, and wait until there is something to tell.
     let serving: Arc<OnceLock<Serving>> = Arc::default();
-    let facts = facts(mounting, view.generation().to_owned());
-    let registration = Registration::announce(&mounting.run, &facts)?;
+    let facts = facts(mounting, line.holder, view.generation().to_owned());
+    let note = Note::new(mounting, &view, &catalog);
+    let (registration, before) = match before {
+        Before::Elsewhere(legacy) => {
+            let (registration, mount) = legacy.resume(&mounting.run, &facts)?;
+            (registration, Taken::Elsewhere(mount))
+        }
+        Before::Here(old) => (Registration::announce(&mounting.run, &facts)?, Taken::Here(old)),
+        Before::Nothing => (Registration::announce(&mounting.run, &facts)?, Taken::Nothing),
+    };
     let (told, shared) = (Arc::clone(&serving), Arc::clone(&serving));
-    let handler = Arc::new(move |request| answer(told.wait(), request, &facts));
+    let (teller, since) = (line.clone(), mounting.clock.now());
+    let handler = Arc::new(move |request| answer(told.wait(), request, &facts, &teller, since));
     let server = Server::serve(registration, handler)?;
 
     let options = Options {
@@ -186,26 +222,42 @@ fn serve_once(
         listing_cache_bytes: mounting.memory,
         ..Options::new(OsString::from(&mounting.state), mounting.now.unix())
     };
-    let session = match old.as_ref().and_then(|old| old.get()) {
-        Some(old) => old.give_way(&view, &mounting.mountpoint, &options)?,
-        None => mount(&view, &mounting.mountpoint, &options)?,
+    let session = match before {
+        Taken::Nothing => Some(mount(&view, &mounting.mountpoint, &options)?),
+        Taken::Elsewhere(mount) => mount.go_on(&view, &note, &options)?,
+        // Who has files open in the old mount is served from the old catalog, as far as that goes, until they close them.
+        Taken::Here(old) => {
+            let old = old.get().expect("it was served");
+            Some(old.give_way(&view, &mounting.mountpoint, &options)?)
+        }
     };
-    // Who has files open in the old mount is served from the old catalog, as far as that goes, until they close them.
-    drop(old);
+    let Some(session) = session else {
+        // Taken away while nobody served it.
+        server.registration().give_up();
+        drop(server);
+        line.ended().map_err(no_holder)?;
+        return Ok(Ended::Unmounted);
+    };
+    note.leave(line, &session, server.registration())?;
     current.set(session.unmounter());
+    let alive = Arc::downgrade(&serving);
     let serving = serving.get_or_init(|| Serving { view, session, catalog });
     // What was committed between opening the catalog and mounting is the first change to be noticed.
     let mut shown = None;
     serving.watch(&mut shown);
-    ready();
+    pulse::start(alive, line)?;
+    line.ready().map_err(no_holder)?;
     while !serving.is_taken_away_within(WATCH)? {
         if serving.is_of_another_catalog() {
+            server.registration().give_up();
             return Ok(Ended::OtherCatalog(shared));
         }
         serving.watch(&mut shown);
     }
     // Nothing is to be told any more, and the place is free for another mount.
+    server.registration().give_up();
     drop(server);
+    line.ended().map_err(no_holder)?;
     if !serving.ends_within(LAST_READERS)? {
         tracing::warn!("the mount was taken away from under open files, which end now");
     }
@@ -218,6 +270,13 @@ fn mount(view: &Arc<View>, mountpoint: &Path, options: &Options) -> Result<Sessi
     let session = mirrorctl_mount::mount(Arc::clone(view) as Arc<_>, mountpoint, options)?;
     close_to_others(beneath, mountpoint);
     Ok(session)
+}
+
+fn no_holder(source: io::Error) -> DaemonError {
+    DaemonError::System {
+        action: "tell the process that holds the mount",
+        source,
+    }
 }
 
 /// Takes every right to the directory beneath the mount away. A web server then answers "forbidden" while nothing is mounted
@@ -314,7 +373,7 @@ fn unreadable(source: io::Error) -> DaemonError {
     }
 }
 
-fn answer(serving: &Serving, request: Request, facts: &Facts) -> Result<Reply, String> {
+fn answer(serving: &Serving, request: Request, facts: &Facts, line: &Line, since: Timestamp) -> Result<Reply, String> {
     match request {
         Request::Reconcile if serving.is_of_another_catalog() => {
             Err("the catalog was replaced, and is about to be mounted afresh".to_owned())
@@ -332,8 +391,12 @@ fn answer(serving: &Serving, request: Request, facts: &Facts) -> Result<Reply, S
         )),
         Request::Status => Ok(Reply::Status(Status {
             facts: facts.clone(),
-            counters: counters(serving),
+            counters: counters(serving, line, since),
         })),
+        Request::Upgrade => {
+            line.replace().map_err(|error| error.to_string())?;
+            Ok(Reply::Done)
+        }
         Request::Stop => {
             serving.session.unmount().map_err(|error| error.to_string())?;
             Ok(Reply::Done)
@@ -341,8 +404,14 @@ fn answer(serving: &Serving, request: Request, facts: &Facts) -> Result<Reply, S
     }
 }
 
-fn counters(serving: &Serving) -> BTreeMap<String, u64> {
+fn counters(serving: &Serving, line: &Line, since: Timestamp) -> BTreeMap<String, u64> {
     BTreeMap::from([
+        (control::WORKER.to_owned(), std::process::id().into()),
+        (
+            control::WORKER_SINCE.to_owned(),
+            u64::try_from(since.unix()).unwrap_or_default(),
+        ),
+        (control::RESTARTS.to_owned(), line.restarts),
         (
             "cached_listing_bytes".to_owned(),
             serving.session.cached_listing_bytes() as u64,
@@ -352,9 +421,9 @@ fn counters(serving: &Serving) -> BTreeMap<String, u64> {
     ])
 }
 
-fn facts(mounting: &Mounting, generation: String) -> Facts {
+fn facts(mounting: &Mounting, holder: u32, generation: String) -> Facts {
     Facts {
-        pid: std::process::id(),
+        pid: holder,
         mountpoint: mounting.mountpoint.clone(),
         state: mounting.state.clone(),
         generation,
