@@ -31,7 +31,9 @@ use std::time::Duration;
 
 use common::{Files, MemoryTree};
 use mirrorctl_mount::tree::MirrorNo;
-use mirrorctl_mount::{AdoptError, DataPath, Held, Options, Session, adopt, detach, existing, mount};
+use mirrorctl_mount::{
+    AdoptError, DataPath, Held, Options, Session, adopt, detach, existing, mount, replace, stands_at,
+};
 use tempfile::TempDir;
 
 /// Tells [`serves_until_killed`] where to mount, and by which data path.
@@ -157,6 +159,15 @@ impl Other {
     fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+    }
+
+    /// Keeps the mount no longer.
+    fn let_go(&mut self) {
+        let nothing = || File::open("/dev/null").unwrap().into();
+        self.held = Held {
+            device: nothing(),
+            record: nothing(),
+        };
     }
 
     fn adopt(&self, tree: &Arc<MemoryTree>, options: &Options) -> Result<Session, AdoptError> {
@@ -326,6 +337,101 @@ fn a_mount_whose_files_the_kernel_reads_is_not_adopted_and_who_reads_reads_on() 
     let mut rest = Vec::new();
     open.read_to_end(&mut rest).unwrap();
     assert_eq!(rest.len(), 3 * PAGE - 1, "nobody needs the process for that");
+}
+
+/// What holds where a mount is made anew in the place of one by `data`, with an answer missing there.
+fn who_comes_after_finds_a_new_mount_in_the_place(data: Option<DataPath>) {
+    let mut other = Other::by(data);
+    let waiting = other.ask_without_answer("debian/snapshots/two");
+    let (device, shown) = (other.stat("").dev(), other.stat("debian/current").ino());
+    let inside = File::open(other.path("debian")).unwrap();
+    other.kill();
+    let (tree, mirror) = tree();
+    let session = replace(Arc::clone(&tree) as _, other.place.path(), &options_with(data)).unwrap();
+    assert_ne!(other.stat("").dev(), device);
+    assert_eq!(other.stat("debian/current").ino(), shown, "numbers are computed");
+    let place = other.place.path().to_str().unwrap().to_owned();
+    let mounted = || {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let lines = table.lines().map(str::to_owned);
+        lines
+            .filter(|line| line.split(' ').nth(4) == Some(place.as_str()))
+            .collect::<Vec<_>>()
+    };
+    let lines = mounted();
+    assert_eq!(lines.len(), 1, "the old one is off: {lines:?}");
+    let usual = " ro,nosuid,nodev,noexec,noatime ";
+    assert!(lines[0].contains(usual), "{}", lines[0]);
+    let shown_as = " - fuse.mirrorctl /var/lib/mirrorctl ro,user_id=0,group_id=0,default_permissions,allow_other";
+    assert!(lines[0].ends_with(shown_as), "{}", lines[0]);
+
+    // It is told of changes, and can be adopted in its turn.
+    tree.point(mirror, "current", "two");
+    session.reconcile().unwrap();
+    let release = other.path("debian/current/dists/stable/InRelease");
+    assert!(fs::read(&release).unwrap().starts_with(b"twotwo"));
+    assert!(session.ask().is_ok());
+
+    // Who waits in the old one waits as long as it is held, and then gets an error.
+    assert_eq!(
+        waiting.recv_timeout(SHORT / 4).map(drop),
+        Err(mpsc::RecvTimeoutError::Timeout)
+    );
+    other.let_go();
+    let refused = waiting.recv_timeout(LONG).expect("freed").unwrap_err();
+    assert!(
+        matches!(refused.raw_os_error(), Some(libc::ECONNABORTED | libc::ENOTCONN)),
+        "{refused}"
+    );
+    let within = format!("/proc/self/fd/{}/nothing", inside.as_raw_fd());
+    assert!(fs::symlink_metadata(within).is_err_and(|error| error.kind() != ErrorKind::NotFound));
+    drop(inside);
+    session.unmount().unwrap();
+    assert_eq!(mounted(), [""; 0]);
+    assert!(session.wait_at_most(LONG).unwrap().is_some());
+}
+
+#[test]
+fn a_mount_that_cannot_be_adopted_is_replaced_by_a_new_one() {
+    who_comes_after_finds_a_new_mount_in_the_place(None);
+    who_comes_after_finds_a_new_mount_in_the_place(Some(DataPath::Passthrough));
+}
+
+#[test]
+fn only_a_mount_of_ours_is_replaced() {
+    let place = tempfile::tempdir().unwrap();
+    let (tree, _) = tree();
+    let replaced = || replace(Arc::clone(&tree) as _, place.path(), &options()).map(drop);
+    replaced().unwrap_err();
+    sys::mount_other("tmpfs", place.path());
+    replaced().unwrap_err();
+    detach(place.path()).unwrap();
+    assert!(!stands_at(place.path()).unwrap());
+    // One that lives is replaced without a failed walk; who is inside is served on by the old one.
+    let first = mount(Arc::clone(&tree) as _, place.path(), &options()).unwrap();
+    assert!(stands_at(place.path()).unwrap());
+    let inside = File::open(place.path().join("debian")).unwrap();
+    let (stop, path) = (Arc::new(AtomicBool::new(false)), place.path().join("debian/snapshots"));
+    let walking = {
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || {
+            let mut wrong = Vec::new();
+            while !stop.load(Ordering::SeqCst) {
+                wrong.extend(fs::metadata(&path).err());
+            }
+            wrong
+        })
+    };
+    let sessions: Vec<_> = (0..10)
+        .map(|_| replace(Arc::clone(&tree) as _, place.path(), &options()).unwrap())
+        .collect();
+    stop.store(true, Ordering::SeqCst);
+    assert!(walking.join().unwrap().is_empty());
+    let within = format!("/proc/self/fd/{}/nothing", inside.as_raw_fd());
+    let absent = fs::symlink_metadata(within).unwrap_err();
+    assert_eq!(absent.kind(), ErrorKind::NotFound, "the first one answers");
+    drop((inside, sessions, first));
+    assert!(!stands_at(place.path()).unwrap());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use mirrorctl_testkit::{AptRoot, Config, Nginx, Program, Signal};
+use mirrorctl_testkit::{AptRoot, Config, Nginx, Program};
 
 use crate::site::{COMMON, RELEASE, SUITE, Site, inode, mtime, names, only, read, tree};
 

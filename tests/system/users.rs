@@ -257,7 +257,9 @@ impl Machine {
 fn stable(mut answer: serde_json::Value) -> serde_json::Value {
     for mount in answer["mounts"].as_array_mut().into_iter().flatten() {
         if let Some(mount) = mount.as_object_mut() {
-            mount.remove("state");
+            for told in ["state", "worker", "worker_since", "restarts"] {
+                mount.remove(told);
+            }
         }
     }
     for mirror in answer["mirrors"].as_array_mut().into_iter().flatten() {

@@ -87,7 +87,8 @@ impl MountGuard {
     }
 
     /// Freezes who serves the mount, and waits until none of its threads runs: one that still took a request would keep whoever
-    /// asked waiting in the kernel, where nothing can interrupt them.
+    /// asked waiting in the kernel, where nothing can interrupt them. That may be a thread of its own, which asks from time to
+    /// time.
     ///
     /// # Panics
     /// When it goes on for a minute.
@@ -97,7 +98,10 @@ impl MountGuard {
         let is_stopped = |task: std::io::Result<fs::DirEntry>| {
             let stat = task.and_then(|task| fs::read_to_string(task.path().join("stat")));
             // The state follows the name, which ends with the last parenthesis.
-            stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+            stat.is_ok_and(|stat| {
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, rest)| rest.starts_with(['T', 'D']))
+            })
         };
         while !fs::read_dir(format!("/proc/{worker}/task"))
             .expect("threads")
