@@ -501,6 +501,12 @@ pub struct MountArgs {
     /// What a mount starts to be served
     #[arg(long, hide = true, conflicts_with_all = ["background", "detached", "upgrade"])]
     pub serve: bool,
+    /// What a mount becomes when it is upgraded: where it left what it holds
+    #[arg(long, hide = true, value_name = "NUMBER", conflicts_with_all = ["background", "detached", "upgrade", "serve"])]
+    pub held: Option<i32>,
+    /// What a mount asks the program that it would become: whether it understands this version
+    #[arg(long, hide = true, value_name = "VERSION", conflicts_with_all = ["background", "detached", "upgrade", "serve", "held"])]
+    pub holds: Option<u32>,
 }
 
 /// `gc`

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
-use args::{Arguments, CheckCommand, Command, Global, SnapshotCommand};
+use args::{Arguments, CheckCommand, Command, Global, MountArgs, SnapshotCommand};
 use context::{Context, Environment};
 use failure::{Failure, Kind};
 use hooks::Attempt;
@@ -141,7 +141,11 @@ fn dispatch(command: Command, flags: &Global, environment: &Environment, output:
         }
         Command::Demo(demo) => commands::demo::run(&demo, output),
         // Has been told everything by who started it.
-        Command::Mount(mount) if mount.serve => commands::mount_serve::run(),
+        Command::Mount(MountArgs { serve: true, .. }) => commands::mount_serve::run(),
+        Command::Mount(MountArgs { held: Some(number), .. }) => commands::mount::go_on(number),
+        Command::Mount(MountArgs {
+            holds: Some(version), ..
+        }) => commands::mount::understands(version),
         Command::Mount(mount) if mount.upgrade => {
             let context = configured(flags, environment, Keyrings::NotLookedAt)?;
             commands::mount_upgrade::run(&context, output)

@@ -21,6 +21,8 @@ const HOPELESS: u32 = 6;
 #[derive(Debug, Default)]
 pub(super) struct Lives {
     short: u32,
+    /// Workers on end that never served.
+    stillborn: u32,
 }
 
 impl Lives {
@@ -30,11 +32,17 @@ impl Lives {
             self.short = 0;
         }
         self.short = self.short.saturating_add(1);
+        self.stillborn = if served.is_zero() {
+            self.stillborn.saturating_add(1)
+        } else {
+            0
+        };
     }
 
-    /// A worker was replaced because somebody wished so.
-    pub(super) fn replaced(&mut self) {
-        self.short = 0;
+    /// Whether the next one is to be of the holder's own program, not of the one that is installed: that may be broken, or not
+    /// understand this holder. Every other time, since the fault may lie elsewhere and the cure be installed meanwhile.
+    pub(super) fn suggest_ourselves(&self) -> bool {
+        self.stillborn % 2 == 1
     }
 
     /// How long to wait before the next start.
@@ -66,9 +74,17 @@ mod tests {
         assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
         lives.ended(LONG_LIFE);
         assert_eq!(lives.wait(), Duration::ZERO);
-        (0..9).for_each(|_| lives.ended(Duration::ZERO));
-        lives.replaced();
-        assert_eq!(lives.wait(), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_never_serves_is_tried_in_turn_with_what_did() {
+        let mut lives = Lives::default();
+        let mut ourselves = Vec::new();
+        for served in [LONG_LIFE, Duration::ZERO, Duration::ZERO, Duration::ZERO, LONG_LIFE / 2] {
+            lives.ended(served);
+            ourselves.push(lives.suggest_ourselves());
+        }
+        assert_eq!(ourselves, [false, true, false, true, false]);
     }
 
     #[test]

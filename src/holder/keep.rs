@@ -15,10 +15,11 @@ use rustix::process::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use super::HolderError;
 use super::backoff::Lives;
 use super::channel::{Kept, PROTOCOL, Task, Word};
-use super::worker::{Worker, reap_all};
+use super::handover::{Handover, HandoverOf, is_understood_by};
+use super::worker::{OURSELVES, Worker, kill_before, reap_all};
+use super::{HolderError, sys};
 
 /// How often a worker is looked after: as often as it says that it serves.
 const TICK: Duration = Duration::from_secs(1);
@@ -60,65 +61,20 @@ pub enum End {
 /// # Errors
 /// When the operating system refuses what a holder needs, before there is a mount.
 pub fn hold(orders: &Orders<'_>, ready: impl FnOnce(), take_away: impl Fn()) -> Result<End, HolderError> {
-    let mut holder = Holder {
-        orders,
-        signals: signals().map_err(HolderError::system("listen for signals"))?,
-        kept: None,
-        restarts: 0,
-        stopping: None,
-        ghosts: Vec::new(),
-    };
-    let mut ready = Some(ready);
-    let mut lives = Lives::default();
-    loop {
-        let worker = match holder.start() {
-            Ok(worker) => worker,
-            Err(source) if ready.is_some() => {
-                let action = "start the process that serves the mount";
-                return Err(HolderError::System { action, source });
-            }
-            Err(error) => {
-                tracing::error!(%error, "the process that serves the mount cannot be started");
-                lives.ended(Duration::ZERO);
-                if holder.pauses_until_stopped(&mut lives) {
-                    break;
-                }
-                continue;
-            }
-        };
-        let life = holder.attend(&worker, &mut ready);
-        let how = worker.reap(&mut holder.ghosts);
-        match life.outcome {
-            Outcome::Ended => return Ok(End::TakenAway),
-            Outcome::Died if holder.stopping.is_some() => break,
-            Outcome::Failed(why) if ready.is_some() => return Ok(End::Refused(why)),
-            Outcome::Died if ready.is_some() => return Ok(End::Died(how)),
-            Outcome::Replace => {
-                tracing::info!("replacing the process that serves the mount");
-                lives.replaced();
-            }
-            Outcome::Failed(why) => {
-                tracing::error!(%why, "the process that served the mount cannot go on with it");
-                lives.ended(life.served);
-            }
-            Outcome::Hung => {
-                tracing::error!("the process that serves the mount did not answer, and was killed");
-                lives.ended(life.served);
-            }
-            Outcome::Died => {
-                tracing::error!("the process that serves the mount {how}: starting another");
-                lives.ended(life.served);
-            }
-        }
-        if holder.pauses_until_stopped(&mut lives) {
-            break;
-        }
-    }
-    // Nobody serves any more; who waits is freed when this process ends.
-    if ready.is_none() {
-        take_away();
-    }
-    Ok(End::TakenAway)
+    Holder::new(orders)?.run(Some(ready), take_away)
+}
+
+/// As [`hold`], for a mount that is there already, which this process held before it became this program.
+///
+/// # Errors
+/// When the operating system refuses what a holder needs.
+pub fn hold_on(orders: &Orders<'_>, handover: Handover, take_away: impl Fn()) -> Result<End, HolderError> {
+    let mut holder = Holder::new(orders)?;
+    sys::hold_signals_back(false);
+    holder.kept = Some(handover.kept);
+    holder.restarts = handover.restarts;
+    kill_before(handover.worker, &mut holder.ghosts);
+    holder.run(None::<fn()>, take_away)
 }
 
 /// A holder at work.
@@ -147,16 +103,58 @@ enum Outcome {
     Ended,
     /// It said why it cannot serve.
     Failed(String),
-    /// It was killed because somebody wished another in its place.
-    Replace,
     /// It was killed because it did not show that it serves.
     Hung,
     /// It died by itself, by another's hand, or because it would not stop.
     Died,
 }
 
-impl Holder<'_> {
-    fn start(&mut self) -> io::Result<Worker> {
+impl<'a> Holder<'a> {
+    fn new(orders: &'a Orders<'a>) -> Result<Self, HolderError> {
+        Ok(Self {
+            orders,
+            signals: signals().map_err(HolderError::system("listen for signals"))?,
+            kept: None,
+            restarts: 0,
+            stopping: None,
+            ghosts: Vec::new(),
+        })
+    }
+
+    fn run(mut self, mut ready: Option<impl FnOnce()>, take_away: impl Fn()) -> Result<End, HolderError> {
+        let mut lives = Lives::default();
+        loop {
+            let life = match self.start(&lives) {
+                Ok(worker) => {
+                    let life = self.attend(&worker, &mut ready);
+                    let how = worker.reap(&mut self.ghosts);
+                    if let Some(end) = end(&life.outcome, &how, ready.is_some(), self.stopping.is_some()) {
+                        return Ok(end);
+                    }
+                    tell(&life.outcome, &how);
+                    life
+                }
+                Err(source) if ready.is_some() => {
+                    let action = "start the process that serves the mount";
+                    return Err(HolderError::System { action, source });
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the process that serves the mount cannot be started");
+                    Life::none()
+                }
+            };
+            lives.ended(life.served);
+            if self.pauses_until_stopped(&lives) {
+                // Nobody serves any more; who waits is freed when this process ends.
+                if ready.is_none() {
+                    take_away();
+                }
+                return Ok(End::TakenAway);
+            }
+        }
+    }
+
+    fn start(&mut self, lives: &Lives) -> io::Result<Worker> {
         let task = Task {
             protocol: PROTOCOL,
             holder: std::process::id(),
@@ -164,9 +162,37 @@ impl Holder<'_> {
             restarts: self.restarts,
             note: self.kept.as_ref().map(|kept| kept.note.clone()),
         };
-        let worker = Worker::start(self.orders.program, self.orders.arguments, &task, self.kept.as_ref())?;
+        let program = if lives.suggest_ourselves() {
+            Path::new(OURSELVES)
+        } else {
+            self.orders.program
+        };
+        let worker = Worker::start(program, self.orders.arguments, &task, self.kept.as_ref())?;
         self.restarts += 1;
         Ok(worker)
+    }
+
+    /// Becomes the program that is installed now, if that understands; it replaces `worker`. Otherwise nothing changes.
+    fn become_what_is_installed(&self, worker: &Worker) {
+        let program = self.orders.program;
+        let Some(kept) = &self.kept else { return };
+        if !is_understood_by(program) {
+            tracing::error!(
+                program = %program.display(),
+                "not upgraded: the program that is installed cannot go on with this mount (mirrorctl unmount and mount take it over)"
+            );
+            return;
+        }
+        thread::sleep(FAREWELL);
+        let error = Handover::become_program(&HandoverOf {
+            plan: &self.orders.plan,
+            program,
+            watchdog: self.orders.watchdog,
+            restarts: self.restarts,
+            worker: worker.pid(),
+            kept,
+        });
+        tracing::error!(%error, program = %program.display(), "not upgraded: the program cannot be started");
     }
 
     /// Listens to `worker` until it is no more.
@@ -185,16 +211,16 @@ impl Holder<'_> {
                         since = Some(Instant::now());
                         ready.take().into_iter().for_each(|ready| ready());
                     }
-                    Word::Ended | Word::Failed(_) | Word::Replace => {
+                    Word::Replace => self.become_what_is_installed(worker),
+                    Word::Ended => {
                         leaving.get_or_insert_with(Instant::now);
-                        last_word = Some(outcome(word));
+                        last_word = Some(Outcome::Ended);
+                    }
+                    Word::Failed(why) => {
+                        leaving.get_or_insert_with(Instant::now);
+                        last_word = Some(Outcome::Failed(why));
                     }
                 }
-            }
-            if let Some(Outcome::Replace) = last_word {
-                thread::sleep(FAREWELL);
-                worker.kill();
-                break Outcome::Replace;
             }
             let looks = silence.is_looked_at();
             if came.death || (looks && worker.cannot_run()) {
@@ -231,7 +257,7 @@ impl Holder<'_> {
     }
 
     /// Waits before the next start, as long as it should be; whether to stop instead. Lets go of the mount when there is no hope.
-    fn pauses_until_stopped(&mut self, lives: &mut Lives) -> bool {
+    fn pauses_until_stopped(&mut self, lives: &Lives) -> bool {
         if lives.are_hopeless() && self.kept.take().is_some() {
             tracing::error!("whoever waits for the mount gets errors until it can be mounted anew");
         }
@@ -277,11 +303,34 @@ impl Holder<'_> {
     }
 }
 
-fn outcome(word: Word) -> Outcome {
-    match word {
-        Word::Failed(why) => Outcome::Failed(why),
-        Word::Replace => Outcome::Replace,
-        Word::Ended | Word::Hold(_) | Word::Ready | Word::Beat => Outcome::Ended,
+impl Life {
+    /// That of a worker that could not even be started.
+    fn none() -> Self {
+        Self {
+            outcome: Outcome::Died,
+            served: Duration::ZERO,
+        }
+    }
+}
+
+/// Whether a life that ended so was the last: of a mount that is `awaited` for the first time, or that is being `stopped`.
+fn end(outcome: &Outcome, how: &str, awaited: bool, stopped: bool) -> Option<End> {
+    match outcome {
+        Outcome::Ended => Some(End::TakenAway),
+        Outcome::Failed(why) => awaited.then(|| End::Refused(why.clone())),
+        Outcome::Died if stopped => None,
+        Outcome::Died => awaited.then(|| End::Died(how.to_owned())),
+        Outcome::Hung => None,
+    }
+}
+
+/// Writes into the log why another worker is started.
+fn tell(outcome: &Outcome, how: &str) {
+    match outcome {
+        Outcome::Ended => {}
+        Outcome::Failed(why) => tracing::error!(%why, "the process that was to serve the mount cannot"),
+        Outcome::Hung => tracing::error!("the process that serves the mount did not answer, and was killed"),
+        Outcome::Died => tracing::error!("the process that serves the mount {how}"),
     }
 }
 

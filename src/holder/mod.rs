@@ -11,6 +11,9 @@
 //!        ◄── ready · beat, beat, beat … · ended, failed or replace ──
 //! ```
 //!
+//! The worker is always the program as it is installed when one is started, and this one's own where that does not work. When
+//! somebody wishes ([`Line::replace`]), the holder itself becomes the program that is installed, too ([`Handover`]).
+//!
 //! Both ways are messages over one socket, which is the worker's standard input. What a worker leaves are four descriptors: the kernel's end
 //! of the mount and the record of what the kernel was told (see the mount crate), and the lock and the listening socket by which
 //! commands find the mount. As the holder has the latter, too, commands find the mount while nobody serves it, and what
@@ -20,10 +23,13 @@ mod backoff;
 mod channel;
 mod duty;
 mod error;
+mod handover;
 mod keep;
+mod sys;
 mod worker;
 
 pub use channel::{KEPT, Kept};
 pub use duty::{Duty, Line};
 pub use error::HolderError;
-pub use keep::{End, Orders, hold};
+pub use handover::{HANDOVER, Handover};
+pub use keep::{End, Orders, hold, hold_on};

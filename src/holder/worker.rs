@@ -17,16 +17,16 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, pidfd_open, pidfd_send_signal, waitid,
 };
 
 use super::channel::{self, Kept, Task, Word};
 
 /// This program, whatever has become of its file.
-const OURSELVES: &str = "/proc/self/exe";
+pub(super) const OURSELVES: &str = "/proc/self/exe";
 
 /// The name that processes of this program go by.
-const NAME: &str = "mirrorctl";
+pub(super) const NAME: &str = "mirrorctl";
 
 /// How long a process that was killed may take to be gone. It takes milliseconds.
 const DYING: Duration = Duration::from_secs(5);
@@ -52,15 +52,15 @@ impl Worker {
             .map(OwnedFd::as_fd)
             .collect();
         channel::send(&line, task, &descriptors)?;
-        let started = match spawn(program.as_os_str(), arguments, theirs.try_clone()?) {
-            // Its file was removed. The next start by its path will find what took its place.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => spawn(OURSELVES.as_ref(), arguments, theirs),
-            started => started,
-        };
-        let pid = started?;
+        let pid = spawn(program.as_os_str(), arguments, theirs)?;
         // It is our child and not waited for, so that its number is its own.
         let process = pidfd_open(pid, PidfdFlags::empty())?;
         Ok(Self { pid, process, line })
+    }
+
+    /// Its process number.
+    pub(super) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
     }
 
     /// Readable when it says something.
@@ -89,28 +89,14 @@ impl Worker {
     pub(super) fn kill(&self) {
         let _ = pidfd_send_signal(&self.process, Signal::KILL);
         let until = Instant::now() + DYING;
-        while !self.is_dead() && !self.cannot_run() && Instant::now() < until {
+        while !is_dead(self.pid) && !cannot_run(self.pid) && Instant::now() < until {
             thread::sleep(LOOK);
         }
     }
 
-    /// Whether it has died. It is a zombie until [`Worker::reap`].
-    pub(super) fn is_dead(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        waitid(WaitId::Pid(self.pid), options).is_ok_and(|status| status.is_some())
-    }
-
-    /// Whether it was killed, but for threads that wait in the kernel for an answer from the mount itself, which only the
-    /// next worker can give: no thread of a live process is like that, let alone all, at two looks.
+    /// Whether it was killed but cannot end.
     pub(super) fn cannot_run(&self) -> bool {
-        let look = || {
-            let states = states(self.pid).unwrap_or_default();
-            !states.is_empty() && states.iter().all(|state| b"DZX".contains(state))
-        };
-        look() && {
-            thread::sleep(LOOK);
-            look()
-        }
+        cannot_run(self.pid)
     }
 
     /// Lets go of a worker that has died, and says how it ended. One that still waits for an answer is left among `ghosts`.
@@ -123,6 +109,19 @@ impl Worker {
             }
         }
     }
+}
+
+/// Kills the worker `pid` of the program that this process was before; it becomes one of `ghosts`.
+pub(super) fn kill_before(pid: i32, ghosts: &mut Vec<Pid>) {
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    // It is a child still and not waited for, so that its number is its own.
+    let _ = kill_process(pid, Signal::KILL);
+    ghosts.push(pid);
+    let until = Instant::now() + DYING;
+    while !is_dead(pid) && !cannot_run(pid) && Instant::now() < until {
+        thread::sleep(LOOK);
+    }
+    reap_all(ghosts);
 }
 
 /// Lets go of those `ghosts` that have died at last.
@@ -153,6 +152,25 @@ fn spawn(program: &OsStr, arguments: &[&str], line: OwnedFd) -> io::Result<Pid> 
         .spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     Ok(pid.expect("the kernel numbers processes from 1 to a small number"))
+}
+
+/// Whether a child has died. It is a zombie until it is reaped.
+fn is_dead(pid: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(pid), options).is_ok_and(|status| status.is_some())
+}
+
+/// Whether a process was killed, but for threads that wait in the kernel for an answer from the mount itself, which only the next
+/// worker can give: no thread of a live process is like that, let alone all, at two looks.
+fn cannot_run(pid: Pid) -> bool {
+    let look = || {
+        let states = states(pid).unwrap_or_default();
+        !states.is_empty() && states.iter().all(|state| b"DZX".contains(state))
+    };
+    look() && {
+        thread::sleep(LOOK);
+        look()
+    }
 }
 
 /// The states of a process's threads, as letters of proc(5).
@@ -191,20 +209,19 @@ mod tests {
             note: None,
         };
         let worker = Worker::start(Path::new("/bin/sleep"), &["100"], &task, None).expect("started");
-        assert!(!worker.is_dead() && !worker.cannot_run());
+        assert!(!is_dead(worker.pid) && !worker.cannot_run());
         worker.kill();
-        assert!(worker.is_dead());
+        assert!(is_dead(worker.pid));
         let mut ghosts = Vec::new();
         assert_eq!(worker.reap(&mut ghosts), "was ended by signal 9");
         assert!(ghosts.is_empty());
     }
 
     #[test]
-    fn a_program_that_was_removed_is_this_one_still() {
-        let gone = Path::new("/nowhere/mirrorctl");
+    fn a_program_that_was_removed_cannot_be_started_and_this_one_can() {
         let (line, _theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
-        assert!(spawn(gone.as_os_str(), &[], line.try_clone().expect("copied")).is_err());
+        assert!(spawn("/nowhere/mirrorctl".as_ref(), &[], line.try_clone().expect("copied")).is_err());
         let pid = spawn(OURSELVES.as_ref(), &["--list"], line).expect("this test program");
         let status = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)
             .expect("a child")

@@ -350,7 +350,10 @@ fn an_upgrade_under_load_fails_nothing() {
         let (holder, worker) = (mount.daemon().pid(), mount.worker());
         installed.replace(&format!("exec {} \"$@\"", site.env.binary().display()));
         let report = site.env.mirrorctl(&["--json", "mount", "--upgrade"]).success().json();
-        assert_eq!(installed.starts(), round, "the program that is there now");
+        // Asked whether it understands, as the holder, as the process that serves.
+        assert_eq!(installed.starts(), 3 * round, "the program that is there now");
+        let running = fs::read_link(format!("/proc/{holder}/exe")).expect("it lives");
+        assert_eq!(running, site.env.binary(), "the holder, too");
         assert_eq!(
             (&report["pid"], &report["before"]["worker"]),
             (&holder.into(), &worker.into()),
@@ -375,13 +378,42 @@ fn an_upgrade_under_load_fails_nothing() {
 }
 
 #[test]
-fn processes_that_die_of_their_start_are_started_ever_more_rarely_and_nobody_waits_for_ever() {
-    let (site, _) = site();
+fn a_broken_program_is_not_upgraded_to_and_ends_nothing() {
+    let (site, snapshots) = site();
     let installed = Installed::new(&site);
     let mut mount = installed.mount(&site);
+    let nginx = Nginx::serve(&site.env.mount_dir());
+    let load = Load::begin(&site, &nginx);
+    load.goes_on();
     installed.replace("exit 3");
+    // It is asked whether it understands, and then left alone.
     let worker = mount.worker();
+    assert!(comes_true(|| {
+        let mut upgrade = site.env.command(&["mount", "--upgrade"]).spawn();
+        let refused = comes_true(|| mount.daemon().stderr().contains("not upgraded"));
+        upgrade.signal(Signal::Kill);
+        refused
+    }));
+    assert_eq!(mount.worker(), worker);
+    // Should the process die now, the next one is of the program that holds the mount.
     mount.signal_worker(Signal::Kill);
+    assert!(comes_true(|| status(&site)["worker"]
+        .as_u64()
+        .is_some_and(|now| now != u64::from(worker))));
+    site.publish("debian", &snapshots[1]);
+    load.goes_on();
+    let (wrong, rounds) = load.end();
+    assert_eq!(wrong.first(), None, "and {} more of {rounds}", wrong.len());
+    mount.stop().success();
+}
+
+#[test]
+fn processes_that_die_of_their_start_are_started_ever_more_rarely_and_nobody_waits_for_ever() {
+    let (site, _) = site();
+    let mut mount = site.mount();
+    let (state, aside) = (site.env.state_dir(), site.env.root().join("aside"));
+    fs::rename(&state, &aside).expect("moved");
+    let worker = mount.signal_worker(Signal::Kill);
     let waiting = ask(&site);
     let freed = waiting.recv_timeout(FREED).expect("freed in time");
     let error = freed.expect_err("there is nobody to answer");
@@ -389,16 +421,17 @@ fn processes_that_die_of_their_start_are_started_ever_more_rarely_and_nobody_wai
         error.raw_os_error().is_some_and(|number| NOBODY.contains(&number)),
         "{error}"
     );
-    let (tried, begun) = (installed.starts(), Instant::now());
-    assert!((5..=7).contains(&tried), "{tried}");
+    let attempts = |mount: &mut MountGuard| mount.daemon().stderr().matches("was to serve the mount cannot").count();
+    let tried = attempts(&mut mount);
+    assert!((4..=6).contains(&tried), "{tried}");
     thread::sleep(Duration::from_secs(4));
-    let further = installed.starts() - tried;
-    assert!(further <= 3, "{further} in {:?}", begun.elapsed());
+    let further = attempts(&mut mount) - tried;
+    assert!(further <= 3, "{further}");
     assert!(mount.daemon().is_running());
-    assert_eq!(status(&site)["state"], "dead");
+    assert!(!state.exists(), "nothing is made anew that was there");
 
     // The cure is at hand: the next attempt mounts anew.
-    installed.replace(&format!("exec {} \"$@\"", site.env.binary().display()));
+    fs::rename(&aside, &state).expect("moved back");
     assert!(
         comes_true(|| fs::read_dir(site.served("debian")).is_ok()),
         "{}",

@@ -22,11 +22,14 @@ use crate::cli::failure::{self, Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::sys;
 use crate::control;
-use crate::holder::{self, End, Orders};
+use crate::holder::{self, End, HANDOVER, Handover, HolderError, Orders};
 use crate::legacy;
 
 /// How long the log of mounts may be when one more starts. The run directory is in memory, as a rule.
 const LONGEST_LOG: u64 = 1 << 20;
+
+/// How the process is started that serves.
+const SERVE: &[&str] = &["mount", "--serve"];
 
 #[derive(Serialize)]
 struct Report {
@@ -62,7 +65,7 @@ pub(in crate::cli) fn run(
     let program = program.map_err(|error| Failure::new(Kind::Failed, format!("cannot find this program: {error}")))?;
     let orders = Orders {
         program: &program,
-        arguments: &["mount", "--serve"],
+        arguments: SERVE,
         plan: Plan::new(context, flags).text()?,
         watchdog: context.settings.mount.watchdog,
     };
@@ -83,6 +86,32 @@ pub(in crate::cli) fn run(
         }
         End::Refused(why) => Err(refusal(&why, context)),
     }
+}
+
+/// Goes on holding a mount, as the program that this process has become. What it holds lies behind the descriptor `number`.
+pub(in crate::cli) fn go_on(number: i32) -> Result<(), Failure> {
+    let failed = |error: HolderError| Failure::caused(Kind::Failed, &error);
+    let handover = Handover::take(number).map_err(failed)?;
+    let plan: Plan = serde_json::from_str(&handover.plan).map_err(|_| failed(HolderError::OtherVersion))?;
+    plan.start_log();
+    let program = handover.program.clone();
+    let orders = Orders {
+        program: &program,
+        arguments: SERVE,
+        plan: handover.plan.clone(),
+        watchdog: handover.watchdog,
+    };
+    holder::hold_on(&orders, handover, || take_away(plan.dir())).map_err(failed)?;
+    Ok(())
+}
+
+/// Says whether this program can go on with a mount that hands over in this `version`.
+pub(in crate::cli) fn understands(version: u32) -> Result<(), Failure> {
+    if version == HANDOVER {
+        return Ok(());
+    }
+    let message = format!("a mount that hands over in version {version} cannot be gone on with, but in {HANDOVER}");
+    Err(Failure::new(Kind::Failed, message))
 }
 
 /// Takes a mount of ours away that nobody serves.

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::panic;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use mirrorctl_mount::{DataPath, MountError};
@@ -74,6 +74,16 @@ impl Plan {
         serde_json::to_string(self).map_err(|error| Failure::caused(Kind::Failed, &error))
     }
 
+    /// The mount point.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Starts the log, as far as what is to be logged is understood.
+    pub(super) fn start_log(&self) {
+        logging::start(self.log().unwrap_or_default(), self.quiet);
+    }
+
     fn mounting(&self) -> Option<Mounting> {
         Some(Mounting {
             mountpoint: self.dir.clone(),
@@ -115,10 +125,11 @@ pub(in crate::cli) fn run() -> Result<(), Failure> {
     let Duty { plan, kept, line } = Duty::take(socket).map_err(|error| failed(&error))?;
     let other_version = || Failure::new(Kind::Failed, "the process that holds the mount is of another version");
     let plan: Plan = serde_json::from_str(&plan).map_err(|_| other_version())?;
-    let (mounting, log) = plan.mounting().zip(plan.log()).ok_or_else(other_version)?;
-    logging::start(log, plan.quiet);
+    let mounting = plan.mounting().ok_or_else(other_version)?;
+    plan.start_log();
     end_with_the_first_panic();
-    let served = begin(&mounting).and_then(|()| {
+    let first = line.restarts == 0;
+    let served = begin(&mounting, first).and_then(|()| {
         let served = daemon::serve(&mounting, &line, kept);
         served.map_err(|error| {
             let occupied = matches!(error, DaemonError::Mount(MountError::NotEmpty { .. }));
@@ -137,9 +148,10 @@ pub(in crate::cli) fn run() -> Result<(), Failure> {
     if told.is_ok() { Ok(()) } else { Err(failure) }
 }
 
-/// A mount may come before the first sync.
-fn begin(mounting: &Mounting) -> Result<(), (Failure, bool)> {
-    if mounting.state.join("catalog.db").exists() {
+/// A mount may come before the first sync. But what was there and is gone must not be taken for what never was: clients would
+/// be told that nothing exists.
+fn begin(mounting: &Mounting, first: bool) -> Result<(), (Failure, bool)> {
+    if !first || mounting.state.join("catalog.db").exists() {
         return Ok(());
     }
     sys::share_with_group();
