@@ -76,8 +76,8 @@ fn defaults_are_those_of_the_documentation() {
     );
     assert_eq!(settings.backup, BackupSettings { every: DAY, keep: 7 });
     assert_eq!(
-        (settings.mount.data, settings.mount.memory),
-        (MountData::Auto, 24 << 20)
+        (settings.mount.data, settings.mount.memory, settings.mount.watchdog.as_secs()),
+        (MountData::Auto, 24 << 20, 20)
     );
     assert!(settings.mirrors.is_empty() && settings.overrides.is_empty());
 
@@ -120,12 +120,13 @@ fn every_key_of_the_file_is_obeyed() {
         [mount]
         data = "keep-cache"
         memory = "100MB"
+        watchdog = "1m"
         "#,
     );
     assert_eq!(settings.dir, Path::new("/home/op/apt"));
     assert_eq!(
-        (settings.mount.data, settings.mount.memory),
-        (MountData::KeepCache, 100_000_000)
+        (settings.mount.data, settings.mount.memory, settings.mount.watchdog.as_secs()),
+        (MountData::KeepCache, 100_000_000, 60)
     );
     assert_eq!(settings.state, Path::new("/state/here"));
     assert!(settings.any_file_system);

@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_types, reason = "becomes this program as it is installed now")]
 
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -93,7 +93,7 @@ impl Handover {
             restarts: handover.restarts,
             worker: handover.worker,
             note: kept.note.clone(),
-            descriptors: kept.descriptors.each_ref().map(|descriptor| descriptor.as_raw_fd()),
+            descriptors: kept.descriptors.each_ref().map(AsRawFd::as_raw_fd),
         };
         let file = match written(&form) {
             Ok(file) => file,

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// The first and the last row of each part.
-const PARTS: [(char, usize, usize); 9] = [
+const PARTS: [(char, usize, usize); 12] = [
     ('U', 1, 64),
     ('T', 1, 23),
     ('F', 1, 29),
@@ -16,6 +16,9 @@ const PARTS: [(char, usize, usize); 9] = [
     ('L', 14, 19),
     ('L', 8, 11),
     ('P', 16, 16),
+    ('P', 5, 5),
+    ('P', 10, 15),
+    ('P', 17, 19),
 ];
 
 /// Where the tests are that rows name.

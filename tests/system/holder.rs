@@ -660,6 +660,23 @@ fn the_holder_is_small() {
 }
 
 #[test]
+fn what_is_missing_for_a_mount_is_named() {
+    let (site, _) = site();
+    let without = |program: &str, package: &str, arguments: &[&str]| {
+        let program = Program::new(program, package).args(arguments).arg(site.env.binary());
+        let program = program.arg("--config").arg(site.env.config_path()).arg("mount");
+        program.env("MIRRORCTL_RUN_DIR", site.env.run_dir()).run()
+    };
+    let script = "mount -t tmpfs none /dev && exec \"$@\"";
+    let device = without("unshare", "util-linux", &["--mount", "sh", "-c", script, "sh"]);
+    device.code(1).stderr_has("cannot open /dev/fuse").stderr_has("hint: run it as root");
+    let right = without("setpriv", "util-linux", &["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]);
+    right.code(1).stderr_has("the kernel refused to mount").stderr_has("mounting needs root");
+    assert!(!is_mounted(&site));
+    assert_eq!(names(&site.env.run_dir()), Vec::<String>::new());
+}
+
+#[test]
 fn nobody_but_a_mount_starts_a_process_that_serves() {
     let (site, _) = site();
     let alone = site.env.mirrorctl(&["mount", "--serve"]).code(1);
