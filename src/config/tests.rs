@@ -76,7 +76,11 @@ fn defaults_are_those_of_the_documentation() {
     );
     assert_eq!(settings.backup, BackupSettings { every: DAY, keep: 7 });
     assert_eq!(
-        (settings.mount.data, settings.mount.memory, settings.mount.watchdog.as_secs()),
+        (
+            settings.mount.data,
+            settings.mount.memory,
+            settings.mount.watchdog.as_secs()
+        ),
         (MountData::Auto, 24 << 20, 20)
     );
     assert!(settings.mirrors.is_empty() && settings.overrides.is_empty());
@@ -125,7 +129,11 @@ fn every_key_of_the_file_is_obeyed() {
     );
     assert_eq!(settings.dir, Path::new("/home/op/apt"));
     assert_eq!(
-        (settings.mount.data, settings.mount.memory, settings.mount.watchdog.as_secs()),
+        (
+            settings.mount.data,
+            settings.mount.memory,
+            settings.mount.watchdog.as_secs()
+        ),
         (MountData::KeepCache, 100_000_000, 60)
     );
     assert_eq!(settings.state, Path::new("/state/here"));

@@ -168,10 +168,8 @@ mod tests {
         };
         assert_eq!(full.kind(), ErrorKind::WouldBlock);
         drop(there);
-        assert_eq!(
-            send(&here, &Word::Beat, &[]).expect_err("nobody").kind(),
-            ErrorKind::BrokenPipe
-        );
+        let nobody = send(&here, &Word::Beat, &[]).expect_err("nobody").kind();
+        assert!(matches!(nobody, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset));
     }
 
     #[test]

@@ -669,9 +669,19 @@ fn what_is_missing_for_a_mount_is_named() {
     };
     let script = "mount -t tmpfs none /dev && exec \"$@\"";
     let device = without("unshare", "util-linux", &["--mount", "sh", "-c", script, "sh"]);
-    device.code(1).stderr_has("cannot open /dev/fuse").stderr_has("hint: run it as root");
-    let right = without("setpriv", "util-linux", &["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]);
-    right.code(1).stderr_has("the kernel refused to mount").stderr_has("mounting needs root");
+    device
+        .code(1)
+        .stderr_has("cannot open /dev/fuse")
+        .stderr_has("hint: run it as root");
+    let right = without(
+        "setpriv",
+        "util-linux",
+        &["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"],
+    );
+    right
+        .code(1)
+        .stderr_has("the kernel refused to mount")
+        .stderr_has("mounting needs root");
     assert!(!is_mounted(&site));
     assert_eq!(names(&site.env.run_dir()), Vec::<String>::new());
 }

@@ -117,7 +117,7 @@ fn data_path(configured: MountData) -> Option<DataPath> {
 
 /// Serves the mount that the process at the other end of standard input holds.
 pub(in crate::cli) fn run() -> Result<(), Failure> {
-    let failed = |error: &dyn std::error::Error| Failure::caused(Kind::Failed, error);
+    let failed = |error: &(dyn std::error::Error + 'static)| Failure::caused(Kind::Failed, error);
     let socket = io::stdin()
         .as_fd()
         .try_clone_to_owned()
