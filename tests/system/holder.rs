@@ -667,8 +667,9 @@ fn what_is_missing_for_a_mount_is_named() {
         let program = program.arg("--config").arg(site.env.config_path()).arg("mount");
         program.env("MIRRORCTL_RUN_DIR", site.env.run_dir()).run()
     };
-    let script = "mount -t tmpfs none /dev && exec \"$@\"";
-    let device = without("unshare", "util-linux", &["--mount", "sh", "-c", script, "sh"]);
+    let nodes = "mknod /dev/null c 1 3 && mknod /dev/urandom c 1 9";
+    let script = format!("mount -t tmpfs none /dev && {nodes} && exec \"$@\"");
+    let device = without("unshare", "util-linux", &["--mount", "sh", "-c", &script, "sh"]);
     device
         .code(1)
         .stderr_has("cannot open /dev/fuse")

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use mirrorctl::model::Digest;
-use mirrorctl_testkit::{MountGuard, Nginx, Signal, fetch};
+use mirrorctl_testkit::{MountGuard, Nginx, fetch};
 
 use crate::site::{COMMON, RELEASE, Site, comes_true, names, only, read, stat};
 
@@ -100,7 +100,7 @@ fn damage_ends_reading_of_hot_files_until_it_is_repaired() {
         let answer = fetch(&url(COMMON)).expect("an answer");
         assert!(answer.complete && answer.body == damaged[0].bytes);
         // Hot: nobody is asked for the bytes.
-        mount.daemon().signal(Signal::Stop);
+        mount.freeze();
         for hot in damaged.iter().chain([&other]) {
             assert!(
                 hot.held().expect("in memory") == hot.bytes,
@@ -108,7 +108,7 @@ fn damage_ends_reading_of_hot_files_until_it_is_repaired() {
                 hot.path.display()
             );
         }
-        mount.daemon().signal(Signal::Continue);
+        mount.thaw();
 
         rot(&site, &damaged[0].bytes);
         rot(&site, &damaged[2].bytes);
@@ -175,14 +175,14 @@ fn a_mount_that_does_not_answer_is_named_and_follows_when_it_can() {
     let (site, _, mut mount) = serving("no-open");
     let hot = Hot::of(&site, &format!("debian/current/{COMMON}"));
     rot(&site, &hot.bytes);
-    mount.daemon().signal(Signal::Stop);
+    mount.freeze();
     let ran = verify(&site, &["--deep"], DAMAGED);
     let mountpoint = site.env.mount_dir().display().to_string();
     assert!(
         ran.stderr.contains("may still show damaged bytes") && ran.stderr.contains(&mountpoint),
         "{ran}"
     );
-    mount.daemon().signal(Signal::Continue);
+    mount.thaw();
     assert!(comes_true(|| hot.is_refused()));
     verify(&site, &["--repair"], 0);
     hot.is_served();
