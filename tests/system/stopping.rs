@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mirrorctl_testkit::{
     ArchiveBuilder, Config, Deb, Mirror, MountGuard, Program, Running, Signal, SuiteSpec, TestEnv, Upstream,
@@ -60,17 +60,6 @@ fn shell_in(directory: &Path) -> Running {
 /// What `shell` reads from the directory where it stands.
 fn read_by(shell: &Running, name: &str) -> io::Result<String> {
     fs::read_to_string(format!("/proc/{}/cwd/{name}", shell.pid()))
-}
-
-fn comes_true(mut question: impl FnMut() -> bool) -> bool {
-    let until = Instant::now() + LIMIT;
-    while !question() {
-        if Instant::now() > until {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    true
 }
 
 /// The mount points at or below the installation, sorted.
