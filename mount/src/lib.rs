@@ -30,7 +30,7 @@
 //! # How it is arranged
 //! [`tree`] is the port. [`ino`] makes numbers, [`attr`] attributes and times to live, [`error`] error numbers;
 //! [`filesystem`] has the semantics, without requests or replies, and [`links`] its part about links. `adapter` connects it to the kernel, `reconcile` tells
-//! the kernel what changed, `session` mounts and unmounts. `transport` shakes hands with the kernel, `record` is what outlives the process,
+//! the kernel what changed, `session` mounts and unmounts, `unprivileged` for ordinary users. `transport` shakes hands with the kernel, `record` is what outlives the process,
 //! `adopt` goes on from there. [`data`](DataPath) is how bytes are read: `blobs` has those that this process reads, `backed` those that the
 //! kernel reads by itself.
 
@@ -46,6 +46,7 @@ pub mod filesystem;
 mod handed;
 pub mod ino;
 mod kernel;
+mod labels;
 pub mod links;
 mod listing;
 mod mount_error;
@@ -56,6 +57,7 @@ mod session;
 mod sys;
 mod transport;
 pub mod tree;
+mod unprivileged;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -63,8 +65,9 @@ use std::num::NonZeroUsize;
 pub use adopt::{AdoptError, adopt};
 pub use data::{DataPath, NoSuchPath, Unfit};
 pub use error::FsError;
+pub use labels::Labels;
 pub use mount_error::MountError;
-pub use mount_table::{Existing, FILE_SYSTEM_TYPE, existing, resolve};
+pub use mount_table::{Existing, FILE_SYSTEM_TYPE, Ownership, existing, ownership, resolve};
 pub use session::{Held, Session, Unmounter, detach, mount};
 pub use tree::Tree;
 
@@ -86,6 +89,8 @@ pub struct Options {
     pub data: Option<DataPath>,
     /// How far the kernel reads ahead, in KiB.
     pub read_ahead_kib: u32,
+    /// What SELinux shall take the mount for.
+    pub labels: Labels,
     /// Whether telling a change waits for answers in flight. Only the test that proves the need of it says no.
     #[doc(hidden)]
     pub barrier: bool,
@@ -106,6 +111,7 @@ impl Options {
             open_blobs: NonZeroUsize::new(1024).expect("not zero"),
             data: None,
             read_ahead_kib: 4096,
+            labels: Labels::default(),
             barrier: true,
             ask_again: true,
         }

@@ -14,7 +14,7 @@ use std::io::{self, PipeReader, Read as _, Seek as _};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -36,6 +36,7 @@ use crate::record::{Begun, Record};
 use crate::sys;
 use crate::transport;
 use crate::tree::{BlobNo, Tree};
+use crate::unprivileged;
 
 /// The kernel's end of a mount of this kind.
 pub(crate) const DEVICE: &str = "/dev/fuse";
@@ -103,13 +104,11 @@ pub fn mount(tree: Arc<dyn Tree>, mountpoint: &Path, options: &Options) -> Resul
         what: "read random bytes",
         source,
     })?;
-    let device = OpenOptions::new().read(true).write(true).open(DEVICE);
-    let device = device.map_err(|source| MountError::Device { source })?;
-    mount_device(&device, &mountpoint, &options)?;
+    let device = mounted_device(&mountpoint, &options)?;
     let filesystem = Arc::new(Filesystem::new(tree, HiddenNames::new(secret), &options));
     begin(filesystem, device, secret, &mountpoint, &options).map_err(|source| {
         // The mount has no device yet by which it could be told from others, but nobody else has had it either.
-        if let Err(error) = sys::detach(&mountpoint) {
+        if let Err(error) = unprivileged::detach(&mountpoint) {
             tracing::warn!(%error, "a mount that does not answer could not be taken away");
         }
         let unfit = source.get_ref().and_then(|error| error.downcast_ref::<Unfit>());
@@ -168,7 +167,7 @@ fn try_out(data: DataPath, device: &File) -> io::Result<()> {
 /// # Errors
 /// When nothing is mounted there, or the kernel refuses.
 pub fn detach(mountpoint: &Path) -> io::Result<()> {
-    sys::detach(&mount_table::resolve(mountpoint)?)
+    unprivileged::detach(&mount_table::resolve(mountpoint)?)
 }
 
 impl Session {
@@ -226,7 +225,7 @@ impl Session {
 
     /// Whether the mount has been taken away, by us or somebody else. It is served on until its last user has left.
     pub fn is_taken_away(&self) -> bool {
-        self.shared.kernel.root().is_none()
+        self.shared.kernel.has_left()
     }
 
     /// Waits until the mount has been taken away or has ended, at most for `limit`; whether it has.
@@ -329,7 +328,7 @@ impl Shared {
         let mut place = lock(&self.device);
         let Some(device) = place.as_ref() else { return Ok(()) };
         match mount_table::at(&self.mountpoint)? {
-            Some(entry) if entry.device == *device => sys::detach(&self.mountpoint)?,
+            Some(entry) if entry.device == *device => unprivileged::detach(&self.mountpoint)?,
             Some(entry) if mount_table::lists(&fs::read(mount_table::TABLE)?, device) => {
                 let over = format!("{} ({}) is mounted over it", entry.source.display(), entry.kind);
                 return Err(io::Error::new(io::ErrorKind::ResourceBusy, over));
@@ -396,17 +395,20 @@ fn start(shared: &Arc<Shared>, session: fuser::Session<Adapter>, options: &Optio
         drop(serving);
     })?;
 
-    let root = open_root(&shared.mountpoint)?;
+    let root = sys::open_directory(&shared.mountpoint)?;
     let found = root.metadata()?;
     answers(&root, &found, &shared.filesystem)?;
     let device = format!("{}:{}", libc::major(found.dev()), libc::minor(found.dev()));
     set_read_ahead(&device, options.read_ahead_kib);
     *lock(&shared.device) = Some(device.clone());
-    let held = sys::clone_mount(root.as_fd()).unwrap_or_else(|error| {
-        tracing::info!(%error, "the mount will be busy for a plain umount as long as it is served");
-        root.into()
-    });
-    shared.kernel.hold_root(held);
+    match sys::clone_mount(root.as_fd()) {
+        Ok(nameless) => shared.kernel.hold_root(nameless),
+        Err(error) => {
+            tracing::debug!(%error, "the mount's root is looked for whenever a change is told");
+            let device = (device.clone(), found.dev());
+            shared.kernel.look_for_root(&shared.mountpoint, device);
+        }
+    }
 
     let watcher = Arc::clone(shared);
     thread::Builder::new().name("mount-watch".to_owned()).spawn(move || {
@@ -434,14 +436,6 @@ fn watch(shared: &Shared, device: &str, stop: &PipeReader) -> io::Result<()> {
     }
 }
 
-/// The root of the mount at `mountpoint`, without asking anybody anything.
-fn open_root(mountpoint: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(mountpoint)
-}
-
 /// Asks the mount two things: its root's attributes, which `found` answers, and a name that is not there.
 fn answers(root: &File, found: &fs::Metadata, filesystem: &Filesystem) -> io::Result<()> {
     if found.ino() != ROOT {
@@ -451,6 +445,17 @@ fn answers(root: &File, found: &fs::Metadata, filesystem: &Filesystem) -> io::Re
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Err(io::Error::other("another mount answers in its place")),
+    }
+}
+
+/// The kernel's end of a new mount at `mountpoint`: by a call of our own, or through `fusermount3` for who may not make it.
+fn mounted_device(mountpoint: &Path, options: &Options) -> Result<File, MountError> {
+    let device = OpenOptions::new().read(true).write(true).open(DEVICE);
+    let device = device.map_err(|source| MountError::Device { source });
+    let mounted = device.and_then(|device| mount_device(&device, mountpoint, options).map(|()| device));
+    match mounted {
+        Err(refusal) if unprivileged::can_help_after(&refusal) => Ok(unprivileged::mount(mountpoint, options)?.into()),
+        mounted => mounted,
     }
 }
 
@@ -465,10 +470,11 @@ fn mount_device(device: &File, mountpoint: &Path, options: &Options) -> Result<(
     // The root is a directory whatever the mount point's mode is; `allow_other` lets everybody in, and
     // `default_permissions` makes the kernel check the modes we show.
     let data = format!(
-        "fd={},rootmode=40555,user_id={user},group_id={group},allow_other,default_permissions",
-        device.as_raw_fd()
+        "fd={},rootmode=40555,user_id={user},group_id={group},allow_other,default_permissions{}",
+        device.as_raw_fd(),
+        options.labels.data().map_err(refused)?
     );
-    let data = CString::new(data).expect("numbers and constants have no zero byte");
+    let data = CString::new(data).expect("numbers, constants and labels have no zero byte");
     let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME;
     sys::mount(&name, mountpoint, &kind, flags, &data).map_err(refused)
 }

@@ -123,6 +123,7 @@ pub(super) struct RawGc {
 /// `[mount]`
 #[derive(Debug)]
 pub(super) struct RawMount {
+    pub(super) context: Option<Located<String>>,
     pub(super) data: Option<Located<String>>,
     pub(super) memory: Option<Located<String>>,
 }
@@ -340,6 +341,7 @@ fn read_gc(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawGc {
 
 fn read_mount(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawMount {
     RawMount {
+        context: table.text("context", walk),
         data: table.text("data", walk),
         memory: table.text("memory", walk),
     }

@@ -17,6 +17,7 @@ mod matrix;
 mod mounting;
 mod moves;
 mod mutations;
+mod ordinary;
 mod overlay;
 mod promoting;
 mod races;

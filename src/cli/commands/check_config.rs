@@ -61,6 +61,7 @@ struct Gc {
 
 #[derive(Serialize)]
 struct Mount {
+    context: Option<String>,
     data: &'static str,
     memory: u64,
 }
@@ -151,6 +152,7 @@ impl Report {
                 grace: span(settings.gc.grace),
             },
             mount: Mount {
+                context: settings.mount.context.as_ref().map(ToString::to_string),
                 data: settings.mount.data.name(),
                 memory: settings.mount.memory,
             },
@@ -443,7 +445,12 @@ impl Human for Report {
 
 impl Mount {
     fn sentence(&self) -> String {
-        format!("read by {}, listings in up to {}", self.data, size(self.memory))
+        let (data, memory) = (self.data, size(self.memory));
+        let label = self.context.iter().map(|label| format!(", labelled {label}"));
+        format!(
+            "read by {data}, listings in up to {memory}{}",
+            label.collect::<String>()
+        )
     }
 }
 
