@@ -19,6 +19,7 @@ mod moves;
 mod mutations;
 mod ordinary;
 mod overlay;
+mod page_cache;
 mod promoting;
 mod races;
 mod site;
