@@ -30,7 +30,7 @@
 //! # How it is arranged
 //! [`tree`] is the port. [`ino`] makes numbers, [`attr`] attributes and times to live, [`error`] error numbers;
 //! [`filesystem`] has the semantics, without requests or replies, and [`links`] its part about links. `adapter` connects it to the kernel, `reconcile` tells
-//! the kernel what changed, `session` mounts and unmounts, `unprivileged` for ordinary users. `transport` shakes hands with the kernel, `record` is what outlives the process,
+//! the kernel what changed, `session` mounts and unmounts, `unprivileged` for ordinary users. `transport` shakes hands with the kernel, `threads` answer it, `record` is what outlives the process,
 //! `adopt` goes on from there. [`data`](DataPath) is how bytes are read: `blobs` has those that this process reads, `backed` those that the
 //! kernel reads by itself.
 
@@ -51,10 +51,12 @@ pub mod links;
 mod listing;
 mod mount_error;
 mod mount_table;
+mod peer;
 mod reconcile;
 mod record;
 mod session;
 mod sys;
+mod threads;
 mod transport;
 pub mod tree;
 mod unprivileged;
@@ -68,6 +70,8 @@ pub use error::FsError;
 pub use labels::Labels;
 pub use mount_error::MountError;
 pub use mount_table::{Existing, FILE_SYSTEM_TYPE, Ownership, existing, ownership, resolve};
+#[doc(hidden)]
+pub use peer::answer_peer;
 pub use session::{Held, Session, Unmounter, detach, mount};
 pub use tree::Tree;
 

@@ -34,6 +34,7 @@ use crate::mount_table::{self, FILE_SYSTEM_TYPE};
 use crate::reconcile::reconcile;
 use crate::record::{Begun, Record};
 use crate::sys;
+use crate::threads::Threads;
 use crate::transport;
 use crate::tree::{BlobNo, Tree};
 use crate::unprivileged;
@@ -131,7 +132,8 @@ fn begin(
     let mounted = mount_table::at(mountpoint)?.ok_or(io::ErrorKind::NotFound)?;
     let adapter = Adapter::new(Arc::clone(&filesystem), options.data);
     let chosen = adapter.chosen();
-    let (session, negotiated) = transport::negotiate(adapter, &device, options)?;
+    let (session, negotiated) = transport::negotiate(adapter.clone(), &device)?;
+    let threads = Threads::new(session, adapter, negotiated.clone(), options)?;
     let data = *chosen.get().ok_or(io::ErrorKind::Other)?;
     try_out(data, &device)?;
     let record = Record::new(&Begun {
@@ -144,7 +146,7 @@ fn begin(
         record: record.descriptor()?,
     };
     filesystem.handed().write_to(record);
-    serve(session, filesystem, (data, held), mountpoint, options)
+    serve(threads, filesystem, (data, held), mountpoint, options)
 }
 
 /// Whether files can be read in the way that was agreed on. The kernel offers passthrough to everybody, and refuses it file by file
@@ -358,7 +360,7 @@ impl Shared {
 
 /// Starts the serving threads and returns once they are seen to answer.
 pub(crate) fn serve(
-    session: fuser::Session<Adapter>,
+    threads: Threads,
     filesystem: Arc<Filesystem>,
     (data, held): (DataPath, Held),
     mountpoint: &Path,
@@ -376,8 +378,8 @@ pub(crate) fn serve(
         serving: Mutex::new(Serving::Goes),
         serving_ended: Condvar::new(),
     });
-    shared.kernel.serve(session.notifier());
-    let started = start(&shared, session, options);
+    shared.kernel.serve(threads.notifier());
+    let started = start(&shared, threads, options);
     if let Err(error) = started {
         shared.kernel.end();
         return Err(error);
@@ -385,11 +387,11 @@ pub(crate) fn serve(
     Ok(Session { shared })
 }
 
-fn start(shared: &Arc<Shared>, session: fuser::Session<Adapter>, options: &Options) -> io::Result<()> {
+fn start(shared: &Arc<Shared>, threads: Threads, options: &Options) -> io::Result<()> {
     let (stop, serving) = io::pipe()?;
     let runner = Arc::clone(shared);
     thread::Builder::new().name("mount".to_owned()).spawn(move || {
-        let result = session.run().map_err(|error| error.to_string());
+        let result = threads.run().map_err(|error| error.to_string());
         runner.serving_ended(result);
         // Hangs up on the thread that watches the table of mounts.
         drop(serving);

@@ -14,10 +14,10 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fuser::{Config, SessionACL};
 
-use crate::Options;
 use crate::adapter::Adapter;
 use crate::sys;
 
@@ -48,13 +48,9 @@ pub(crate) enum RepeatError {
 }
 
 /// Shakes hands with the kernel behind `device`, which has just been mounted.
-pub(crate) fn negotiate(
-    adapter: Adapter,
-    device: &File,
-    options: &Options,
-) -> io::Result<(fuser::Session<Adapter>, Negotiated)> {
+pub(crate) fn negotiate(adapter: Adapter, device: &File) -> io::Result<(fuser::Session<Adapter>, Negotiated)> {
     let request = receive(device)?;
-    let (session, reply) = answered(adapter, &request, options)?;
+    let (session, reply) = answered(adapter, &request)?;
     sys::put_in_place_of(session.as_fd(), device.as_fd())?;
     send(device, &reply)?;
     Ok((session, Negotiated { request, reply }))
@@ -65,9 +61,8 @@ pub(crate) fn repeat(
     adapter: Adapter,
     device: BorrowedFd<'_>,
     negotiated: &Negotiated,
-    options: &Options,
 ) -> Result<fuser::Session<Adapter>, RepeatError> {
-    let (session, reply) = answered(adapter, &negotiated.request, options).map_err(RepeatError::Failed)?;
+    let (session, reply) = answered(adapter, &negotiated.request).map_err(RepeatError::Failed)?;
     // The request is the same, its number too, so the reply is the same to the last byte.
     if reply != negotiated.reply {
         return Err(RepeatError::OtherChoice);
@@ -91,26 +86,30 @@ pub(crate) fn ask_again(device: &File) -> io::Result<()> {
 }
 
 /// A session that has been offered `request`, and its reply to that.
-fn answered(adapter: Adapter, request: &[u8], options: &Options) -> io::Result<(fuser::Session<Adapter>, Vec<u8>)> {
+fn answered(adapter: Adapter, request: &[u8]) -> io::Result<(fuser::Session<Adapter>, Vec<u8>)> {
     let (ours, theirs) = UnixDatagram::pair()?;
     ours.set_nonblocking(true)?;
     ours.send(request)?;
     // Should the library ask for more than the one request, it finds the end of the connection instead of waiting.
     theirs.shutdown(Shutdown::Read)?;
-    let config = config(options);
-    let session = fuser::Session::from_fd(adapter, theirs.into(), config.acl, config)?;
+    let config = config();
+    // It panics at some requests that make no sense.
+    let begin = || fuser::Session::from_fd(adapter, theirs.into(), config.acl, config);
+    let begun = catch_unwind(AssertUnwindSafe(begin));
+    let session = begun.map_err(|_| io::Error::new(ErrorKind::InvalidData, "the handshake makes no sense"))??;
     let mut reply = vec![0; BUFFER_BYTES];
     let length = ours.recv(&mut reply)?;
     reply.truncate(length);
     Ok((session, reply))
 }
 
-fn config(options: &Options) -> Config {
+fn config() -> Config {
     let mut config = Config::default();
     // Everybody may read (the kernel checks the modes); without this only who mounted could.
     config.acl = SessionACL::All;
-    config.n_threads = Some(options.threads.get());
-    // One descriptor for all threads. What a thread has taken from a descriptor of its own is lost when the process
+    // Each thread has a session of its own.
+    config.n_threads = Some(1);
+    // No clones of the device. What is taken from one is lost when the process
     // dies, since nobody else holds that one.
     config.clone_fd = false;
     config
@@ -146,6 +145,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::Options;
     use crate::data::DataPath;
     use crate::filesystem::{Filesystem, HiddenNames, SECRET_BYTES};
     use crate::tree::{
@@ -239,7 +239,7 @@ mod tests {
         };
         let hidden = HiddenNames::new([0; SECRET_BYTES]);
         let filesystem = Filesystem::new(Arc::new(NoTree), hidden, &options);
-        answered(Adapter::new(Arc::new(filesystem), options.data), request, &options).map(|(_, reply)| reply)
+        answered(Adapter::new(Arc::new(filesystem), options.data), request).map(|(_, reply)| reply)
     }
 
     #[test]
