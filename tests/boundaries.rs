@@ -50,7 +50,16 @@ const POWERS: &[(&str, &[&str])] = &[
     ("clap", &["src/cli"]),
     ("clap_complete", &["src/cli"]),
     ("fuser", &["mount"]),
-    ("mirrorctl_mount", &["src/view", "src/daemon", "src/cli", "mount"]),
+    (
+        "mirrorctl_mount",
+        &[
+            "src/view",
+            "src/daemon",
+            "src/cli",
+            "mount",
+            "tests/support/src/fuzzed/requests",
+        ],
+    ),
     ("hyper_util", &["src/upstream"]),
     ("reqwest", &["src/upstream"]),
     // The test kit has servers and certificates for tests.
