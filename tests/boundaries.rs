@@ -58,6 +58,7 @@ const POWERS: &[(&str, &[&str])] = &[
             "src/cli",
             "mount",
             "tests/support/src/fuzzed/requests",
+            "tests/bench/telling",
         ],
     ),
     ("hyper_util", &["src/upstream"]),

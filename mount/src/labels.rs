@@ -49,7 +49,7 @@ impl Labels {
     }
 
     fn data_where_selinux_is(&self, in_use: bool) -> io::Result<String> {
-        let mut data = String::new();
+        let mut options = Vec::new();
         for (name, label) in self.given() {
             if label.contains(['"', '\0']) {
                 let message = format!("{name} is no SELinux label: {label:?}");
@@ -57,12 +57,12 @@ impl Labels {
             }
             if in_use {
                 // A level can have commas: `s0:c1,c2`.
-                data += &format!(",{name}=\"{label}\"");
+                options.push(format!(",{name}=\"{label}\""));
             } else {
                 tracing::warn!(label, "{name} is ignored: SELinux is not in use");
             }
         }
-        Ok(data)
+        Ok(options.concat())
     }
 }
 

@@ -75,6 +75,18 @@ pub use peer::answer_peer;
 pub use session::{Held, Session, Unmounter, detach, mount};
 pub use tree::Tree;
 
+/// The ways in which the kernel can be told that a pointer has moved (docs/adr/0009).
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToldBy {
+    /// The old door is moved aside, with all that is remembered below it.
+    MovingAside,
+    /// The pointer's name is dropped, and all that is remembered below it.
+    Forgetting,
+    /// The pointer's name is to be asked for again, by whoever comes first. Linux 6.2.
+    Expiring,
+}
+
 /// How to mount.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -98,6 +110,9 @@ pub struct Options {
     /// Whether telling a change waits for answers in flight. Only the test that proves the need of it says no.
     #[doc(hidden)]
     pub barrier: bool,
+    /// How the kernel is told that a pointer has moved. Only the measurement that compares them takes another than the first.
+    #[doc(hidden)]
+    pub told_by: ToldBy,
     /// Whether adopting a mount makes the kernel ask again what was not answered. Only the test that proves the need of it
     /// says no.
     #[doc(hidden)]
@@ -117,6 +132,7 @@ impl Options {
             read_ahead_kib: 4096,
             labels: Labels::default(),
             barrier: true,
+            told_by: ToldBy::MovingAside,
             ask_again: true,
         }
     }

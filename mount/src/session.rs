@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 
 use fuser::BackingId;
 
-use crate::Options;
 use crate::adapter::Adapter;
 use crate::cache::lock;
 use crate::data::{DataPath, Unfit};
@@ -31,13 +30,14 @@ use crate::ino::ROOT;
 use crate::kernel::Kernel;
 use crate::mount_error::MountError;
 use crate::mount_table::{self, FILE_SYSTEM_TYPE};
-use crate::reconcile::reconcile;
+use crate::reconcile::{Manner, reconcile};
 use crate::record::{Begun, Record};
 use crate::sys;
 use crate::threads::Threads;
 use crate::transport;
 use crate::tree::{BlobNo, Tree};
 use crate::unprivileged;
+use crate::{Options, ToldBy};
 
 /// The kernel's end of a mount of this kind.
 pub(crate) const DEVICE: &str = "/dev/fuse";
@@ -81,6 +81,7 @@ pub(crate) struct Shared {
     data: DataPath,
     held: Held,
     with_barriers: bool,
+    told_by: ToldBy,
     /// Held while changes are told: one telling must not meet another's half-done moves. No serving thread takes it.
     telling: Mutex<()>,
     serving: Mutex<Serving>,
@@ -199,7 +200,13 @@ impl Session {
         if !self.shared.kernel.is_served() {
             return Ok(());
         }
-        reconcile(&self.shared.filesystem, &self.shared.kernel, self.shared.with_barriers)
+        let shared = &self.shared;
+        let manner = Manner {
+            with_barriers: shared.with_barriers,
+            told_by: shared.told_by,
+            device: shared.held.device.as_fd(),
+        };
+        reconcile(&shared.filesystem, &shared.kernel, manner)
     }
 
     /// How the bytes of files reach their readers.
@@ -374,6 +381,7 @@ pub(crate) fn serve(
         data,
         held,
         with_barriers: options.barrier,
+        told_by: options.told_by,
         telling: Mutex::default(),
         serving: Mutex::new(Serving::Goes),
         serving_ended: Condvar::new(),

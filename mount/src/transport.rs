@@ -29,6 +29,11 @@ const BUFFER_BYTES: usize = 8192;
 /// number) with `FUSE_NOTIFY_RESEND`, 7 in linux/fuse.h since Linux 6.9.
 const ASK_AGAIN: (u32, i32, u64) = (16, 7, 0);
 
+/// The message about a name (`FUSE_NOTIFY_INVAL_ENTRY`, 3): the length of what is before the name, a code, no request's number. With
+/// the flag `FUSE_EXPIRE_ONLY` (since Linux 6.2) the name is not dropped at once.
+const EXPIRE: (u32, i32, u64) = (32, 3, 0);
+const EXPIRE_ONLY: u32 = 1;
+
 /// The one handshake that a mount has: what the kernel offered, and what was chosen of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Negotiated {
@@ -83,6 +88,27 @@ pub(crate) fn ask_again(device: &File) -> io::Result<()> {
         &number.to_ne_bytes()[..],
     ];
     send(device, &message.concat())
+}
+
+/// Makes the kernel ask anew for `name` in `directory` when somebody next walks there. What it remembers stays until then.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when it remembers no such name.
+pub(crate) fn expire_name(device: BorrowedFd<'_>, directory: u64, name: &[u8]) -> io::Result<()> {
+    let (header, code, number) = EXPIRE;
+    let name_length = u32::try_from(name.len()).map_err(io::Error::other)?;
+    let message = [
+        // The name ends with a zero byte.
+        &(header + name_length + 1).to_ne_bytes()[..],
+        &code.to_ne_bytes()[..],
+        &number.to_ne_bytes(),
+        &directory.to_ne_bytes(),
+        &name_length.to_ne_bytes(),
+        &EXPIRE_ONLY.to_ne_bytes(),
+        name,
+        b"\0",
+    ];
+    send(&File::from(device.try_clone_to_owned()?), &message.concat())
 }
 
 /// A session that has been offered `request`, and its reply to that.

@@ -199,7 +199,9 @@ fn what_was_read_in_a_snapshot_is_read_below_pointers_without_the_mounts_process
             fs::read(mounted.path("snapshots/one").join(file)).unwrap();
         }
         // Should the mount's process read a blob again, its pages are back.
-        blobs.iter().for_each(|blob| forget(blob));
+        for blob in &blobs {
+            forget(blob);
+        }
         let unread = || blobs.iter().all(|blob| resident(blob).0 == 0);
         assert!(unread(), "{data}: the control");
         let pages = LENGTH.div_ceil(4096);

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use common::{BLOB_TIME, Files, MemoryTree, SERIAL_TIME};
 use mirrorctl_mount::tree::{Door, MirrorNo};
-use mirrorctl_mount::{Existing, MountError, Options, Session, detach, existing, mount};
+use mirrorctl_mount::{Existing, MountError, Options, Session, ToldBy, detach, existing, mount};
 use sys::{
     get_attribute, list_attributes, mapped, mount_other, open_files_as, set_attribute, sizes, truncate, unmount_plainly,
 };
@@ -588,6 +588,22 @@ fn pointer_moves_show_at_once_and_whole() {
         "{FLIPS} flips, {walks} walks, longest telling {longest:?}"
     )
     .unwrap();
+}
+
+/// What the benchmark compares are ways to the same end.
+#[test]
+fn each_way_of_telling_a_move_shows_it() {
+    for told_by in [ToldBy::MovingAside, ToldBy::Forgetting, ToldBy::Expiring] {
+        let (tree, mirror) = two_snapshots();
+        let mounted = Mounted::with(tree, &Options { told_by, ..options() });
+        for target in ["one", "two", "one", "two"] {
+            mounted.tree.point(mirror, "current", target);
+            mounted.reconcile();
+            let release = mounted.read("debian/current/dists/stable/InRelease");
+            assert_eq!(release, target, "{told_by:?}");
+            assert_eq!(mounted.list("debian/current/only"), [target], "{told_by:?}");
+        }
+    }
 }
 
 #[test]

@@ -130,7 +130,7 @@ const NO_OPENDIR: u32 = 1 << 24;
 const EXTENDED: u32 = 1 << 30;
 const PASSTHROUGH: u32 = 1 << (37 - 32);
 
-/// What `fuse_send_init` offers: all the bits up to 25 but that of FUSE_FILE_OPS; then what came with each version.
+/// What `fuse_send_init` offers: all the bits up to 25 but that of `FUSE_FILE_OPS`; then what came with each version.
 const LINUX_5_10: u32 = 0x03ff_ffff & !(1 << 2);
 const LINUX_5_15: u32 = LINUX_5_10 | 1 << 28 | 1 << 29;
 

@@ -2,6 +2,8 @@
 //!
 //! Owns the room for it: a table of mounts of its own, in which users can open the device. Needs root and the package fuse3.
 
+#![expect(clippy::disallowed_types, reason = "the tests are run once more by another user")]
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
