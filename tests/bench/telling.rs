@@ -64,7 +64,7 @@ fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let (files, rounds) = match numbers[..] {
         [files, rounds] => (files, rounds),
-        _ => (79_000, 15),
+        _ => (79_300, 15),
     };
     settle();
     println!("{}", machine(&Scratch::new()));
