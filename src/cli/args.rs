@@ -495,6 +495,9 @@ pub struct MountArgs {
     /// What mount(8) asks for: this mount point, which must be the configured one; served already will do
     #[arg(long, hide = true, value_name = "DIR", requires = "background")]
     pub for_fstab: Option<PathBuf>,
+    /// What SELinux shall take the mount for, as an option of mount(8): `context=LABEL`
+    #[arg(long, hide = true, value_name = "OPTION")]
+    pub label: Vec<String>,
 }
 
 /// `gc`

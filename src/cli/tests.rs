@@ -70,7 +70,10 @@ fn help_is_told() {
     let help = ran(&["--help"]);
     assert_eq!(help.code, 0);
     assert!(help.stdout.contains("Usage: mirrorctl"), "{}", help.stdout);
-    assert!(!help.stdout.contains("__"), "what is for the program itself is not offered");
+    assert!(
+        !help.stdout.contains("__"),
+        "what is for the program itself is not offered"
+    );
     assert!(
         ran(&["sync", "--help", "--json"]).json()["help"]
             .as_str()

@@ -336,6 +336,7 @@ fn mount(raw: &RawMount, notes: &mut Notes) -> MountSettings {
         notes.fault(raw, format!("must be at least 1MiB, but is {:?}", raw.value));
     }
     MountSettings {
+        context: parsed(raw.context.as_ref(), notes),
         data: parsed(raw.data.as_ref(), notes).unwrap_or_default(),
         memory: memory.unwrap_or(MountSettings::DEFAULT_MEMORY),
     }
