@@ -71,10 +71,8 @@ impl Labels {
 
 /// A level can have commas: `s0:c1,c2`.
 fn data(labels: &[(&str, String)]) -> String {
-    labels
-        .iter()
-        .map(|(name, label)| format!(",{name}=\"{label}\""))
-        .collect()
+    let told = labels.iter().map(|(name, label)| format!(",{name}=\"{label}\""));
+    told.collect::<Vec<_>>().concat()
 }
 
 #[cfg(test)]
