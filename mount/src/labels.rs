@@ -42,20 +42,16 @@ impl Labels {
             .collect()
     }
 
-    /// The labels that the kernel is to be told. None where SELinux is not in use, as the kernel would refuse to mount; mount(8)
-    /// does the same.
-    pub(crate) fn in_use(&self) -> io::Result<Vec<(&'static str, String)>> {
-        self.where_selinux_is(Path::new(IN_USE).exists())
+    /// The labels that the kernel is told of. None where SELinux is not in use, as the kernel would refuse to mount; mount(8) does the
+    /// same.
+    pub(crate) fn wanted(&self) -> io::Result<Vec<(&'static str, String)>> {
+        self.wanted_where_selinux_is(Path::new(IN_USE).exists())
     }
 
-    /// How they stand in the data of mount(2), each with a comma before it.
-    pub(crate) fn data(&self) -> io::Result<String> {
-        Ok(data(&self.in_use()?))
-    }
-
-    fn where_selinux_is(&self, in_use: bool) -> io::Result<Vec<(&'static str, String)>> {
-        let mut labels = self.given();
-        for (name, label) in &labels {
+    fn wanted_where_selinux_is(&self, in_use: bool) -> io::Result<Vec<(&'static str, String)>> {
+        let given = self.given();
+        for (name, label) in &given {
+            // Either would end it where other options follow.
             if label.contains(['"', '\0']) {
                 let message = format!("{name} is no SELinux label: {label:?}");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
@@ -64,15 +60,8 @@ impl Labels {
                 tracing::warn!(label, "{name} is ignored: SELinux is not in use");
             }
         }
-        labels.retain(|_| in_use);
-        Ok(labels)
+        Ok(if in_use { given } else { Vec::new() })
     }
-}
-
-/// A level can have commas: `s0:c1,c2`.
-fn data(labels: &[(&str, String)]) -> String {
-    let told = labels.iter().map(|(name, label)| format!(",{name}=\"{label}\""));
-    told.collect::<Vec<_>>().concat()
 }
 
 #[cfg(test)]
@@ -90,11 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn labels_reach_the_kernel_as_one_option_each() {
-        let told = |labels: &Labels| data(&labels.where_selinux_is(true).unwrap());
-        assert_eq!(told(&Labels::default()), "");
-        let expected = format!(",context=\"{CONTENT}\",rootcontext=\"a:b:c:s0:c1,c2\"");
-        assert_eq!(told(&labels()), expected);
+    fn what_is_given_is_wanted() {
+        assert_eq!(Labels::default().wanted_where_selinux_is(true).unwrap(), []);
+        let expected = [
+            ("context", CONTENT.to_owned()),
+            ("rootcontext", "a:b:c:s0:c1,c2".to_owned()),
+        ];
+        assert_eq!(labels().wanted_where_selinux_is(true).unwrap(), expected);
     }
 
     #[test]
@@ -102,7 +93,7 @@ mod tests {
         for text in ["a:b:c:s0\",allow_other", "a\0b"] {
             let mut labels = Labels::default();
             *labels.named()[1].1 = Some(text.to_owned());
-            let error = labels.where_selinux_is(true).unwrap_err();
+            let error = labels.wanted_where_selinux_is(true).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{text:?}");
             assert!(error.to_string().starts_with("fscontext"), "{error}");
         }
@@ -110,6 +101,6 @@ mod tests {
 
     #[test]
     fn without_selinux_labels_are_left_out() {
-        assert_eq!(labels().where_selinux_is(false).unwrap(), []);
+        assert_eq!(labels().wanted_where_selinux_is(false).unwrap(), []);
     }
 }

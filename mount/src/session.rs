@@ -541,10 +541,9 @@ pub(crate) fn wished(device: &File, options: &Options) -> io::Result<Wished> {
         ("source", options.fsname.as_bytes().to_vec()),
         ("subtype", subtype.into()),
     ];
-    let labels = options.labels.in_use()?;
     let all = values(device)
         .into_iter()
-        .chain(labels)
+        .chain(options.labels.wanted()?)
         .map(|(key, value)| (key, value.into_bytes()))
         .chain(own);
     let pair = |(key, value): (&str, Vec<u8>)| Ok((CString::new(key)?, CString::new(value)?));
@@ -580,8 +579,11 @@ fn mount_device(device: &File, mountpoint: &Path, options: &Options) -> Result<(
     let kind = CString::new(FILE_SYSTEM_TYPE).expect("a constant without a zero byte");
     let values = values(device).into_iter().map(|(key, value)| format!("{key}={value}"));
     let data: Vec<String> = values.chain(SWITCHES.map(str::to_owned)).collect();
-    let data = data.join(",") + &options.labels.data().map_err(refused)?;
-    let data = CString::new(data).expect("numbers, constants and labels have no zero byte");
+    let labels = options.labels.wanted().map_err(refused)?;
+    // A label's level can have commas: `s0:c1,c2`.
+    let labels = labels.into_iter().map(|(name, label)| format!("{name}=\"{label}\""));
+    let data: Vec<String> = data.into_iter().chain(labels).collect();
+    let data = CString::new(data.join(",")).expect("numbers, constants and labels have no zero byte");
     let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME;
     sys::mount(&name, mountpoint, &kind, flags, &data).map_err(refused)
 }
