@@ -61,7 +61,17 @@ const POWERS: &[(&str, &[&str])] = &[
     ("clap", &["src/cli"]),
     ("clap_complete", &["src/cli"]),
     ("fuser", &["mount"]),
-    ("mirrorctl_mount", &["src/view", "src/daemon", "src/cli", "mount"]),
+    (
+        "mirrorctl_mount",
+        &[
+            "src/view",
+            "src/daemon",
+            "src/cli",
+            "mount",
+            "tests/support/src/fuzzed/requests",
+            "tests/bench/telling",
+        ],
+    ),
     ("hyper_util", &["src/upstream"]),
     ("reqwest", &["src/upstream"]),
     // The test kit has servers and certificates for tests.
@@ -94,6 +104,8 @@ const RUNS_PROGRAMS: &[&str] = &[
     "src/holder",
     "src/cli/commands/demo",
     "src/cli/commands/mount",
+    // Ordinary users mount through a setuid program.
+    "mount/src/unprivileged",
     "mount/tests",
     // Each mount that is measured is served by a process of its own.
     "mount/benches",
@@ -101,7 +113,7 @@ const RUNS_PROGRAMS: &[&str] = &[
 ];
 
 /// All that the mount may depend on.
-const MOUNT_DEPENDENCIES: &[&str] = &["fuser", "libc", "lru", "tracing"];
+const MOUNT_DEPENDENCIES: &[&str] = &["fuser", "libc", "lru", "rustix", "tracing"];
 
 /// Words that mark unfinished work; in pieces, so that this file does not contain them.
 const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];

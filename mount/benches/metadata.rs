@@ -1,6 +1,6 @@
 //! What the mount alone costs for names and attributes, with a tree in memory behind its port, beside an ordinary file system.
 //!
-//! Owns the measurement of look-ups, attributes, listings and small reads, by one thread and by two. The tree answers at once, so
+//! Owns the measurement of look-ups, attributes, listings and small reads, by one thread and by two; and how serving grows with its threads. The tree answers at once, so
 //! what is seen is the way through the kernel and this crate; what the program adds is measured by its own benchmarks.
 //! `cargo bench -p mirrorctl-mount --bench metadata -- 5000 3` takes fewer files and rounds.
 
@@ -16,6 +16,7 @@ mod sys;
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -30,6 +31,8 @@ const BYTES: usize = 2_048;
 const CONTENTS: usize = 100;
 /// Files of one directory among those that are looked up.
 const DIRECTORY: usize = 100;
+/// How many serve, and how many ask, where that is compared.
+const COUNTS: [usize; 3] = [1, 2, 4];
 /// Where the tree stands below the mount.
 const SNAPSHOT: &str = "archive/snapshots/one";
 /// The directory of many small ones, and the large one.
@@ -94,6 +97,35 @@ fn main() {
     sides.list("listing of all in one directory, cold", Forgets::Everything, files);
     sides.list("listing of all in one directory, warm", Forgets::Nothing, files);
     drop(session);
+    scaling(&tree, place.path(), &paths, rounds);
+}
+
+/// What is asked of the mount each time, by so many clients of so many serving threads: how many a second.
+fn scaling(tree: &Arc<MemoryTree>, place: &Path, paths: &[String], rounds: usize) {
+    let processors = thread::available_parallelism().map_or(0, usize::from);
+    println!(
+        "\nserving threads and clients, on {processors} processors; medians of {rounds} rounds: how many a second"
+    );
+    println!("{:52} {:>9} {:>9} {:>9}", "", "1 client", "2 clients", "4 clients");
+    for asked in GROWING {
+        for threads in COUNTS {
+            let options = Options {
+                threads: NonZeroUsize::new(threads).unwrap(),
+                ..Options::new("memory", 1)
+            };
+            let session = mount(Arc::clone(tree) as _, place, &options).unwrap();
+            let paths: Vec<PathBuf> = paths.iter().map(|path| place.join(SNAPSHOT).join(path)).collect();
+            // Names are known from here on.
+            from_threads(&paths, 1, look);
+            let rates = COUNTS.map(|clients| {
+                let rates = (0..rounds).map(|_| rate(paths.len(), timed(|| from_threads(&paths, clients, asked.ask))));
+                median(rates.collect())
+            });
+            drop(session);
+            let what = format!("{}, {threads} serving", asked.what);
+            println!("{what:52} {:>9} {:>9} {:>9}", rates[0], rates[1], rates[2]);
+        }
+    }
 }
 
 /// The same files in the mount and in an ordinary file system.
@@ -163,6 +195,20 @@ const ASKED: &[Ask] = &[
         what: "open and read of what it knows",
         forgets: Forgets::Nothing,
         ask: read,
+    },
+];
+
+/// What reaches the mount each time, by as many threads as serve.
+const GROWING: &[Ask] = &[
+    Ask {
+        what: "attributes",
+        forgets: Forgets::Nothing,
+        ask: |path| sys::ask_attributes(path),
+    },
+    Ask {
+        what: "read of 2 KiB",
+        forgets: Forgets::Nothing,
+        ask: |path| sys::read_directly(path),
     },
 ];
 

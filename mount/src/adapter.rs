@@ -48,6 +48,9 @@ const WANTED: [InitFlags; 4] = [
     InitFlags::FUSE_EXPORT_SUPPORT,
 ];
 
+/// The most bytes that the kernel asks for at once: what the library agrees on with it.
+const LARGEST_READ: u32 = 16 << 20;
+
 /// On how many file systems, one upon the other, the mount counts as lying when the kernel reads blobs by itself. One, so that blobs
 /// must be on a plain file system, and an overlay file system can lie upon the mount.
 const STACKED_UPON: u32 = 1;
@@ -68,7 +71,7 @@ thread_local! {
 }
 
 /// The kernel's side of a [`Filesystem`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Adapter {
     filesystem: Arc<Filesystem>,
     wanted: Option<DataPath>,
@@ -139,6 +142,11 @@ struct Reports(Mutex<Option<(Instant, u32)>>);
 
 static REPORTS: Reports = Reports(Mutex::new(None));
 
+/// Whether one more trouble may be reported now.
+pub(crate) fn may_report() -> bool {
+    REPORTS.admit(Instant::now())
+}
+
 impl Reports {
     /// Whether one more trouble may be reported at `now`.
     fn admit(&self, now: Instant) -> bool {
@@ -154,7 +162,7 @@ impl Reports {
 
 /// The error number for `error`, which is reported if it is trouble.
 fn refusal(operation: &'static str, ino: INodeNo, error: &FsError) -> Errno {
-    if error.is_trouble() && REPORTS.admit(Instant::now()) {
+    if error.is_trouble() && may_report() {
         let cause = std::error::Error::source(error).map(ToString::to_string);
         tracing::warn!(operation, inode = ino.0, cause, "{error}");
     }
@@ -257,6 +265,9 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyData,
     ) {
         shielded("read", || {
+            if size > LARGEST_READ {
+                return reply.error(Errno::EINVAL);
+            }
             READ_BUFFER.with_borrow_mut(|buffer| {
                 let size = usize::try_from(size).expect("32 bits fit");
                 if buffer.len() < size {

@@ -21,6 +21,7 @@ use crate::handed::HandedOut;
 use crate::mount_table;
 use crate::record::Record;
 use crate::session::{Held, Session, Standing, affordable, serve};
+use crate::threads::Threads;
 use crate::transport::{self, RepeatError};
 use crate::tree::Tree;
 use crate::{MountError, Options};
@@ -140,11 +141,12 @@ pub fn adopt(tree: Arc<dyn Tree>, held: Held, mountpoint: &Path, options: &Optio
 
     let adapter = Adapter::new(Arc::clone(&filesystem), options.data);
     let chosen = adapter.chosen();
-    let session = transport::repeat(adapter, held.device.as_fd(), &begun.negotiated, &options);
+    let session = transport::repeat(adapter.clone(), held.device.as_fd(), &begun.negotiated);
     let session = session.map_err(|error| match error {
         RepeatError::OtherChoice => AdoptError::OtherChoice,
         RepeatError::Failed(source) => system("repeat the handshake")(source),
     })?;
+    let threads = Threads::new(session, adapter, begun.negotiated, &options).map_err(system("copy a descriptor"))?;
     let data = *chosen.get().ok_or(AdoptError::OtherChoice)?;
     if !data.is_adoptable() {
         return Err(AdoptError::Unadoptable { data });
@@ -153,7 +155,7 @@ pub fn adopt(tree: Arc<dyn Tree>, held: Held, mountpoint: &Path, options: &Optio
         transport::ask_again(&File::from(copy.device)).map_err(not_asked_again)?;
     }
     serve(
-        session,
+        threads,
         filesystem,
         (data, held),
         (&mountpoint, Standing::There),

@@ -7,21 +7,56 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use fuser::{INodeNo, Notifier};
 
 use crate::cache::lock;
+use crate::mount_table;
 use crate::sys;
 
 /// The kernel's side of one mount.
 #[derive(Debug, Default)]
 pub(crate) struct Kernel {
-    /// The mount's root, never reached by a path: whatever is mounted where meanwhile, a walk from it ends in our
-    /// mount. `None` once the mount has left this process's view.
-    root: Mutex<Option<Arc<OwnedFd>>>,
+    /// The mount's root. `None` once the mount has left this process's view.
+    root: Mutex<Option<Root>>,
     /// `None` once nobody serves any more.
     notifier: Mutex<Option<Notifier>>,
+}
+
+/// How the mount's root is come by. A walk never begins with a path: whatever is mounted where meanwhile, it ends in our mount.
+#[derive(Debug, Clone)]
+enum Root {
+    /// By a descriptor that does not keep the mount busy.
+    Held(Arc<OwnedFd>),
+    /// By a look at its place for each walk, as holding it would keep the mount busy: ordinary users have no other descriptor.
+    Placed {
+        /// The mount point, without links.
+        at: PathBuf,
+        /// `major:minor` of our file system, and the same as one number.
+        device: (String, u64),
+    },
+}
+
+impl Root {
+    /// A descriptor of the root, if that is what stands topmost at its place.
+    fn open(&self) -> Option<Arc<OwnedFd>> {
+        match self {
+            Self::Held(root) => Some(Arc::clone(root)),
+            Self::Placed { at, device } => {
+                // By the table first: another mount there might not answer.
+                let standing = mount_table::at(at).ok()??;
+                if standing.device != device.0 {
+                    return None;
+                }
+                let root = sys::open_directory(at).ok()?;
+                let is_ours = root.metadata().is_ok_and(|found| found.dev() == device.1);
+                is_ours.then(|| Arc::new(root.into()))
+            }
+        }
+    }
 }
 
 impl Kernel {
@@ -30,7 +65,20 @@ impl Kernel {
     }
 
     pub(crate) fn hold_root(&self, root: OwnedFd) {
-        *lock(&self.root) = Some(Arc::new(root));
+        *lock(&self.root) = Some(Root::Held(Arc::new(root)));
+    }
+
+    /// As [`Kernel::hold_root`] where the root cannot be held: it is looked for `at` its place, by its `device`.
+    pub(crate) fn look_for_root(&self, at: &Path, device: (String, u64)) {
+        *lock(&self.root) = Some(Root::Placed {
+            at: at.to_owned(),
+            device,
+        });
+    }
+
+    /// Whether the mount has left this process's view.
+    pub(crate) fn has_left(&self) -> bool {
+        lock(&self.root).is_none()
     }
 
     /// Lets go of the root, so that the kernel can end the mount when its last user leaves.
@@ -46,8 +94,10 @@ impl Kernel {
         drop(notifier);
     }
 
+    /// The mount's root, where a walk can begin now.
     pub(crate) fn root(&self) -> Option<Arc<OwnedFd>> {
-        lock(&self.root).clone()
+        let root = lock(&self.root).clone();
+        root?.open()
     }
 
     pub(crate) fn is_served(&self) -> bool {

@@ -30,7 +30,7 @@
 //! # How it is arranged
 //! [`tree`] is the port. [`ino`] makes numbers, [`attr`] attributes and times to live, [`error`] error numbers;
 //! [`filesystem`] has the semantics, without requests or replies, and [`links`] its part about links. `adapter` connects it to the kernel, `reconcile` tells
-//! the kernel what changed, `session` mounts and unmounts. `transport` shakes hands with the kernel, `record` is what outlives the process,
+//! the kernel what changed, `session` mounts and unmounts, `unprivileged` for ordinary users. `transport` shakes hands with the kernel, `threads` answer it, `record` is what outlives the process,
 //! `adopt` goes on from there, and `replace` mounts anew where that cannot be. [`data`](DataPath) is how bytes are read: `blobs` has those that this process reads, `backed` those that the
 //! kernel reads by itself.
 
@@ -46,17 +46,21 @@ pub mod filesystem;
 mod handed;
 pub mod ino;
 mod kernel;
+mod labels;
 pub mod links;
 mod listing;
 mod mount_error;
 mod mount_table;
+mod peer;
 mod reconcile;
 mod record;
 mod replace;
 mod session;
 mod sys;
+mod threads;
 mod transport;
 pub mod tree;
+mod unprivileged;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -65,11 +69,26 @@ pub use adapter::answers_a_request;
 pub use adopt::{AdoptError, adopt};
 pub use data::{DataPath, NoSuchPath, Unfit};
 pub use error::FsError;
+pub use labels::Labels;
 pub use mount_error::MountError;
-pub use mount_table::{Existing, FILE_SYSTEM_TYPE, existing, resolve, stands_at};
+pub use mount_table::{Existing, FILE_SYSTEM_TYPE, Ownership, existing, ownership, resolve, stands_at};
+#[doc(hidden)]
+pub use peer::answer_peer;
 pub use replace::replace;
 pub use session::{Held, Session, Unmounter, detach, mount};
 pub use tree::Tree;
+
+/// The ways in which the kernel can be told that a pointer has moved (docs/adr/0009).
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToldBy {
+    /// The old door is moved aside, with all that is remembered below it.
+    MovingAside,
+    /// The pointer's name is dropped, and all that is remembered below it.
+    Forgetting,
+    /// The pointer's name is to be asked for again, by whoever comes first. Linux 6.2.
+    Expiring,
+}
 
 /// How to mount.
 #[derive(Debug, Clone)]
@@ -89,9 +108,14 @@ pub struct Options {
     pub data: Option<DataPath>,
     /// How far the kernel reads ahead, in KiB.
     pub read_ahead_kib: u32,
+    /// What SELinux shall take the mount for.
+    pub labels: Labels,
     /// Whether telling a change waits for answers in flight. Only the test that proves the need of it says no.
     #[doc(hidden)]
     pub barrier: bool,
+    /// How the kernel is told that a pointer has moved. Only the measurement that compares them takes another than the first.
+    #[doc(hidden)]
+    pub told_by: ToldBy,
     /// Whether adopting a mount makes the kernel ask again what was not answered. Only the test that proves the need of it
     /// says no.
     #[doc(hidden)]
@@ -109,7 +133,9 @@ impl Options {
             open_blobs: NonZeroUsize::new(1024).expect("not zero"),
             data: None,
             read_ahead_kib: 4096,
+            labels: Labels::default(),
             barrier: true,
+            told_by: ToldBy::MovingAside,
             ask_again: true,
         }
     }

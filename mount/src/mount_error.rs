@@ -70,6 +70,23 @@ pub enum MountError {
         /// Why.
         source: io::Error,
     },
+    /// `fusermount3`, which mounts for ordinary users, cannot be run, or does not do what it is for.
+    Helper {
+        /// Why.
+        source: io::Error,
+    },
+    /// `fusermount3` refused to mount.
+    HelperRefused {
+        /// Where.
+        mountpoint: PathBuf,
+        /// Its words.
+        said: String,
+    },
+    /// Only root can give a mount SELinux labels.
+    LabelsNeedRoot {
+        /// The option.
+        label: &'static str,
+    },
     /// Files cannot be read in the way that was asked for.
     DataPath {
         /// Which, and why; an [`Unfit`](crate::Unfit) within.
@@ -143,6 +160,16 @@ impl fmt::Display for MountError {
                 )
             }
             Self::Refused { mountpoint, .. } => write!(f, "the kernel refused to mount at {}", mountpoint.display()),
+            Self::Helper { source } if source.kind() == io::ErrorKind::NotFound => {
+                f.write_str("fusermount3 is missing, through which ordinary users mount")
+            }
+            Self::Helper { .. } => f.write_str("cannot mount through fusermount3, as ordinary users do"),
+            Self::HelperRefused { mountpoint, said } => {
+                write!(f, "fusermount3 refused to mount at {}: {said}", mountpoint.display())
+            }
+            Self::LabelsNeedRoot { label } => {
+                write!(f, "only root can mount with the SELinux option {label}")
+            }
             Self::DataPath { .. } => f.write_str("files cannot be read in the way that was asked for"),
             Self::NotReady { mountpoint, .. } => write!(f, "the mount at {} does not answer", mountpoint.display()),
             Self::System { what, .. } => write!(f, "cannot {what}"),
@@ -156,6 +183,7 @@ impl std::error::Error for MountError {
             Self::Inspect { source, .. }
             | Self::Device { source }
             | Self::Refused { source, .. }
+            | Self::Helper { source }
             | Self::DataPath { source }
             | Self::NotReady { source, .. }
             | Self::System { source, .. } => Some(source),
@@ -164,7 +192,9 @@ impl std::error::Error for MountError {
             | Self::NotEmpty { .. }
             | Self::AlreadyServed { .. }
             | Self::Dead { .. }
-            | Self::Foreign { .. } => None,
+            | Self::Foreign { .. }
+            | Self::HelperRefused { .. }
+            | Self::LabelsNeedRoot { .. } => None,
         }
     }
 }

@@ -23,6 +23,15 @@ const ABSENT_NAME: &str = ".mirrorctl-is-anybody-there";
 /// How long a mount may take to show that somebody serves it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Whose a mount of ours is, and who can see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ownership {
+    /// The number of the user who mounted it.
+    pub user: u32,
+    /// Whether other users can see what is in it; otherwise not even root can.
+    pub for_others: bool,
+}
+
 /// A mount that a mount point carries already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Existing {
@@ -86,6 +95,15 @@ pub fn stands_at(mountpoint: &Path) -> io::Result<bool> {
     Ok(standing.is_some_and(|standing| standing.kind == FILE_SYSTEM_TYPE))
 }
 
+/// Whose the topmost mount at `mountpoint` is, and who can see it. A mount that does not answer is not asked.
+///
+/// # Errors
+/// When the table of mounts cannot be read, or nothing is mounted there.
+pub fn ownership(mountpoint: &Path) -> io::Result<Ownership> {
+    let standing = at(&resolve_without_asking(mountpoint)?)?.ok_or(io::ErrorKind::NotFound)?;
+    Ok(standing.ownership())
+}
+
 /// The topmost mount at `place`, an absolute path without links.
 pub(crate) fn at(place: &Path) -> io::Result<Option<Entry>> {
     let table = fs::read(TABLE)?;
@@ -127,6 +145,20 @@ pub(crate) struct Entry {
     pub(crate) kind: String,
     /// What is mounted.
     pub(crate) source: OsString,
+    /// The options of the file system.
+    pub(crate) options: String,
+}
+
+impl Entry {
+    /// Whose it is, by what a FUSE file system shows of that.
+    pub(crate) fn ownership(&self) -> Ownership {
+        let mut options = self.options.split(',');
+        let user = options.clone().find_map(|option| option.strip_prefix("user_id="));
+        Ownership {
+            user: user.and_then(|number| number.parse().ok()).unwrap_or(0),
+            for_others: options.any(|option| option == "allow_other"),
+        }
+    }
 }
 
 fn entries(table: &[u8]) -> impl Iterator<Item = Entry> {
@@ -144,6 +176,7 @@ fn parse(line: &[u8]) -> Option<Entry> {
             .to_string_lossy()
             .into_owned(),
         source: unescape(fields.get(separator + 2)?),
+        options: String::from_utf8_lossy(fields.get(separator + 3)?).into_owned(),
     })
 }
 
@@ -183,6 +216,22 @@ mod tests {
         assert_eq!(entries[1].source, OsStr::new("/var/lib/mirrorctl"));
         assert_eq!(entries[2].place, Path::new("/srv/with blank"));
         assert_eq!(entries[2].source, OsStr::new("back\\slash"));
+    }
+
+    #[test]
+    fn an_owner_is_known_by_the_options() {
+        let owners: Vec<Ownership> = entries(SAMPLE).map(|entry| entry.ownership()).collect();
+        let private = |user| Ownership {
+            user,
+            for_others: false,
+        };
+        assert_eq!(owners[..2], [private(0), private(0)]);
+        let line = b"40 22 0:35 / /m ro - fuse.mirrorctl s rw,user_id=1000,group_id=5,default_permissions,allow_other";
+        let shared = Ownership {
+            user: 1000,
+            for_others: true,
+        };
+        assert_eq!(parse(line).unwrap().ownership(), shared);
     }
 
     #[test]

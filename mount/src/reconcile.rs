@@ -17,15 +17,17 @@
 //! Last, the kernel forgets the directory's listing.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
+use crate::ToldBy;
 use crate::error::FsError;
 use crate::filesystem::{Filesystem, SNAPSHOTS};
 use crate::ino::{Ino, ROOT};
 use crate::kernel::{Kernel, join};
 use crate::sys;
+use crate::transport;
 use crate::tree::{Door, MirrorNo, NamedDoor};
 
 /// How often an old door is moved aside before the kernel is told to forget the pointer's name instead. The move fails
@@ -42,11 +44,11 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Brings the kernel in line with the tree. Must not run on a serving thread, nor twice at the same time.
 ///
 /// What fails for one mirror does not stop the others; the first error is returned.
-pub(crate) fn reconcile(filesystem: &Filesystem, kernel: &Kernel, with_barriers: bool) -> io::Result<()> {
+pub(crate) fn reconcile(filesystem: &Filesystem, kernel: &Kernel, manner: Manner<'_>) -> io::Result<()> {
     let telling = Telling {
         filesystem,
         kernel,
-        with_barriers,
+        manner,
     };
     let mut result = telling.mirrors();
     let handed = filesystem.handed().mirrors();
@@ -59,10 +61,21 @@ pub(crate) fn reconcile(filesystem: &Filesystem, kernel: &Kernel, with_barriers:
     result
 }
 
+/// How changes are told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner<'a> {
+    /// Whether answers in flight are waited for.
+    pub(crate) with_barriers: bool,
+    /// How it is told that a pointer has moved.
+    pub(crate) told_by: ToldBy,
+    /// The kernel's end of the mount.
+    pub(crate) device: BorrowedFd<'a>,
+}
+
 struct Telling<'a> {
     filesystem: &'a Filesystem,
     kernel: &'a Kernel,
-    with_barriers: bool,
+    manner: Manner<'a>,
 }
 
 impl Telling<'_> {
@@ -99,13 +112,18 @@ impl Telling<'_> {
     fn pointer(&self, mirror: MirrorNo, mirror_name: &[u8], pointer: &[u8]) -> io::Result<()> {
         let directory = number(Ino::Mirror(mirror))?;
         let path = join(mirror_name, pointer);
+        let moves = match self.manner.told_by {
+            ToldBy::MovingAside => MOVES,
+            ToldBy::Forgetting => 0,
+            ToldBy::Expiring => return self.expire(mirror, directory, pointer),
+        };
         for attempt in 0..ATTEMPTS {
             let now = find(&self.filesystem.tree().pointers(mirror)?, pointer);
             let handed = self.filesystem.handed().doors_of_pointer(mirror, pointer);
             let old: Vec<Door> = handed.into_iter().filter(|door| Some(*door) != now).collect();
             let root = self.kernel.root();
             match &root {
-                Some(root) if attempt < MOVES => self.move_aside(root, mirror_name, &old),
+                Some(root) if attempt < moves => self.move_aside(root, mirror_name, &old),
                 Some(_) | None => self.kernel.forget_name(directory, pointer)?,
             }
             if root.is_none_or(|root| self.leads_to(&root, &path, now)) {
@@ -120,6 +138,21 @@ impl Telling<'_> {
         Err(io::Error::other(format!(
             "the kernel still shows another target of {path} than the recorded one"
         )))
+    }
+
+    /// Leaves it to the next walk to find out where `pointer` leads.
+    fn expire(&self, mirror: MirrorNo, directory: u64, pointer: &[u8]) -> io::Result<()> {
+        let now = find(&self.filesystem.tree().pointers(mirror)?, pointer);
+        match transport::expire_name(self.manner.device, directory, pointer) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done?,
+        }
+        for door in self.filesystem.handed().doors_of_pointer(mirror, pointer) {
+            if Some(door) != now {
+                self.filesystem.handed().pointer_gone(mirror, pointer, door);
+            }
+        }
+        Ok(())
     }
 
     /// Tries to move `doors` aside. Failing is not an error: whether it was done is seen by walking to the pointer.
@@ -170,7 +203,7 @@ impl Telling<'_> {
     }
 
     fn barrier(&self, path: &[u8], directory: u64) -> io::Result<()> {
-        if !self.with_barriers {
+        if !self.manner.with_barriers {
             return Ok(());
         }
         self.kernel.barrier(path, directory, &self.filesystem.hidden().barrier)

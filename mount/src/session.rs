@@ -14,7 +14,7 @@ use std::io::{self, PipeReader, Read as _, Seek as _};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 
 use fuser::BackingId;
 
-use crate::Options;
 use crate::adapter::Adapter;
 use crate::cache::lock;
 use crate::data::{DataPath, Unfit};
@@ -31,12 +30,15 @@ use crate::ino::{Ino, ROOT};
 use crate::kernel::Kernel;
 use crate::mount_error::MountError;
 use crate::mount_table::{self, FILE_SYSTEM_TYPE};
-use crate::reconcile::reconcile;
+use crate::reconcile::{Manner, reconcile};
 use crate::record::{Begun, Record};
 use crate::replace;
 use crate::sys;
+use crate::threads::Threads;
 use crate::transport;
 use crate::tree::{BlobNo, FileId, Tree};
+use crate::unprivileged;
+use crate::{Options, ToldBy};
 
 /// The kernel's end of a mount of this kind.
 pub(crate) const DEVICE: &str = "/dev/fuse";
@@ -80,6 +82,7 @@ pub(crate) struct Shared {
     data: DataPath,
     held: Held,
     with_barriers: bool,
+    told_by: ToldBy,
     /// Held while changes are told: one telling must not meet another's half-done moves. No serving thread takes it.
     telling: Mutex<()>,
     serving: Mutex<Serving>,
@@ -104,13 +107,11 @@ pub fn mount(tree: Arc<dyn Tree>, mountpoint: &Path, options: &Options) -> Resul
         what: "read random bytes",
         source,
     })?;
-    let device = OpenOptions::new().read(true).write(true).open(DEVICE);
-    let device = device.map_err(|source| MountError::Device { source })?;
-    mount_device(&device, &mountpoint, &options)?;
+    let device = mounted_device(&mountpoint, &options)?;
     let filesystem = Arc::new(Filesystem::new(tree, HiddenNames::new(secret), &options));
     begin(filesystem, device, secret, (&mountpoint, Standing::There), &options).map_err(|source| {
         // The mount has no device yet by which it could be told from others, but nobody else has had it either.
-        if let Err(error) = sys::detach(&mountpoint) {
+        if let Err(error) = unprivileged::detach(&mountpoint) {
             tracing::warn!(%error, "a mount that does not answer could not be taken away");
         }
         not_begun(mountpoint, source)
@@ -167,7 +168,8 @@ pub(crate) fn begin(
     };
     let adapter = Adapter::new(Arc::clone(&filesystem), options.data);
     let chosen = adapter.chosen();
-    let (session, negotiated) = transport::negotiate(adapter, &device, options)?;
+    let (session, negotiated) = transport::negotiate(adapter.clone(), &device)?;
+    let threads = Threads::new(session, adapter, negotiated.clone(), options)?;
     let data = *chosen.get().ok_or(io::ErrorKind::Other)?;
     try_out(data, &device)?;
     let record = Record::new(&Begun {
@@ -180,7 +182,7 @@ pub(crate) fn begin(
         record: record.descriptor()?,
     };
     filesystem.handed().write_to(record);
-    serve(session, filesystem, (data, held), (mountpoint, standing), options)
+    serve(threads, filesystem, (data, held), (mountpoint, standing), options)
 }
 
 /// Whether files can be read in the way that was agreed on. The kernel offers passthrough to everybody, and refuses it file by file
@@ -203,7 +205,7 @@ fn try_out(data: DataPath, device: &File) -> io::Result<()> {
 /// # Errors
 /// When nothing is mounted there, or the kernel refuses.
 pub fn detach(mountpoint: &Path) -> io::Result<()> {
-    sys::detach(&mount_table::resolve(mountpoint)?)
+    unprivileged::detach(&mount_table::resolve(mountpoint)?)
 }
 
 impl Session {
@@ -245,7 +247,13 @@ impl Session {
         if !self.shared.kernel.is_served() {
             return Ok(());
         }
-        reconcile(&self.shared.filesystem, &self.shared.kernel, self.shared.with_barriers)
+        let shared = &self.shared;
+        let manner = Manner {
+            with_barriers: shared.with_barriers,
+            told_by: shared.told_by,
+            device: shared.held.device.as_fd(),
+        };
+        reconcile(&shared.filesystem, &shared.kernel, manner)
     }
 
     /// Makes this process and the kernel forget the bytes of `files`: when this has returned, reading one asks the tree to open
@@ -297,7 +305,7 @@ impl Session {
 
     /// Whether the mount has been taken away, by us or somebody else. It is served on until its last user has left.
     pub fn is_taken_away(&self) -> bool {
-        self.shared.kernel.root().is_none()
+        self.shared.kernel.has_left()
     }
 
     /// Waits until the mount has been taken away or has ended, at most for `limit`; whether it has.
@@ -405,7 +413,7 @@ impl Shared {
         let mut place = lock(&self.device);
         let Some(device) = place.as_ref() else { return Ok(()) };
         match mount_table::at(&self.mountpoint)? {
-            Some(entry) if entry.device == *device => sys::detach(&self.mountpoint)?,
+            Some(entry) if entry.device == *device => unprivileged::detach(&self.mountpoint)?,
             Some(entry) if mount_table::lists(&fs::read(mount_table::TABLE)?, device) => {
                 let over = format!("{} ({}) is mounted over it", entry.source.display(), entry.kind);
                 return Err(io::Error::new(io::ErrorKind::ResourceBusy, over));
@@ -435,7 +443,7 @@ impl Shared {
 
 /// Starts the serving threads and returns once they are seen to answer.
 pub(crate) fn serve(
-    session: fuser::Session<Adapter>,
+    threads: Threads,
     filesystem: Arc<Filesystem>,
     (data, held): (DataPath, Held),
     (mountpoint, standing): (&Path, Standing<'_>),
@@ -449,12 +457,13 @@ pub(crate) fn serve(
         data,
         held,
         with_barriers: options.barrier,
+        told_by: options.told_by,
         telling: Mutex::default(),
         serving: Mutex::new(Serving::Goes),
         serving_ended: Condvar::new(),
     });
-    shared.kernel.serve(session.notifier());
-    let started = start(&shared, session, standing, options);
+    shared.kernel.serve(threads.notifier());
+    let started = start(&shared, threads, standing, options);
     if let Err(error) = started {
         shared.kernel.end();
         return Err(error);
@@ -462,23 +471,18 @@ pub(crate) fn serve(
     Ok(Session { shared })
 }
 
-fn start(
-    shared: &Arc<Shared>,
-    session: fuser::Session<Adapter>,
-    standing: Standing<'_>,
-    options: &Options,
-) -> io::Result<()> {
+fn start(shared: &Arc<Shared>, threads: Threads, standing: Standing<'_>, options: &Options) -> io::Result<()> {
     let (stop, serving) = io::pipe()?;
     let runner = Arc::clone(shared);
     thread::Builder::new().name("mount".to_owned()).spawn(move || {
-        let result = session.run().map_err(|error| error.to_string());
+        let result = threads.run().map_err(|error| error.to_string());
         runner.serving_ended(result);
         // Hangs up on the thread that watches the table of mounts.
         drop(serving);
     })?;
 
     let (root, old) = match standing {
-        Standing::There => (open_root(&shared.mountpoint)?, Old::None),
+        Standing::There => (sys::open_directory(&shared.mountpoint)?, Old::None),
         Standing::Beneath { root, over } => (root, Old::Served(over)),
         Standing::InPlaceOfDead { root } => (root, Old::Dead),
     };
@@ -492,11 +496,14 @@ fn start(
     let device = format!("{}:{}", libc::major(found.dev()), libc::minor(found.dev()));
     set_read_ahead(&device, options.read_ahead_kib);
     *lock(&shared.device) = Some(device.clone());
-    let held = sys::clone_mount(root.as_fd()).unwrap_or_else(|error| {
-        tracing::info!(%error, "the mount will be busy for a plain umount as long as it is served");
-        root.into()
-    });
-    shared.kernel.hold_root(held);
+    match sys::clone_mount(root.as_fd()) {
+        Ok(nameless) => shared.kernel.hold_root(nameless),
+        Err(error) => {
+            tracing::debug!(%error, "the mount's root is looked for whenever a change is told");
+            let device = (device.clone(), found.dev());
+            shared.kernel.look_for_root(&shared.mountpoint, device);
+        }
+    }
 
     let watcher = Arc::clone(shared);
     thread::Builder::new().name("mount-watch".to_owned()).spawn(move || {
@@ -522,14 +529,6 @@ fn watch(shared: &Shared, device: &str, stop: &PipeReader) -> io::Result<()> {
             return Ok(());
         }
     }
-}
-
-/// The root of the mount at `mountpoint`, without asking anybody anything.
-fn open_root(mountpoint: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(mountpoint)
 }
 
 /// Asks the mount two things: its root's attributes, which `found` answers, and a name that is not there.
@@ -581,6 +580,7 @@ pub(crate) fn wished(device: &File, options: &Options) -> io::Result<Wished> {
     ];
     let all = values(device)
         .into_iter()
+        .chain(options.labels.wanted()?)
         .map(|(key, value)| (key, value.into_bytes()))
         .chain(own);
     let pair = |(key, value): (&str, Vec<u8>)| Ok((CString::new(key)?, CString::new(value)?));
@@ -596,6 +596,17 @@ pub(crate) fn lock_device(shared: &Shared) -> MutexGuard<'_, Option<String>> {
     lock(&shared.device)
 }
 
+/// The kernel's end of a new mount at `mountpoint`: by a call of our own, or through `fusermount3` for who may not make it.
+fn mounted_device(mountpoint: &Path, options: &Options) -> Result<File, MountError> {
+    let device = OpenOptions::new().read(true).write(true).open(DEVICE);
+    let device = device.map_err(|source| MountError::Device { source });
+    let mounted = device.and_then(|device| mount_device(&device, mountpoint, options).map(|()| device));
+    match mounted {
+        Err(refusal) if unprivileged::can_help_after(&refusal) => Ok(unprivileged::mount(mountpoint, options)?.into()),
+        mounted => mounted,
+    }
+}
+
 fn mount_device(device: &File, mountpoint: &Path, options: &Options) -> Result<(), MountError> {
     let refused = |source| MountError::Refused {
         mountpoint: mountpoint.to_owned(),
@@ -605,7 +616,11 @@ fn mount_device(device: &File, mountpoint: &Path, options: &Options) -> Result<(
     let kind = CString::new(FILE_SYSTEM_TYPE).expect("a constant without a zero byte");
     let values = values(device).into_iter().map(|(key, value)| format!("{key}={value}"));
     let data: Vec<String> = values.chain(SWITCHES.map(str::to_owned)).collect();
-    let data = CString::new(data.join(",")).expect("numbers and constants have no zero byte");
+    let labels = options.labels.wanted().map_err(refused)?;
+    // A label's level can have commas: `s0:c1,c2`.
+    let labels = labels.into_iter().map(|(name, label)| format!("{name}=\"{label}\""));
+    let data: Vec<String> = data.into_iter().chain(labels).collect();
+    let data = CString::new(data.join(",")).expect("numbers, constants and labels have no zero byte");
     let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME;
     sys::mount(&name, mountpoint, &kind, flags, &data).map_err(refused)
 }

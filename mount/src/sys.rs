@@ -3,9 +3,11 @@
 //! Owns all of the crate's `unsafe`, one call per function, each turned into an ordinary result. It decides nothing.
 
 use std::ffi::{CStr, CString};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// `FUSE_DEV_IOC_BACKING_CLOSE` in linux/fuse.h.
@@ -34,6 +36,12 @@ pub(crate) fn detach(target: &Path) -> io::Result<()> {
     let target = c_string(target.as_os_str().as_bytes())?;
     // SAFETY: the pointer is to a string that ends in a zero byte and outlives the call, which only reads it.
     done(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) })
+}
+
+/// The directory at `path`, opened without asking who serves it for anything.
+pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// A second, nameless mount of what `directory` shows. Holding it does not make the first one busy.

@@ -14,10 +14,10 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fuser::{Config, SessionACL};
 
-use crate::Options;
 use crate::adapter::Adapter;
 use crate::sys;
 
@@ -28,6 +28,11 @@ const BUFFER_BYTES: usize = 8192;
 /// The message that makes the kernel ask again whatever was asked and not answered: a header (its length, a code, no request's
 /// number) with `FUSE_NOTIFY_RESEND`, 7 in linux/fuse.h since Linux 6.9.
 const ASK_AGAIN: (u32, i32, u64) = (16, 7, 0);
+
+/// The message about a name (`FUSE_NOTIFY_INVAL_ENTRY`, 3): the length of what is before the name, a code, no request's number. With
+/// the flag `FUSE_EXPIRE_ONLY` (since Linux 6.2) the name is not dropped at once.
+const EXPIRE: (u32, i32, u64) = (32, 3, 0);
+const EXPIRE_ONLY: u32 = 1;
 
 /// The one handshake that a mount has: what the kernel offered, and what was chosen of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +53,9 @@ pub(crate) enum RepeatError {
 }
 
 /// Shakes hands with the kernel behind `device`, which has just been mounted.
-pub(crate) fn negotiate(
-    adapter: Adapter,
-    device: &File,
-    options: &Options,
-) -> io::Result<(fuser::Session<Adapter>, Negotiated)> {
+pub(crate) fn negotiate(adapter: Adapter, device: &File) -> io::Result<(fuser::Session<Adapter>, Negotiated)> {
     let request = receive(device)?;
-    let (session, reply) = answered(adapter, &request, options)?;
+    let (session, reply) = answered(adapter, &request)?;
     sys::put_in_place_of(session.as_fd(), device.as_fd())?;
     send(device, &reply)?;
     Ok((session, Negotiated { request, reply }))
@@ -65,9 +66,8 @@ pub(crate) fn repeat(
     adapter: Adapter,
     device: BorrowedFd<'_>,
     negotiated: &Negotiated,
-    options: &Options,
 ) -> Result<fuser::Session<Adapter>, RepeatError> {
-    let (session, reply) = answered(adapter, &negotiated.request, options).map_err(RepeatError::Failed)?;
+    let (session, reply) = answered(adapter, &negotiated.request).map_err(RepeatError::Failed)?;
     // The request is the same, its number too, so the reply is the same to the last byte.
     if reply != negotiated.reply {
         return Err(RepeatError::OtherChoice);
@@ -90,27 +90,52 @@ pub(crate) fn ask_again(device: &File) -> io::Result<()> {
     send(device, &message.concat())
 }
 
+/// Makes the kernel ask anew for `name` in `directory` when somebody next walks there. What it remembers stays until then.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when it remembers no such name.
+pub(crate) fn expire_name(device: BorrowedFd<'_>, directory: u64, name: &[u8]) -> io::Result<()> {
+    let (header, code, number) = EXPIRE;
+    let name_length = u32::try_from(name.len()).map_err(io::Error::other)?;
+    let message = [
+        // The name ends with a zero byte.
+        &(header + name_length + 1).to_ne_bytes()[..],
+        &code.to_ne_bytes()[..],
+        &number.to_ne_bytes(),
+        &directory.to_ne_bytes(),
+        &name_length.to_ne_bytes(),
+        &EXPIRE_ONLY.to_ne_bytes(),
+        name,
+        b"\0",
+    ];
+    send(&File::from(device.try_clone_to_owned()?), &message.concat())
+}
+
 /// A session that has been offered `request`, and its reply to that.
-fn answered(adapter: Adapter, request: &[u8], options: &Options) -> io::Result<(fuser::Session<Adapter>, Vec<u8>)> {
+fn answered(adapter: Adapter, request: &[u8]) -> io::Result<(fuser::Session<Adapter>, Vec<u8>)> {
     let (ours, theirs) = UnixDatagram::pair()?;
     ours.set_nonblocking(true)?;
     ours.send(request)?;
     // Should the library ask for more than the one request, it finds the end of the connection instead of waiting.
     theirs.shutdown(Shutdown::Read)?;
-    let config = config(options);
-    let session = fuser::Session::from_fd(adapter, theirs.into(), config.acl, config)?;
+    let config = config();
+    // It panics at some requests that make no sense.
+    let begin = || fuser::Session::from_fd(adapter, theirs.into(), config.acl, config);
+    let begun = catch_unwind(AssertUnwindSafe(begin));
+    let session = begun.map_err(|_| io::Error::new(ErrorKind::InvalidData, "the handshake makes no sense"))??;
     let mut reply = vec![0; BUFFER_BYTES];
     let length = ours.recv(&mut reply)?;
     reply.truncate(length);
     Ok((session, reply))
 }
 
-fn config(options: &Options) -> Config {
+fn config() -> Config {
     let mut config = Config::default();
     // Everybody may read (the kernel checks the modes); without this only who mounted could.
     config.acl = SessionACL::All;
-    config.n_threads = Some(options.threads.get());
-    // One descriptor for all threads. What a thread has taken from a descriptor of its own is lost when the process
+    // Each thread has a session of its own.
+    config.n_threads = Some(1);
+    // No clones of the device. What is taken from one is lost when the process
     // dies, since nobody else holds that one.
     config.clone_fd = false;
     config
@@ -146,6 +171,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::Options;
     use crate::data::DataPath;
     use crate::filesystem::{Filesystem, HiddenNames, SECRET_BYTES};
     use crate::tree::{
@@ -239,7 +265,7 @@ mod tests {
         };
         let hidden = HiddenNames::new([0; SECRET_BYTES]);
         let filesystem = Filesystem::new(Arc::new(NoTree), hidden, &options);
-        answered(Adapter::new(Arc::new(filesystem), options.data), request, &options).map(|(_, reply)| reply)
+        answered(Adapter::new(Arc::new(filesystem), options.data), request).map(|(_, reply)| reply)
     }
 
     #[test]

@@ -14,6 +14,8 @@
 
 #[expect(dead_code, reason = "what only the other tests need")]
 mod common;
+#[path = "common/ordinary.rs"]
+mod ordinary;
 #[path = "common/sys.rs"]
 #[expect(dead_code, reason = "what only the other tests need")]
 mod sys;
@@ -536,4 +538,13 @@ fn a_mount_is_adopted_only_where_it_stands_and_as_it_was_begun() {
         .expect("refusals leave the mount as it was");
     assert!(other.path("debian/current/pool/p.deb").exists());
     drop(session);
+}
+
+#[test]
+fn mounts_of_ordinary_users_are_adopted_as_well() {
+    ordinary::succeed_for_ordinary_users(&[
+        "nothing_fails_when_the_serving_process_is_killed_and_another_adopts_the_mount",
+        "what_changed_while_nobody_served_is_told",
+        "a_mount_is_adopted_only_where_it_stands_and_as_it_was_begun",
+    ]);
 }

@@ -199,6 +199,45 @@ fn what_did_not_change_stays_in_memory_across_a_promote_and_is_shared_by_all_doo
 }
 
 #[test]
+fn what_was_read_in_a_snapshot_is_read_below_pointers_without_the_mounts_process() {
+    let (package, release) = (package(), "one".repeat(5000).into_bytes());
+    for data in [DataPath::NoOpen, DataPath::KeepCache] {
+        let mounted = Mounted::new(Some(data));
+        let blobs = [&package, &release].map(|bytes| mounted.tree.blob_path(bytes));
+        for file in [PACKAGE, RELEASE] {
+            fs::read(mounted.path("snapshots/one").join(file)).unwrap();
+        }
+        // Should the mount's process read a blob again, its pages are back.
+        for blob in &blobs {
+            forget(blob);
+        }
+        let unread = || blobs.iter().all(|blob| resident(blob).0 == 0);
+        assert!(unread(), "{data}: the control");
+        let pages = LENGTH.div_ceil(4096);
+        let shared = |when: &str| {
+            for door in ["current", "staging", "snapshots/two"] {
+                let path = mounted.path(door).join(PACKAGE);
+                assert_eq!(resident(&path), (pages, pages), "{data} {door} {when}");
+                assert!(fs::read(path).unwrap() == package, "{data} {door} {when}");
+            }
+            assert!(unread(), "{data}: nothing was read of the blobs {when}");
+        };
+        shared("before the promote");
+        mounted.tree.point(mounted.mirror, "current", "two");
+        mounted.session.reconcile().unwrap();
+        shared("after the promote");
+        // What the promote changed is nowhere yet; and the same bytes at a plain name below a pointer are a file of their own.
+        mounted.tree.point(mounted.mirror, "staging", "one");
+        mounted.session.reconcile().unwrap();
+        for door in ["current", "staging"] {
+            assert_eq!(resident(&mounted.path(door).join(RELEASE)).0, 0, "{data} {door}");
+        }
+        assert!(fs::read(mounted.path("staging").join(RELEASE)).unwrap() == release);
+        assert!(!unread(), "{data}: the control that a read is seen");
+    }
+}
+
+#[test]
 fn damage_is_an_error_in_every_way_of_reading_until_it_is_repaired() {
     with_each(|data, mounted| {
         let whole = b"was longer".repeat(2000);

@@ -8,6 +8,8 @@
 
 #[expect(dead_code, reason = "what only the test against the model needs")]
 mod common;
+#[path = "common/ordinary.rs"]
+mod ordinary;
 #[path = "common/sys.rs"]
 #[expect(dead_code, reason = "what only the tests of adopting need")]
 mod sys;
@@ -27,7 +29,7 @@ use std::time::Duration;
 
 use common::{BLOB_TIME, Files, MemoryTree, SERIAL_TIME};
 use mirrorctl_mount::tree::{Door, MirrorNo};
-use mirrorctl_mount::{Existing, MountError, Options, Session, detach, existing, mount};
+use mirrorctl_mount::{Existing, MountError, Options, Session, ToldBy, detach, existing, mount};
 use sys::{
     get_attribute, list_attributes, mapped, mount_other, open_files_as, set_attribute, sizes, truncate, unmount_plainly,
 };
@@ -652,6 +654,22 @@ fn pointer_moves_show_at_once_and_whole() {
         "{FLIPS} flips, {walks} walks, longest telling {longest:?}"
     )
     .unwrap();
+}
+
+/// What the benchmark compares are ways to the same end.
+#[test]
+fn each_way_of_telling_a_move_shows_it() {
+    for told_by in [ToldBy::MovingAside, ToldBy::Forgetting, ToldBy::Expiring] {
+        let (tree, mirror) = two_snapshots();
+        let mounted = Mounted::with(tree, &Options { told_by, ..options() });
+        for target in ["one", "two", "one", "two"] {
+            mounted.tree.point(mirror, "current", target);
+            mounted.reconcile();
+            let release = mounted.read("debian/current/dists/stable/InRelease");
+            assert_eq!(release, target, "{told_by:?}");
+            assert_eq!(mounted.list("debian/current/only"), [target], "{told_by:?}");
+        }
+    }
 }
 
 #[test]
@@ -1315,4 +1333,26 @@ fn reading_ahead_is_as_far_as_asked() {
     let minor = libc::minor(fs::metadata(mounted.place.path()).unwrap().dev());
     let setting = fs::read_to_string(format!("/sys/class/bdi/0:{minor}/read_ahead_kb")).unwrap();
     assert_eq!(setting.trim(), "4096");
+}
+
+/// They have no descriptor of the root that would not keep the mount busy.
+#[test]
+fn ordinary_users_are_promised_the_same() {
+    ordinary::succeed_for_ordinary_users(&[
+        "a_deletion_waits_for_answers_in_flight",
+        "a_held_directory_stays_in_its_tree_and_stays_warm",
+        "a_listing_in_flight_is_not_kept",
+        "a_move_waits_for_answers_in_flight",
+        "a_pointer_can_be_set_and_unset",
+        "bytes_are_the_blobs_however_they_are_read",
+        "control_without_the_barrier_an_answer_in_flight_brings_the_old_tree_back",
+        "many_mirrors_move_at_once",
+        "mirrors_come_and_go_at_once",
+        "mirrors_pointers_and_snapshots_are_shown",
+        "pointer_moves_show_at_once_and_whole",
+        "snapshots_come_and_go_at_once",
+        "telling_from_several_threads_is_safe",
+        "what_is_warm_is_served_without_asking",
+        "whatever_would_modify_is_refused",
+    ]);
 }

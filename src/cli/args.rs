@@ -507,6 +507,9 @@ pub struct MountArgs {
     /// What a mount asks the program that it would become: whether it understands this version
     #[arg(long, hide = true, value_name = "VERSION", conflicts_with_all = ["background", "detached", "upgrade", "serve", "held"])]
     pub holds: Option<u32>,
+    /// What SELinux shall take the mount for, as an option of mount(8): `context=LABEL`
+    #[arg(long, hide = true, value_name = "OPTION")]
+    pub label: Vec<String>,
 }
 
 /// `gc`

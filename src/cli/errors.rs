@@ -3,6 +3,9 @@
 //! Owns one conversion for each error type of the library, each an exhaustive match, so that a new error cannot be
 //! forgotten. It prints nothing.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use mirrorctl_mount::MountError;
 
 use super::failure::{Failure, Kind};
@@ -428,8 +431,22 @@ impl From<VerifyError> for Failure {
 
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
-        Self::caused(Kind::Failed, &error)
+        let failure = Self::caused(Kind::Failed, &error);
+        if is_another_users(&error) {
+            failure.hint(OWN_RUN_DIRECTORY)
+        } else {
+            failure
+        }
     }
+}
+
+/// What an ordinary user does who may not write where mounts register.
+pub(super) const OWN_RUN_DIRECTORY: &str = "without root, set MIRRORCTL_RUN_DIR to a directory of your own, such as \
+    $XDG_RUNTIME_DIR/mirrorctl, for this and all later commands";
+
+/// Whether it is rights that the run directory cannot be used for.
+fn is_another_users(error: &ControlError) -> bool {
+    matches!(error, ControlError::File { source, .. } if source.kind() == ErrorKind::PermissionDenied)
 }
 
 impl From<DaemonError> for Failure {
@@ -441,12 +458,40 @@ impl From<DaemonError> for Failure {
             DaemonError::AlreadyServed { .. } => {
                 Self::caused(Kind::Busy, &error).hint("mirrorctl unmount takes it away")
             }
+            DaemonError::Control(ref refused) if is_another_users(refused) => {
+                Self::caused(Kind::Failed, &error).hint(OWN_RUN_DIRECTORY)
+            }
             DaemonError::Adopt(_)
             | DaemonError::Legacy(_)
             | DaemonError::Blobs(_)
             | DaemonError::Control(_)
             | DaemonError::System { .. } => Self::caused(Kind::Failed, &error),
         }
+    }
+}
+
+fn own_mountpoint(mountpoint: &Path) -> String {
+    let place = mountpoint.display();
+    format!("the mount point must be yours and writable: sudo install -d -m 700 -o \"$USER\" {place}")
+}
+
+/// What helps against a refusal of `fusermount3`, by its own words.
+fn helper_hint(mountpoint: &Path, said: &str) -> String {
+    let knows = |word: &str| said.contains(word);
+    if knows("/dev/fuse") || knows("device not found") {
+        "load the module (modprobe fuse); users must be able to open the device, as the package fuse3 arranges it: chmod 666 \
+         /dev/fuse; in a container, give it /dev/fuse"
+            .to_owned()
+    } else if knows("Operation not permitted") {
+        "fusermount3 must belong to root and be setuid (mode 4755), which a container, or a service with no_new_privs, forbids: \
+         mount as root, or set NoNewPrivileges=no"
+            .to_owned()
+    } else if knows("no write access") || knows("chdir") || knows("not owned by user") || knows("bad mount point") {
+        own_mountpoint(mountpoint)
+    } else if knows("too many") {
+        "root allows more mounts by mount_max in /etc/fuse.conf".to_owned()
+    } else {
+        "mount as root, or see fusermount3(1)".to_owned()
     }
 }
 
@@ -457,6 +502,9 @@ impl From<MountError> for Failure {
             MountError::Missing { mountpoint } => {
                 caused(Kind::Failed).hint(format!("make it: mkdir -p {}", mountpoint.display()))
             }
+            MountError::Inspect { mountpoint, source } if source.kind() == ErrorKind::PermissionDenied => {
+                caused(Kind::Failed).hint(own_mountpoint(mountpoint))
+            }
             MountError::NotEmpty { .. } => caused(Kind::Failed).hint("empty it, or configure another dir"),
             MountError::AlreadyServed { .. } | MountError::Dead { .. } => {
                 caused(Kind::Busy).hint("mirrorctl unmount takes it away")
@@ -465,6 +513,13 @@ impl From<MountError> for Failure {
             MountError::Device { .. } => caused(Kind::Failed).hint(
                 "run it as root; load the module (modprobe fuse); in a container, give it /dev/fuse and CAP_SYS_ADMIN",
             ),
+            MountError::Helper { .. } => caused(Kind::Failed).hint("install the package fuse3, or mount as root"),
+            MountError::HelperRefused { mountpoint, said } => {
+                caused(Kind::Failed).hint(helper_hint(mountpoint, said))
+            }
+            MountError::LabelsNeedRoot { .. } => {
+                caused(Kind::Refused).hint("mount as root, or leave it out and let the policy say what may be read")
+            }
             MountError::DataPath { .. } => caused(Kind::Failed)
                 .hint("set [mount] data to \"auto\", or leave it out: that takes what this kernel and this process's rights allow"),
             // The enumeration may grow with the mount crate.

@@ -46,6 +46,9 @@ const HELD_ANYWAY: [&str; 31] = [
     "users",
 ];
 
+/// Options that say what SELinux shall take the mount for.
+const LABELS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+
 /// What a call under the name of the helper asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Call {
@@ -68,6 +71,7 @@ pub(super) fn call(arguments: &[OsString]) -> Option<Result<Call, String>> {
 fn translate(arguments: &[OsString]) -> Result<Call, String> {
     let mut places: Vec<&OsStr> = Vec::new();
     let (mut verbose, mut pretend) = (false, false);
+    let mut labels = Vec::new();
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let Some(letters) = argument.as_bytes().strip_prefix(b"-") else {
@@ -75,7 +79,7 @@ fn translate(arguments: &[OsString]) -> Result<Call, String> {
             continue;
         };
         match letters {
-            b"o" => check_options(arguments.next().ok_or("-o stands without options")?)?,
+            b"o" => labels.extend(labels_among(arguments.next().ok_or("-o stands without options")?)?),
             b"t" => {
                 arguments.next().ok_or("-t stands without a type")?;
             }
@@ -101,23 +105,44 @@ fn translate(arguments: &[OsString]) -> Result<Call, String> {
         .chain([configuration])
         .chain(quiet)
         .chain(command)
-        .chain([directory]);
+        .chain([directory])
+        .chain(labels.iter().map(OsStr::new));
     Ok(Call::Mount(words.map(OsStr::to_owned).collect()))
 }
 
-/// Refuses options that would promise what is not so.
-fn check_options(options: &OsStr) -> Result<(), String> {
+/// The options that label the mount, as arguments. Others that would promise what is not so are refused.
+fn labels_among(options: &OsStr) -> Result<Vec<String>, String> {
     let options = options.to_string_lossy();
-    let known = |option: &str| {
+    let mut labels = Vec::new();
+    for option in split(&options) {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let for_others = ["x-", "X-", "comment="];
-        option.is_empty() || HELD_ANYWAY.contains(&option) || for_others.iter().any(|start| option.starts_with(start))
-    };
-    match options.split(',').find(|option| !known(option)) {
-        None => Ok(()),
-        Some(option) => Err(format!(
-            "the option {option} means nothing here: everything but the mount point is said in the configuration file"
-        )),
+        if LABELS.contains(&name) && !value.is_empty() {
+            labels.push(format!("--label={name}={}", unquoted(value)));
+        } else if !option.is_empty()
+            && !HELD_ANYWAY.contains(&option)
+            && !for_others.iter().any(|start| option.starts_with(start))
+        {
+            return Err(format!(
+                "the option {option} means nothing here: everything but the mount point is said in the configuration file"
+            ));
+        }
     }
+    Ok(labels)
+}
+
+/// The options between commas, of which those in quotes are no ends.
+fn split(options: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    options.split(move |letter| {
+        quoted ^= letter == '"';
+        letter == ',' && !quoted
+    })
+}
+
+fn unquoted(value: &str) -> &str {
+    let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or(value)
 }
 
 #[cfg(test)]
@@ -155,6 +180,15 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_the_table_are_handed_on() {
+        let expected = "mirrorctl --config a --quiet mount --background --for-fstab b \
+            --label=context=u:object_r:httpd_sys_content_t:s0:c1,c2 --label=rootcontext=u:r:t";
+        let words =
+            "mount.mirrorctl a b -o ro,context=\"u:object_r:httpd_sys_content_t:s0:c1,c2\",nofail -o rootcontext=u:r:t";
+        assert_eq!(called(words), Some(Ok(mounts(expected))));
+    }
+
+    #[test]
     fn under_another_name_it_is_none_of_this() {
         for words in [
             "mirrorctl mount",
@@ -176,10 +210,9 @@ mod tests {
             ("mount.mirrorctl a b -", "-"),
             ("mount.mirrorctl a b -N 1", "-N"),
             ("mount.mirrorctl a b -o ro,uid=33", "uid=33"),
-            (
-                "mount.mirrorctl a b -o context=system_u:object_r:httpd_sys_content_t:s0",
-                "context=",
-            ),
+            ("mount.mirrorctl a b -o context", "context"),
+            ("mount.mirrorctl a b -o context=u:r:t:s0:c1,c2", "c2"),
+            ("mount.mirrorctl a b -o seclabel", "seclabel"),
         ] {
             let refused = called(words).expect("the helper").expect_err(words);
             assert!(refused.contains(named), "{words}: {refused}");

@@ -133,6 +133,7 @@ pub(super) struct RawBackup {
 /// `[mount]`
 #[derive(Debug)]
 pub(super) struct RawMount {
+    pub(super) context: Option<Located<String>>,
     pub(super) data: Option<Located<String>>,
     pub(super) memory: Option<Located<String>>,
     pub(super) watchdog: Option<Located<String>>,
@@ -368,6 +369,7 @@ fn read_backup(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawBackup {
 
 fn read_mount(table: &mut Table<'_, '_>, walk: &mut Walk<'_>) -> RawMount {
     RawMount {
+        context: table.text("context", walk),
         data: table.text("data", walk),
         memory: table.text("memory", walk),
         watchdog: table.text("watchdog", walk),

@@ -343,6 +343,7 @@ fn mount(raw: &RawMount, notes: &mut Notes) -> MountSettings {
         notes.fault(raw, format!("must be 0 (never) or at least 2s, but is {:?}", raw.value));
     }
     MountSettings {
+        context: parsed(raw.context.as_ref(), notes),
         data: parsed(raw.data.as_ref(), notes).unwrap_or_default(),
         memory: memory.unwrap_or(MountSettings::DEFAULT_MEMORY),
         watchdog: watchdog.unwrap_or(MountSettings::DEFAULT_WATCHDOG),

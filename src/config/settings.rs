@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::{BackupSettings, HookSettings, HttpSettings, NameFormat, NameFormatError, PruneSettings, TestSettings};
 use crate::model::{
-    Architecture, BaseUrl, Component, Content, Filter, Lending, MirrorId, MoveTerms, Percent, Pointer, SnapshotName,
-    Suite, Timestamp, TlsSettings,
+    Architecture, BaseUrl, Component, Content, Filter, Lending, MirrorId, MoveTerms, Percent, Pointer, SelinuxLabel,
+    SnapshotName, Suite, Timestamp, TlsSettings,
 };
 
 /// The whole configuration: the file with the environment over it and every default filled in.
@@ -189,8 +189,10 @@ impl GcSettings {
 }
 
 /// How the mount serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountSettings {
+    /// What SELinux shall take every mounted file for.
+    pub context: Option<SelinuxLabel>,
     /// How the bytes of files reach their readers.
     pub data: MountData,
     /// Bytes that listings of directories may take in its memory; at least [`MountSettings::LEAST_MEMORY`].

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Content, Pointer, Suite, Translations};
+use crate::model::{Content, Pointer, SelinuxLabel, Suite, Translations};
 
 /// The smallest configuration.
 const MINIMAL: &str = "dir = \"/srv/apt\"\n";
@@ -122,6 +122,7 @@ fn every_key_of_the_file_is_obeyed() {
         every = "12h"
         keep = 0
         [mount]
+        context = "system_u:object_r:httpd_sys_content_t:s0"
         data = "keep-cache"
         memory = "100MB"
         watchdog = "1m"
@@ -136,6 +137,8 @@ fn every_key_of_the_file_is_obeyed() {
         ),
         (MountData::KeepCache, 100_000_000, 60)
     );
+    let label = settings.mount.context.as_ref().map(SelinuxLabel::as_str);
+    assert_eq!(label, Some("system_u:object_r:httpd_sys_content_t:s0"));
     assert_eq!(settings.state, Path::new("/state/here"));
     assert!(settings.any_file_system);
     assert_eq!(settings.max_conns, 3);
@@ -321,6 +324,10 @@ fn every_rule_of_a_value_names_its_line() {
         (
             "dir = \"/a\"\n[snapshot.prune]\nkeep_within = \"30\"",
             "m:3:15: snapshot.prune.keep_within: a duration needs a unit (w, d, h, m, s), as in \"30d\", but is \"30\"",
+        ),
+        (
+            "dir = \"/a\"\n[mount]\ncontext = \"httpd_sys_content_t\"",
+            "m:3:11: mount.context: must be an SELinux label: user:role:type:level, such as system_u:object_r:httpd_sys_content_t:s0",
         ),
         (
             "dir = \"/a\"\n[mount]\ndata = \"direct\"",

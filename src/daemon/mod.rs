@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use mirrorctl_mount::tree::BlobNo;
-use mirrorctl_mount::{AdoptError, DataPath, MountError, Options, Session, Unmounter};
+use mirrorctl_mount::{AdoptError, DataPath, Labels, MountError, Options, Session, Unmounter};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -94,6 +94,8 @@ pub struct Mounting {
     pub data: Option<DataPath>,
     /// Bytes that cached listings of directories may take.
     pub memory: usize,
+    /// What SELinux shall take the mount for.
+    pub labels: Labels,
     /// The time of day at the start.
     pub now: Timestamp,
     /// What tells the time of day from then on.
@@ -220,6 +222,7 @@ fn serve_once(mounting: &Mounting, line: &Line, before: Before, current: &Arc<Cu
     let options = Options {
         data: mounting.data,
         listing_cache_bytes: mounting.memory,
+        labels: mounting.labels.clone(),
         ..Options::new(OsString::from(&mounting.state), mounting.now.unix())
     };
     let session = match before {
@@ -280,9 +283,12 @@ fn no_holder(source: io::Error) -> DaemonError {
 }
 
 /// Takes every right to the directory beneath the mount away. A web server then answers "forbidden" while nothing is mounted
-/// there: "not found" would make apt and caches believe that files are gone.
+/// there: "not found" would make apt and caches believe that files are gone. An ordinary user keeps his own rights, without which
+/// he could not mount there again.
 fn close_to_others(beneath: io::Result<File>, mountpoint: &Path) {
-    let closed = beneath.and_then(|directory| directory.set_permissions(Permissions::from_mode(0o000)));
+    let by_root = mirrorctl_mount::ownership(mountpoint).is_ok_and(|ownership| ownership.user == 0);
+    let mode = if by_root { 0o000 } else { 0o700 };
+    let closed = beneath.and_then(|directory| directory.set_permissions(Permissions::from_mode(mode)));
     if let Err(error) = closed {
         tracing::warn!(
             mountpoint = %mountpoint.display(),

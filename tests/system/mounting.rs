@@ -195,6 +195,33 @@ fn a_line_of_fstab_mounts() {
 }
 
 #[test]
+fn a_label_for_selinux_reaches_the_kernel_or_is_said_to_be_ignored() {
+    let (site, _) = published();
+    let label = "system_u:object_r:httpd_sys_content_t:s0";
+    site.env
+        .configure(site.config(1).set_in("mount", "context", &format!("\"{label}\"")));
+    let checked = site.env.mirrorctl(&["check", "config"]).success();
+    checked.stdout_has(&format!("labelled {label}"));
+    let mount = site.mount();
+    assert_eq!(names(&site.served("debian")), ["at", "current", "snapshots", "staging"]);
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("procfs");
+    let place = format!(" {} ", site.env.mount_dir().display());
+    let line = table
+        .lines()
+        .find(|line| line.contains(&place))
+        .expect("mounted")
+        .to_owned();
+    let said = mount.stop().success();
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        assert!(line.contains(&format!("context={label}")), "{line}");
+    } else {
+        said.stderr_has("context is ignored: SELinux is not in use")
+            .stderr_has(label);
+        assert!(!line.contains("context="), "{line}");
+    }
+}
+
+#[test]
 fn a_mount_in_the_background_is_there_when_the_command_returns() {
     let (site, _) = published();
     let report = site

@@ -6,9 +6,10 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 fn c_path(path: &Path) -> CString {
@@ -158,4 +159,18 @@ pub(crate) fn descriptor_of(pid: u32, number: i32) -> OwnedFd {
     assert!(copy >= 0, "{}", io::Error::last_os_error());
     // SAFETY: the call has just made this descriptor, so nothing else owns it.
     unsafe { OwnedFd::from_raw_fd(i32::try_from(copy).unwrap()) }
+}
+
+/// Reads the beginning of the file at `path`, which the kernel must not take from its memory.
+pub(crate) fn read_directly(path: &Path) {
+    // Its address has to be as aligned as a page.
+    #[repr(align(4096))]
+    struct Page([u8; 4096]);
+    let mut page = Page([0; 4096]);
+    let mut file = File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+        .unwrap();
+    assert!(file.read(&mut page.0).unwrap() > 0);
 }

@@ -68,6 +68,7 @@ struct Backup {
 
 #[derive(Serialize)]
 struct Mount {
+    context: Option<String>,
     data: &'static str,
     memory: u64,
 }
@@ -162,6 +163,7 @@ impl Report {
                 keep: settings.backup.keep,
             },
             mount: Mount {
+                context: settings.mount.context.as_ref().map(ToString::to_string),
                 data: settings.mount.data.name(),
                 memory: settings.mount.memory,
             },
@@ -455,7 +457,12 @@ impl Human for Report {
 
 impl Mount {
     fn sentence(&self) -> String {
-        format!("read by {}, listings in up to {}", self.data, size(self.memory))
+        let (data, memory) = (self.data, size(self.memory));
+        let label = self.context.iter().map(|label| format!(", labelled {label}"));
+        format!(
+            "read by {data}, listings in up to {memory}{}",
+            label.collect::<String>()
+        )
     }
 }
 

@@ -12,18 +12,21 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use mirrorctl_mount::Labels;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::mount_serve::{Plan, Refusal};
 use crate::cli::args::{Global, MountArgs};
 use crate::cli::context::Context;
+use crate::cli::errors::OWN_RUN_DIRECTORY;
 use crate::cli::failure::{self, Failure, Kind};
 use crate::cli::output::{Human, Output, Page};
 use crate::cli::sys;
 use crate::control;
 use crate::holder::{self, End, HANDOVER, Handover, HolderError, Orders};
 use crate::legacy;
+use crate::model::SelinuxLabel;
 
 /// How long the log of mounts may be when one more starts. The run directory is in memory, as a rule.
 const LONGEST_LOG: u64 = 1 << 20;
@@ -35,11 +38,16 @@ const SERVE: &[&str] = &["mount", "--serve"];
 struct Report {
     mountpoint: String,
     pid: u32,
+    for_others: bool,
 }
 
 impl Human for Report {
     fn human(&self, page: &mut Page) {
         page.line(format!("mounted at {} by process {}", self.mountpoint, self.pid));
+        if !self.for_others {
+            page.line("only you can see what is in it: a web server of another user is refused, and so is root");
+            page.line("to let others in, root adds the line user_allow_other to /etc/fuse.conf; then mount again");
+        }
     }
 }
 
@@ -56,7 +64,7 @@ pub(in crate::cli) fn run(
         return Ok(());
     }
     if arguments.background {
-        return in_background(flags, context, output);
+        return in_background(arguments, flags, context, output);
     }
     if arguments.detached {
         sys::leave_the_terminal();
@@ -66,16 +74,17 @@ pub(in crate::cli) fn run(
     let orders = Orders {
         program: &program,
         arguments: SERVE,
-        plan: Plan::new(context, flags).text()?,
+        plan: Plan::new(context, flags, labels(&arguments.label, context)?).text()?,
         watchdog: context.settings.mount.watchdog,
     };
-    let report = Report {
+    let report = || Report {
         mountpoint: context.settings.dir.display().to_string(),
         pid: std::process::id(),
+        for_others: mirrorctl_mount::ownership(&context.settings.dir).is_ok_and(|ownership| ownership.for_others),
     };
     let end = holder::hold(
         &orders,
-        || output.report_now(&report),
+        || output.report_now(&report()),
         || take_away(&context.settings.dir),
     );
     match end.map_err(|error| Failure::caused(Kind::Failed, &error))? {
@@ -142,6 +151,23 @@ fn refusal(why: &str, context: &Context) -> Failure {
     }
 }
 
+/// The labels that `options` of mount(8) give; for what they leave out, the configured one.
+fn labels(options: &[String], context: &Context) -> Result<Labels, Failure> {
+    let mut labels = Labels::default();
+    for option in options {
+        let (name, text) = option.split_once('=').unwrap_or((option, ""));
+        let label: Result<SelinuxLabel, _> = text.parse();
+        let label = label.map_err(|error| Failure::new(Kind::Failed, format!("the option {option}: {error}")))?;
+        let known = labels.named().into_iter().find(|(known, _)| *known == name);
+        let unknown = || Failure::new(Kind::Failed, format!("the option {option} is not known"));
+        let (_, place) = known.ok_or_else(unknown)?;
+        *place = Some(label.to_string());
+    }
+    let configured = context.settings.mount.context.as_ref();
+    labels.context = labels.context.or(configured.map(ToString::to_string));
+    Ok(labels)
+}
+
 /// Whether a mount of ours is at `directory` already, so that mounting everything twice is no failure.
 fn is_as_the_table_says(directory: &Path, context: &Context) -> Result<bool, Failure> {
     let settings = &context.settings;
@@ -165,11 +191,19 @@ fn has_old_mirrors(context: &Context) -> bool {
     found.is_ok_and(|found| !found.is_empty())
 }
 
-fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Result<(), Failure> {
+fn in_background(arguments: &MountArgs, flags: &Global, context: &Context, output: &mut Output) -> Result<(), Failure> {
     let failed = |action: &str, error: io::Error| Failure::new(Kind::Failed, format!("cannot {action}: {error}"));
     let log_path = context.run_dir.join("mount.log");
     control::make_run_directory(&context.run_dir)?;
-    let (log, written) = open_log(&log_path).map_err(|error| failed("open the log of the mount", error))?;
+    let (log, written) = open_log(&log_path).map_err(|error| {
+        let forbidden = error.kind() == io::ErrorKind::PermissionDenied;
+        let failure = failed("open the log of the mount", error);
+        if forbidden {
+            failure.hint(OWN_RUN_DIRECTORY)
+        } else {
+            failure
+        }
+    })?;
     let program = std::env::current_exe().map_err(|error| failed("find this program", error))?;
     let mut child = Command::new(program)
         // Not the name that this one may have been called by.
@@ -179,6 +213,7 @@ fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Resu
         .arg(&flags.config)
         .args(flags.log_level.map(|level| format!("--log-level={}", level.name())))
         .args(["mount", "--detached"])
+        .args(arguments.label.iter().map(|label| format!("--label={label}")))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
@@ -195,6 +230,7 @@ fn in_background(flags: &Global, context: &Context, output: &mut Output) -> Resu
         output.done(&Report {
             mountpoint: context.settings.dir.display().to_string(),
             pid: child.id(),
+            for_others: told["for_others"] == true,
         });
         return Ok(());
     }

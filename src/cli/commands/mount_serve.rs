@@ -9,7 +9,7 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use mirrorctl_mount::{DataPath, MountError};
+use mirrorctl_mount::{DataPath, Labels, MountError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,6 +36,8 @@ pub(super) struct Plan {
     /// The data path's own word; `None` for the best one.
     data: Option<String>,
     memory: u64,
+    /// SELinux labels, with the names that they have as options.
+    labels: Vec<(String, String)>,
     level: String,
     format: String,
     quiet: bool,
@@ -52,14 +54,18 @@ pub(super) struct Refusal {
 
 impl Plan {
     /// As it is configured.
-    pub(super) fn new(context: &Context, flags: &Global) -> Self {
+    pub(super) fn new(context: &Context, flags: &Global, mut labels: Labels) -> Self {
         let settings = &context.settings;
+        let labels = labels.named().into_iter();
         Self {
             dir: settings.dir.clone(),
             state: settings.state.clone(),
             run: context.run_dir.clone(),
             data: data_path(settings.mount.data).map(|data| data.name().to_owned()),
             memory: settings.mount.memory,
+            labels: labels
+                .filter_map(|(name, label)| Some((name.to_owned(), label.take()?)))
+                .collect(),
             level: settings.log.level.name().to_owned(),
             format: settings.log.format.name().to_owned(),
             quiet: flags.quiet,
@@ -92,9 +98,19 @@ impl Plan {
             data: self.data.as_deref().map(str::parse).transpose().ok()?,
             // More than there can be is as much as there can be.
             memory: usize::try_from(self.memory).unwrap_or(usize::MAX),
+            labels: self.labels()?,
             now: context::now(),
             clock: Clock::new(context::now),
         })
+    }
+
+    fn labels(&self) -> Option<Labels> {
+        let mut labels = Labels::default();
+        for (name, label) in &self.labels {
+            let (_, place) = labels.named().into_iter().find(|(known, _)| known == name)?;
+            *place = Some(label.clone());
+        }
+        Some(labels)
     }
 
     fn log(&self) -> Option<LogSettings> {
@@ -186,6 +202,7 @@ mod tests {
             run: "/run/mirrorctl".into(),
             data: Some("keep-cache".into()),
             memory: 1 << 20,
+            labels: vec![("context".into(), "a:b:c:s0".into())],
             level: "debug".into(),
             format: "json".into(),
             quiet: true,
@@ -194,6 +211,7 @@ mod tests {
         let mounting = read.mounting().expect("a mount");
         assert_eq!(mounting.data, Some(DataPath::KeepCache));
         assert_eq!((mounting.mountpoint, mounting.memory), (plan.dir.clone(), 1 << 20));
+        assert_eq!(mounting.labels.context.as_deref(), Some("a:b:c:s0"));
         let log = read.log().expect("a log");
         assert_eq!((log.level, log.format), (LogLevel::Debug, LogFormat::Json));
         let other = Plan {

@@ -70,6 +70,6 @@ pub use proxy::{Asked, Proxy};
 pub use recording::recording;
 pub use scratch::{Scratch, free_port, is_root, now};
 pub use strace::{Call, Injection};
-pub use sys::Signal;
+pub use sys::{Signal, pages_in_memory};
 pub use tls::{TlsFront, TlsVersions};
 pub use upstream::{Fault, Recorded, Switch, Upstream};

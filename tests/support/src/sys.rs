@@ -1,18 +1,20 @@
-//! What the standard library has no safe call for: signals to a child, what a child has used, and connections that are
-//! not taken or end in a reset.
+//! What the standard library has no safe call for: signals to a child, what a child has used, connections that are
+//! not taken or end in a reset, and what of a file is in memory.
 //!
 //! Owns every `unsafe` block of the test kit.
 
 #![expect(
     unsafe_code,
-    reason = "kill(2), wait4(2), listen(2) and setsockopt(2) have no safe form in the standard library"
+    reason = "kill(2), wait4(2), listen(2), setsockopt(2), mmap(2) and mincore(2) have no safe form in the standard library"
 )]
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
@@ -120,4 +122,35 @@ pub(crate) fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// How many pages of the file at `path` the kernel has in memory, and how many the file has. Nothing is read by asking. The
+/// kernel tells only those who might write the file, and root.
+///
+/// # Panics
+/// When the file cannot be opened or mapped, or is empty.
+pub fn pages_in_memory(path: &Path) -> (usize, usize) {
+    const PAGE: usize = 4096;
+    let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let length = usize::try_from(file.metadata().expect("open").len()).expect("fits");
+    // SAFETY: a new shared mapping for reading; the kernel chooses the place.
+    let map = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    assert_ne!(map, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+    let mut pages = vec![0_u8; length.div_ceil(PAGE)];
+    // SAFETY: the mapping has `length` bytes, and there is a byte for each of its pages.
+    let asked = unsafe { libc::mincore(map, length, pages.as_mut_ptr()) };
+    let error = io::Error::last_os_error();
+    // SAFETY: the mapping is this function's, and nothing leads into it.
+    unsafe { libc::munmap(map, length) };
+    assert_eq!(asked, 0, "{error}");
+    (pages.iter().filter(|page| **page & 1 == 1).count(), pages.len())
 }

@@ -9,6 +9,7 @@ mod control;
 mod indices;
 mod names;
 mod release;
+mod requests;
 mod settings;
 mod signed;
 mod stored;
@@ -27,6 +28,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("control-request", control::request),
     ("digest", names::digest),
     ("duration", settings::duration),
+    ("fuse-request", requests::request),
     ("inrelease", signed::in_release),
     ("keyring", signed::keyring),
     ("manifest", stored::manifest),
