@@ -4,9 +4,9 @@
 //! log all the same, and whoever opens the catalog next may see it. So each transaction leaves a mark of its own, and after
 //! an error it is looked for. It changes nothing else of the catalog.
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::{Catalog, CatalogError};
+use super::{Catalog, CatalogError, says_busy};
 
 /// Marks that are kept: so many commits of other processes may come between a commit that failed and the look for its mark.
 const KEPT: i64 = 256;
@@ -47,7 +47,7 @@ impl Catalog {
     /// What is: that it is not recorded, or not as far as can be seen; that it is and the disk has not confirmed it; or that
     /// nothing can be known.
     pub(super) fn settle(&mut self, mark: &Mark, error: rusqlite::Error) -> Result<(), CatalogError> {
-        if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
+        if error.sqlite_error_code().is_some_and(says_busy) {
             // It waited for another process, and wrote nothing.
             return Err(CatalogError::Sql(error));
         }

@@ -53,7 +53,8 @@ mod wishes;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
@@ -104,6 +105,9 @@ const READER_CACHE: i64 = 8 << 10;
 
 /// How long a statement waits for another process's transaction. Ours last milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait before what SQLite does not wait for is tried again.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Why the catalog could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -449,7 +453,7 @@ impl Catalog {
         }
         // WAL lets readers go on while we write; FULL makes an acknowledged commit survive a power cut, which NORMAL
         // does not in WAL mode.
-        let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        let mode = keep_a_log(&connection)?;
         if mode != "wal" {
             return Err(CatalogError::NoLog(mode));
         }
@@ -523,7 +527,7 @@ impl CatalogError {
     /// Whether another process kept the catalog locked for too long.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+        self.code().is_some_and(says_busy)
     }
 
     /// Whether the disk is full.
@@ -575,6 +579,30 @@ impl CatalogError {
             _ => None,
         }
     }
+}
+
+/// Has the database keep a write-ahead log. Answers with what it keeps now.
+///
+/// Several processes that do so at once to a new database refuse each other, which SQLite does not wait for by itself.
+fn keep_a_log(connection: &Connection) -> rusqlite::Result<String> {
+    let begun = Instant::now();
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)) {
+            Err(error) if error.sqlite_error_code().is_some_and(says_busy) && begun.elapsed() < BUSY_TIMEOUT => {
+                thread::sleep(BETWEEN_TRIES);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Whether a code says that another process has a lock. It is `FileLockingProtocolFailed` where that process was stopped while
+/// it was changing the index of the log, whose locks SQLite does not wait for by its time-out.
+fn says_busy(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed
+    )
 }
 
 /// Whether an error can only come from a database that is damaged.

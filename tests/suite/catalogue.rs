@@ -9,7 +9,7 @@ use std::path::Path;
 const PARTS: [(char, usize, usize); 12] = [
     ('U', 1, 64),
     ('T', 1, 23),
-    ('F', 1, 29),
+    ('F', 1, 30),
     ('L', 1, 7),
     ('L', 12, 13),
     ('L', 20, 30),

@@ -303,6 +303,8 @@ fn what_keeps_a_user_from_mounting_is_said() {
     refused(room.mirrorctl(&["mount"]), "/dev/fuse", "chmod 666");
     // A machine without the device.
     as_root(&["mount", "-t", "tmpfs", "none", "/dev"]);
-    as_root(&["mknod", "-m", "666", "/dev/null", "c", "1", "3"]);
+    for (device, minor) in [("/dev/null", "3"), ("/dev/urandom", "9")] {
+        as_root(&["mknod", "-m", "666", device, "c", "1", minor]);
+    }
     refused(room.mirrorctl(&["mount"]), "cannot open /dev/fuse", "modprobe fuse");
 }

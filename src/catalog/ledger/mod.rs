@@ -70,7 +70,7 @@ impl Writing {
         if let Err(error) = self.try_to_follow(connection, catalog) {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the change is recorded, but not in the ledger beside the catalog yet: the next change adds it"
+                "the ledger beside the catalog could not be brought up to date; the next change does it"
             );
         }
     }
