@@ -368,7 +368,8 @@ impl fuser::Filesystem for Adapter {
         });
     }
 
-    /// The kernel checks permissions itself (`default_permissions`).
+    /// Everybody may read everything, which "not implemented" says once for all. That nothing can be written or run, the kernel
+    /// knows by itself, of a mount for reading and of modes.
     fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);
     }

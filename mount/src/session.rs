@@ -548,9 +548,9 @@ fn is_absent(root: BorrowedFd<'_>, filesystem: &Filesystem) -> io::Result<()> {
     }
 }
 
-/// What else a mount is asked to be: `allow_other` lets everybody in, and `default_permissions` makes the kernel check the modes
-/// we show.
-const SWITCHES: [&str; 2] = ["allow_other", "default_permissions"];
+/// What else a mount is asked to be: `allow_other` lets everybody in. `default_permissions` is not among it, by which the kernel
+/// would check the modes of every directory on the way: everything is there for everybody to read, and nothing to write.
+const SWITCHES: [&str; 1] = ["allow_other"];
 
 /// What the kernel is told of a mount. The root is a directory whatever the mount point's mode is.
 fn values(device: &File) -> [(&'static str, String); 4] {

@@ -98,7 +98,7 @@ fn says_that_others_are_allowed(configuration: &str) -> bool {
 /// What is asked of `fusermount3`, the same as [`crate::mount()`] asks of the kernel.
 fn mount_options(fsname: &OsStr, for_others: bool) -> OsString {
     let (_, subtype) = FILE_SYSTEM_TYPE.split_once('.').expect("a constant with a point");
-    let mut options = format!("ro,nosuid,nodev,noexec,noatime,default_permissions,subtype={subtype},").into_bytes();
+    let mut options = format!("ro,nosuid,nodev,noexec,noatime,subtype={subtype},").into_bytes();
     if for_others {
         options.extend(b"allow_other,");
     }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_name_stays_one_option_whatever_is_in_it() {
         let options = |name| mount_options(OsStr::new(name), false).into_string().unwrap();
-        assert!(options("/var/lib/m").ends_with("default_permissions,subtype=mirrorctl,fsname=/var/lib/m"));
+        assert!(options("/var/lib/m").ends_with("noatime,subtype=mirrorctl,fsname=/var/lib/m"));
         assert!(options("a,allow_other\\").ends_with(",fsname=a\\,allow_other\\\\"));
     }
 

@@ -14,6 +14,7 @@
 
 #[expect(dead_code, reason = "what only the other tests need")]
 mod common;
+#[expect(dead_code, reason = "what only the tests of the kernel need")]
 #[path = "common/ordinary.rs"]
 mod ordinary;
 #[path = "common/sys.rs"]

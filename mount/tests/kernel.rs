@@ -206,12 +206,7 @@ fn a_mount_takes_the_place_of_another_and_nobody_finds_none() {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let lines: Vec<&str> = table.lines().filter(|line| line.contains(&place)).collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    for words in [
-        " ro,nosuid,nodev,noexec,noatime ",
-        " fuse.mirrorctl ",
-        "allow_other",
-        "default_permissions",
-    ] {
+    for words in [" ro,nosuid,nodev,noexec,noatime ", " fuse.mirrorctl ", "allow_other"] {
         assert!(lines[0].contains(words), "{words}: {}", lines[0]);
     }
     mounted.session.unmount().unwrap();
@@ -245,6 +240,36 @@ fn attributes_are_those_of_a_tree_nobody_can_write() {
         stat.mtime(),
     );
     assert_eq!(shown, (libc::S_IFREG | 0o444, 0, 0, 1, 9, 1, BLOB_TIME));
+}
+
+/// The kernel is not asked to check modes (`default_permissions`), and whoever asks is told the same.
+#[test]
+fn strangers_may_read_everything_and_write_or_run_nothing() {
+    let (tree, _) = two_snapshots();
+    let mounted = Mounted::new(tree);
+    let script = r#"
+allowed() { "$@" >/dev/null || { echo "refused: $*" >&2; exit 1; }; }
+refused() { ! "$@" 2>/dev/null || { echo "allowed: $*" >&2; exit 1; }; }
+allowed cd "$1"
+allowed ls -R .
+file=debian/current/pool/main/p3/p3.deb
+for path in . debian debian/current debian/current/pool; do
+    allowed test -r $path
+    allowed test -x $path
+    refused test -w $path
+    refused touch $path/new
+    refused mkdir $path/new
+    refused rm -r $path
+done
+allowed cat $file
+allowed test -r $file
+refused test -w $file
+refused test -x $file
+refused chmod 777 $file
+refused ./$file
+refused truncate --size 0 $file
+"#;
+    ordinary::strangers_succeed(script, mounted.place.path());
 }
 
 #[test]
@@ -365,12 +390,7 @@ fn the_mount_is_listed_with_its_options() {
         .lines()
         .find(|line| line.split(' ').nth(4) == Some(place))
         .expect("the mount is listed");
-    for part in [
-        "ro,nosuid,nodev,noexec",
-        "fuse.mirrorctl",
-        "allow_other",
-        "default_permissions",
-    ] {
+    for part in ["ro,nosuid,nodev,noexec", "fuse.mirrorctl", "allow_other"] {
         assert!(line.contains(part), "{part}: {line}");
     }
     let found = existing(mounted.place.path()).unwrap();

@@ -31,7 +31,7 @@ const GC: &str = "gc";
 #[must_use = "the lock is held as long as this value lives"]
 pub struct SyncLock {
     mirror: MirrorId,
-    _file: File,
+    _file: Locked,
 }
 
 impl SyncLock {
@@ -46,7 +46,19 @@ impl SyncLock {
 #[derive(Debug)]
 #[must_use = "the lock is held as long as this value lives"]
 pub struct GcLock {
-    _file: File,
+    _file: Locked,
+}
+
+/// A file that is locked. It is unlocked in words, as closing it would leave the lock to whatever child another thread is just
+/// about to start, until that child has become another program.
+#[derive(Debug)]
+struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing it, which comes next, does the same a little later.
+        let _ = sys::unlock(&self.0);
+    }
 }
 
 impl StateDir {
@@ -103,19 +115,20 @@ impl StateDir {
     }
 
     /// The locked file, or who holds the lock.
-    fn lock(&self, name: &str) -> Result<Result<File, String>, StateError> {
+    fn lock(&self, name: &str) -> Result<Result<Locked, String>, StateError> {
         let path = self.locks().join(name);
         let mut file = self.lock_file(name, &path)?;
         if !sys::try_lock(&file).map_err(io("lock", &path))? {
             return Ok(Err(holder(&mut file)));
         }
+        let mut locked = Locked(file);
         let mut write = || -> io::Result<()> {
-            file.set_len(0)?;
-            file.rewind()?;
-            write!(file, "{}", std::process::id())
+            locked.0.set_len(0)?;
+            locked.0.rewind()?;
+            write!(locked.0, "{}", std::process::id())
         };
         write().map_err(io("write", &path))?;
-        Ok(Ok(file))
+        Ok(Ok(locked))
     }
 
     /// Opens a lock file, making it when it is missing. What is there already may have been put there by any member of
@@ -202,6 +215,16 @@ mod tests {
         assert_eq!(fs::read_dir(state.locks()).expect("exists").count(), 0);
         drop(state.lock_sync(&mirror).expect("free"));
         assert_eq!(state.syncing([mirror]).expect("readable"), []);
+    }
+
+    #[test]
+    fn a_child_that_was_begun_meanwhile_keeps_no_lock() {
+        let (_place, state) = state();
+        let held = state.lock(GC).expect("a lock file").expect("free");
+        // What a child has until it becomes another program.
+        let _inherited = held.0.try_clone().expect("a descriptor more");
+        drop(held);
+        let _again = state.lock_gc().expect("free again");
     }
 
     #[test]

@@ -49,25 +49,30 @@ pub(super) fn user_and_group(name: &CStr) -> Option<(u32, u32)> {
     }
 }
 
-/// Locks `file`, which must be open for writing, until it is closed. False when another open file has the lock.
+/// Locks `file`, which must be open for writing, until [`unlock`] or until all that share its opening have closed it. False when another open file has the lock.
 pub(super) fn try_lock(file: &File) -> io::Result<bool> {
-    match record_lock(file, libc::F_OFD_SETLK) {
+    match record_lock(file, libc::F_WRLCK, libc::F_OFD_SETLK) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Whether another open file has the lock that [`try_lock`] takes. Takes nothing itself.
-pub(super) fn is_locked(file: &File) -> io::Result<bool> {
-    Ok(c_int::from(record_lock(file, libc::F_OFD_GETLK)?.l_type) == libc::F_WRLCK)
+/// Gives up the lock that [`try_lock`] took, also for those who share the opening.
+pub(super) fn unlock(file: &File) -> io::Result<()> {
+    record_lock(file, libc::F_UNLCK, libc::F_OFD_SETLK).map(drop)
 }
 
-/// Asks for, or about, a write lock of all of `file`, which belongs to the open file and not to the process.
-fn record_lock(file: &File, command: c_int) -> io::Result<libc::flock> {
+/// Whether another open file has the lock that [`try_lock`] takes. Takes nothing itself.
+pub(super) fn is_locked(file: &File) -> io::Result<bool> {
+    Ok(c_int::from(record_lock(file, libc::F_WRLCK, libc::F_OFD_GETLK)?.l_type) == libc::F_WRLCK)
+}
+
+/// Asks for, or about, a lock of all of `file` of some `kind`, which belongs to the open file and not to the process.
+fn record_lock(file: &File, kind: c_int, command: c_int) -> io::Result<libc::flock> {
     // SAFETY: the structure is made of integers, for which zero is a value: from the start (0) to the end (0).
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = c_short::try_from(libc::F_WRLCK).expect("a small constant");
+    lock.l_type = c_short::try_from(kind).expect("a small constant");
     lock.l_whence = c_short::try_from(libc::SEEK_SET).expect("a small constant");
     // SAFETY: the descriptor is open, and both commands take a pointer to this structure, which outlives the call.
     match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } {

@@ -1,10 +1,11 @@
-//! Tests that are run once more by a user without rights, through the real `fusermount3`.
+//! Tests that are run once more by a user without rights, through the real `fusermount3`, and what such a user does to a mount.
 //!
 //! Owns the room for it: a table of mounts of its own, in which users can open the device. Needs root and the package fuse3.
 
 #![expect(clippy::disallowed_types, reason = "the tests are run once more by another user")]
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 /// Makes the room and becomes the user: `$1` a directory, and what then follows the command to run.
@@ -43,4 +44,23 @@ pub(crate) fn succeed_for_ordinary_users(tests: &[&str]) {
         "{said}\n{}",
         String::from_utf8_lossy(&ran.stderr)
     );
+}
+
+/// Runs a shell script with the argument `place` as user 65534, and expects it to succeed.
+#[track_caller]
+pub(crate) fn strangers_succeed(script: &str, place: &Path) {
+    let ran = Command::new("setpriv")
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
+        .arg(place)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
