@@ -27,7 +27,7 @@ fn pointers_and_snapshots_share_one_copy_which_a_promote_leaves_alone() {
     site.publish("debian", old);
     site.stage("debian", new);
     let mut mount = site.mount();
-    let daemon = mount.daemon().pid();
+    let daemon = mount.worker();
     let doors = ["current".to_owned(), "staging".to_owned()].into_iter();
     let doors: Vec<String> = doors
         .chain(names.iter().map(|name| format!("snapshots/{name}")))
