@@ -365,7 +365,7 @@ fn who_comes_after_finds_a_new_mount_in_the_place(data: Option<DataPath>) {
     assert_eq!(lines.len(), 1, "the old one is off: {lines:?}");
     let usual = " ro,nosuid,nodev,noexec,noatime ";
     assert!(lines[0].contains(usual), "{}", lines[0]);
-    let shown_as = " - fuse.mirrorctl /var/lib/mirrorctl ro,user_id=0,group_id=0,default_permissions,allow_other";
+    let shown_as = " - fuse.mirrorctl /var/lib/mirrorctl ro,user_id=0,group_id=0,allow_other";
     assert!(lines[0].ends_with(shown_as), "{}", lines[0]);
 
     // It is told of changes, and can be adopted in its turn.
