@@ -27,6 +27,7 @@ mod races;
 mod rebuilding;
 mod site;
 mod small_disks;
+mod soak;
 mod stopping;
 mod testing;
 mod tls;

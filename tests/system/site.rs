@@ -151,6 +151,11 @@ impl Source {
             .key(&self.key)
     }
 
+    /// The file with the key that signs the archive.
+    pub(crate) fn key(&self) -> &Path {
+        &self.key
+    }
+
     /// Publishes another version: a package that changes, one that is new and one that has gone.
     pub(crate) fn change(&mut self) {
         self.version += 1;
